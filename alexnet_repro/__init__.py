@@ -1,0 +1,30 @@
+"""The reference reproduction of Krizhevsky, Sutskever and Hinton (2012)."""
+
+from alexnet_repro.claims import CLAIMS
+from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
+from alexnet_repro.data import Dataset, load_dataset
+from alexnet_repro.evaluate import evaluate, top_k_error
+from alexnet_repro.evidence import load_evidence, verdict
+from alexnet_repro.experiments import run_claim
+from alexnet_repro.lrn import LocalResponseNorm
+from alexnet_repro.nets import build
+from alexnet_repro.train import History, train
+
+__all__ = [
+    "CLAIMS",
+    "Dataset",
+    "History",
+    "InputConfig",
+    "LocalResponseNorm",
+    "NetConfig",
+    "TrainConfig",
+    "build",
+    "evaluate",
+    "load_dataset",
+    "load_evidence",
+    "run_claim",
+    "top_k_error",
+    "train",
+    "verdict",
+]
+__version__ = "0.1.0"

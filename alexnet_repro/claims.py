@@ -1,0 +1,224 @@
+"""The claims of the paper as data: what is compared, how it is run, and the rule that judges it.
+
+Everything here stands before the runs. A change makes the records of earlier runs stale, and a test says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from alexnet_repro import paper
+from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
+
+ScaleName = Literal["smoke", "laptop", "paper"]
+SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
+Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
+MIN_SEEDS = 5  # pairs of runs below which no verdict is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One side of a comparison."""
+
+    net: NetConfig
+    input: InputConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a study is run at one scale: the data, how many seeds (0, 1, ...) unless told otherwise, and the arms."""
+
+    dataset: str
+    seeds: int
+    arms: Mapping[str, Arm]  # the baseline first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Arms to be run side by side."""
+
+    id: str
+    protocols: Mapping[ScaleName, Protocol]
+
+    def protocol(self, scale: str) -> Protocol:
+        """The protocol of that scale; ``ValueError`` lists the scales if there is none."""
+        if scale not in self.protocols:
+            raise ValueError(f"scale of {self.id} must be one of {', '.join(self.protocols)}, not {scale!r}")
+        return self.protocols[scale]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Study):
+    """A claim of the paper.
+
+    Attributes:
+        section: of the paper.
+        statement: the claim in one sentence of ours.
+        chapter: the book's page about it.
+        metric: "epochs_to_target" or "top1_error", taken from each run; smaller is better.
+        effect: "ratio", baseline over treatment, or "difference", baseline minus treatment.
+        paper_value: the effect the paper claims.
+        baseline: the arm without what is claimed to help; ``treatment``: the arm with it.
+        original_run: the surviving 2012 record of the comparison, in words.
+    """
+
+    section: str
+    statement: str
+    chapter: str
+    metric: Literal["epochs_to_target", "top1_error"]
+    effect: Literal["ratio", "difference"]
+    paper_value: float
+    baseline: str
+    treatment: str
+    original_run: str
+
+    @property
+    def no_effect(self) -> float:
+        """The effect's value when both arms are equally good."""
+        return 1.0 if self.effect == "ratio" else 0.0
+
+
+def decide(claim: Claim, pairs: int, low: float, high: float) -> Outcome:
+    """The rule, fixed before the runs.
+
+    Args:
+        pairs: seeds that ran in both arms.
+        low, high: ends of the 95 % interval of the effect; ``high`` is infinite where a run of the baseline was
+            stopped before it reached the target, since the effect is then only known to be at least so large.
+
+    Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs; "not reproduced" if the whole interval is below the
+        paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
+        too; "inconclusive" otherwise.
+    """
+    if pairs == 0:
+        return "not run"
+    if pairs < MIN_SEEDS:
+        return "inconclusive"
+    if high < claim.paper_value:
+        return "not reproduced"
+    needed = claim.paper_value if high == float("inf") else claim.no_effect
+    return "reproduced" if low > needed else "inconclusive"
+
+
+# --- ReLU against tanh: Sec. 3.1, Figure 1 -------------------------------------------------------------------------
+# The network of Figure 1 is not known. This is one of two candidates: three convolutions and one fully connected layer
+# of cuda-convnet's examples, here without its weight decay. Rates: the winners of the searches further down.
+
+RATES_2012 = (0.001, 0.003, 0.01, 0.03)
+RATES_MODERN = (0.003, 0.01, 0.03, 0.1)
+SEARCH_EPOCHS = 12
+SEARCH_SEED = 1000  # none of the seeds that are compared
+
+_INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
+_INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
+
+
+def _relu_2012(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The 2012 protocol: grey levels minus the mean picture, small Gaussian weights, biases at twice the rate."""
+    net = replace(NetConfig.preset("cifar-19pct"), activation=activation)
+    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR)
+    return Arm(net=net, input=_INPUT_2012, train=train)
+
+
+def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The same network as it would be trained today: standardized input, PyTorch's initialization, one rate."""
+    net = replace(NetConfig.preset("cifar-19pct"), activation=activation, initialization="torch")
+    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
+    return Arm(net=net, input=_INPUT_MODERN, train=train)
+
+
+def _neurons(make_arm, tanh_lr: float, relu_lr: float, epochs: int, batch_size: int = 128) -> dict[str, Arm]:
+    arms = {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
+    return {name: replace(arm, input=replace(arm.input, batch_size=batch_size)) for name, arm in arms.items()}
+
+
+def _relu_protocols(make_arm, tanh_lr: float, relu_lr: float) -> dict[ScaleName, Protocol]:
+    rates = (make_arm, tanh_lr, relu_lr)
+    return {
+        "smoke": Protocol(dataset="photos", seeds=1, arms=_neurons(*rates, epochs=8, batch_size=32)),
+        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_neurons(*rates, epochs=20)),
+        "paper": Protocol(dataset="cifar10", seeds=5, arms=_neurons(*rates, epochs=60)),
+    }
+
+
+_RELU = {
+    "section": "3.1",
+    "chapter": "03_relu",
+    "metric": "epochs_to_target",
+    "effect": "ratio",
+    "paper_value": paper.RELU_SPEEDUP,
+    "baseline": "tanh",
+    "treatment": "relu",
+    "original_run": "none survives",
+}
+
+
+def _rate_search(claim_id: str, make_arm, rates: tuple[float, ...]) -> Study:
+    arms = {
+        f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS)
+        for activation in ("tanh", "relu")
+        for lr in rates
+    }
+    return Study(id=f"{claim_id}-rates", protocols={"paper": Protocol(dataset="cifar10", seeds=1, arms=arms)})
+
+
+# --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
+# The clean pair of cuda-convnet's files: revision 540 of the 11 % net is the 13 % net plus two normalizations.
+
+
+def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
+    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers."""
+    decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
+    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
+    inputs = InputConfig(crop=24, batch_size=batch_size)
+    nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
+    return {arm: Arm(net=NetConfig.preset(net), input=inputs, train=train) for arm, net in nets.items()}
+
+
+# --- the ledger ----------------------------------------------------------------------------------------------------
+
+CLAIMS: Mapping[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        Claim(
+            id="relu",
+            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012 protocol)",
+            protocols=_relu_protocols(_relu_2012, tanh_lr=0.01, relu_lr=0.003),
+            **_RELU,
+        ),
+        Claim(
+            id="relu-modern",
+            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (today's protocol)",
+            protocols=_relu_protocols(_relu_modern, tanh_lr=0.03, relu_lr=0.03),
+            **_RELU,
+        ),
+        Claim(
+            id="lrn-cifar",
+            section="3.3",
+            statement="Response normalization lowers the test error of a four-layer network on CIFAR-10 by 2 points",
+            chapter="04_lrn",
+            metric="top1_error",
+            effect="difference",
+            paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
+            baseline="without",
+            treatment="with",
+            original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
+            protocols={
+                "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(6, (5,), batch_size=32)),
+                "laptop": Protocol(dataset="cifar10", seeds=3, arms=_lrn_arms(16, (14, 15))),
+                "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
+            },
+        ),
+    )
+}
+
+RATE_SEARCHES: Mapping[str, Study] = {
+    "relu": _rate_search("relu", _relu_2012, RATES_2012),
+    "relu-modern": _rate_search("relu-modern", _relu_modern, RATES_MODERN),
+}
+"""Claim -> the runs that chose its learning rates: per neuron the rate first at the target, or nearest to it."""
+
+STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values())}

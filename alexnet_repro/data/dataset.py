@@ -1,0 +1,63 @@
+"""What every source of pictures gives."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class DatasetNotFoundError(FileNotFoundError):
+    """A data set is not where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures of one size, in memory.
+
+    Attributes:
+        name: "photos", "cifar10", ...
+        split: "train" or "test".
+        images: (N, 3, H, W) uint8, RGB.
+        labels: (N,) int64, indices into ``classes``.
+        classes: names of the classes.
+        origin: where the pixels come from, in words.
+    """
+
+    name: str
+    split: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    origin: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(f"labels must be ({len(self.images)},) int64, not {tuple(self.labels.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Over the shape, the pixels and the labels (as little-endian int64), in that order."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """What a record keeps of the data: name, split, number of images, origin and sha256."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "images": len(self),
+            "origin": self.origin,
+            "sha256": self.sha256,
+        }

@@ -1,0 +1,94 @@
+"""The embedded data set: patches of photographs that come with scikit-image, so that nothing needs a download."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from alexnet_repro.data.dataset import Dataset
+
+CLASSES = (
+    "astronaut", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "retina",
+    "rocket", "stereo_motorcycle",
+)  # fmt: skip
+PATCHES_PER_CLASS = {"train": 400, "test": 100}
+WINDOW = (20.0, 48.0)  # pixels of the photograph that one patch shows, side length: smallest, largest
+BANDS = 4  # each photograph is cut into so many vertical bands; the third is for testing, the others for training
+TEST_BAND = 2
+
+
+def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
+    """Ten photographs, ten classes: to which photograph does a patch belong?
+
+    A patch is a square window at a random place, of random size and turned by a random angle, resampled to
+    ``size`` x ``size``. Its hues are rotated by a random angle, every second patch is made grey, and every patch is
+    tinted and dimmed, so that colour alone does not give the photograph away. Training and test windows lie in
+    separate vertical bands. The arithmetic is float64 without library kernels: every machine gets the same bytes.
+
+    Source: OURS; scikit-image's pictures are public domain, CC0 or CC-BY (see scikit-image's data README).
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    from skimage import data
+
+    count = PATCHES_PER_CLASS[split]
+    rng = np.random.default_rng([seed, list(PATCHES_PER_CLASS).index(split)])
+    patches = []
+    for name in CLASSES:
+        photograph = getattr(data, name)()
+        photograph = photograph[0] if isinstance(photograph, tuple) else photograph
+        patches.append(_recolour(_cut(photograph, split, count, size, rng), rng))
+    pixels = np.concatenate(patches)
+    order = rng.permutation(len(pixels))
+    labels = np.repeat(np.arange(len(CLASSES)), count)[order]
+    return Dataset(
+        name="photos",
+        split=split,
+        images=torch.from_numpy(pixels[order]).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        classes=CLASSES,
+        origin=f"patches of photographs shipped with scikit-image, {size} pixels, seed {seed}",
+    )
+
+
+def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Windows of the photograph, bilinearly resampled: (count, size, size, 3), 0..255."""
+    pixels = np.atleast_3d(photograph).astype(np.float64)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    height, width = pixels.shape[:2]
+    side = rng.uniform(*WINDOW, count)
+    angle = rng.uniform(0, 2 * np.pi, count)
+    reach = np.sqrt(0.5) * side + 1  # from the centre of a window to its farthest corner, plus the resampling
+    bands = [b for b in range(BANDS) if (b == TEST_BAND) == (split == "test")]
+    band = rng.choice(bands, count)
+    x = rng.uniform(band * width / BANDS + reach, (band + 1) * width / BANDS - reach)
+    y = rng.uniform(reach, height - reach)
+    u = (np.arange(size) + 0.5) / size - 0.5
+    u, v = (side[:, None, None] * grid for grid in np.meshgrid(u, u))
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    return _bilinear(pixels, y[:, None, None] + sin * u + cos * v, x[:, None, None] + cos * u - sin * v)
+
+
+def _bilinear(pixels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    y, x = y - 0.5, x - 0.5  # pixel centres lie at half-integers
+    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    down, right = (y - top)[..., None], (x - left)[..., None]
+    upper = pixels[top, left] * (1 - right) + pixels[top, left + 1] * right
+    lower = pixels[top + 1, left] * (1 - right) + pixels[top + 1, left + 1] * right
+    return upper * (1 - down) + lower * down
+
+
+def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Hue rotation, grey for every second patch on average, tint and brightness; uint8."""
+    count = len(patches)
+    angle = rng.uniform(0, 2 * np.pi, count)
+    # A rotation about the grey axis is circulant: each output channel mixes itself, the next and the one after.
+    own = (1 + 2 * np.cos(angle)) / 3
+    following = (1 - np.cos(angle)) / 3 - np.sin(angle) / np.sqrt(3)
+    after = (1 - np.cos(angle)) / 3 + np.sin(angle) / np.sqrt(3)
+    own, following, after = (weight[:, None, None, None] for weight in (own, following, after))
+    patches = own * patches + following * np.roll(patches, -1, axis=-1) + after * np.roll(patches, -2, axis=-1)
+    grey = rng.random((count, 1, 1, 1)) < 0.5
+    patches = np.where(grey, (patches[..., :1] + patches[..., 1:2] + patches[..., 2:]) / 3, patches)
+    patches = patches * rng.uniform(0.6, 1.1, (count, 1, 1, 3)) * rng.uniform(0.7, 1.1, (count, 1, 1, 1))
+    return np.clip(np.rint(patches), 0, 255).astype(np.uint8)

@@ -1,0 +1,186 @@
+"""Records of runs, and what several of them say together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_repro.claims import STUDIES, Claim, Outcome, Protocol, decide
+from alexnet_repro.config import as_json, digest
+from alexnet_repro.files import write_atomically
+
+EVIDENCE_FOLDER = Path(__file__).resolve().parents[1] / "book" / "evidence"
+
+
+class EvidenceError(ValueError):
+    """A record is damaged, or was made with another configuration than the claim's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run: what was run, on what, and what came out. Plain JSON values throughout."""
+
+    study: str
+    scale: str
+    arm: str
+    seed: int
+    config: dict[str, Any]  # the whole arm and the data set's name
+    config_hash: str  # sha256 of it
+    data: dict[str, dict[str, Any]]  # split -> fingerprint
+    environment: dict[str, Any]  # code revision, versions, hardware, threads
+    seconds: float  # training and evaluation
+    ended: str  # as History.ended
+    epochs: list[dict[str, float]]  # as History.epochs
+    final: dict[str, float | None]  # epochs_to_target, top1_error, log_probability
+
+    @property
+    def path(self) -> Path:
+        """Where it lies within a folder of evidence."""
+        return Path(self.study, self.scale, f"{self.arm}-seed{self.seed}.json")
+
+    def save(self, folder: Path) -> None:
+        """Writes the record, with a checksum over all of it, so that a digit changed by hand is found."""
+        content = dataclasses.asdict(self)
+        write_atomically(folder / self.path, json.dumps(content | {"checksum": digest(content)}, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Record:
+        """Reads a record; ``EvidenceError`` if it is incomplete or was changed."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            checksum = content.pop("checksum")
+            record = cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EvidenceError(f"{path} is not a record ({error}). Delete it and run it again.") from error
+        if checksum != digest(content):
+            raise EvidenceError(f"{path} was changed after it was written. Restore it, or delete it and run it again.")
+        return record
+
+
+def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
+    """The configuration that a record of that arm carries."""
+    return {"dataset": protocol.dataset} | as_json(protocol.arms[arm])
+
+
+def load_evidence(study: str, scale: str, folder: str | os.PathLike[str] | None = None) -> list[Record]:
+    """All records of a claim (or rate search) at a scale, by arm and seed; an empty list if there are none.
+
+    Args:
+        study: id of the claim.
+        scale: "smoke", "laptop" or "paper".
+        folder: the evidence; None: the book's own, ``book/evidence``.
+
+    Raises:
+        EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the claim's.
+    """
+    protocol = STUDIES[study].protocol(scale)
+    records = []
+    root = Path(folder) if folder is not None else EVIDENCE_FOLDER
+    for path in sorted((root / study / scale).glob("*.json")):
+        record = Record.load(path)
+        if root / record.path != path or record.arm not in protocol.arms:
+            raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
+        if changed := _differences(record.config, arm_config(protocol, record.arm)):
+            raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
+        records.append(record)
+    return sorted(records, key=lambda r: (list(protocol.arms).index(r.arm), r.seed))
+
+
+def epochs_to_target(train_errors: Sequence[float], target: float, chance: float) -> float | None:
+    """When a training error, given per epoch, first comes down to ``target``: in epochs, or None if it does not.
+
+    Each epoch's error is put at the epoch's end, ``chance`` (the error of guessing) at 0; in between, straight lines.
+    """
+    before = chance
+    for epoch, error in enumerate(train_errors, start=1):
+        if error <= target:
+            return epoch - 1 + (before - target) / (before - error) if error < before else float(epoch)
+        before = error
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the records of a claim say.
+
+    Attributes:
+        outcome: by the claim's rule.
+        pairs: seeds that ran in both arms.
+        estimate: the effect: geometric mean of the ratios, or mean of the differences; None without pairs.
+        low, high: its 95 % interval (Student's t over pairs); None with fewer than 2 pairs. ``high`` is infinite
+            where the effect is only known to be at least so large.
+        at_least: a baseline run was stopped short of the target, so the estimate is a lower bound.
+    """
+
+    outcome: Outcome
+    pairs: int
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    at_least: bool = False
+
+
+def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
+    """The claim's effect, paired by seed, its 95 % interval, and what the rule makes of it.
+
+    A baseline that never reached the target counts as having reached it when it was stopped, which can only make the
+    effect smaller than it is.
+
+    Raises:
+        ValueError: a treatment run that never reached the target; its effect has no bound on the safe side.
+    """
+    by_arm: dict[str, dict[int, Record]] = {claim.baseline: {}, claim.treatment: {}}
+    for record in records:
+        by_arm[record.arm][record.seed] = record
+    seeds = sorted(by_arm[claim.baseline].keys() & by_arm[claim.treatment].keys())
+    if not seeds:
+        return Verdict(outcome="not run", pairs=0)
+    baseline = [by_arm[claim.baseline][seed] for seed in seeds]
+    treatment = [by_arm[claim.treatment][seed] for seed in seeds]
+    if missed := [record.seed for record in treatment if record.final[claim.metric] is None]:
+        raise ValueError(f"{claim.id}: {claim.treatment} did not reach the target with seed {missed}: no effect bound")
+    at_least = any(record.final[claim.metric] is None for record in baseline)
+    before = [_reached(record, claim.metric) for record in baseline]
+    after = [_reached(record, claim.metric) for record in treatment]
+    if claim.effect == "ratio":
+        logs = [math.log(b / a) for b, a in zip(before, after, strict=True)]
+        estimate, low, high = (None if x is None else math.exp(x) for x in mean_interval(logs))
+    else:
+        estimate, low, high = mean_interval([b - a for b, a in zip(before, after, strict=True)])
+    if at_least and high is not None:
+        high = math.inf
+    outcome = decide(claim, len(seeds), -math.inf if low is None else low, math.inf if high is None else high)
+    return Verdict(outcome=outcome, pairs=len(seeds), estimate=estimate, low=low, high=high, at_least=at_least)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean and its 95 % interval by Student's t; without an interval for a single value."""
+    from scipy.stats import t
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return mean, None, None
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def _reached(record: Record, metric: str) -> float:
+    value = record.final[metric]
+    return float(len(record.epochs)) if value is None else value
+
+
+def _differences(recorded: Any, current: Any, name: str = "") -> list[str]:
+    """What is no longer as recorded. A field that did not exist then is no difference: its default is the old way."""
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        return [d for key in recorded for d in _differences(recorded[key], current.get(key), f"{name}.{key}".strip("."))]
+    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
+        return [d for i, pair in enumerate(zip(recorded, current, strict=True)) for d in _differences(*pair, f"{name}[{i}]")]
+    return [] if recorded == current else [f"{name} went from {recorded!r} to {current!r}"]

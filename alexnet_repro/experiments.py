@@ -1,0 +1,203 @@
+"""Running a claim: arms x seeds, each an independent run, each a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from alexnet_repro.allocator import keep_large_blocks
+from alexnet_repro.augment import InputTransform
+from alexnet_repro.claims import STUDIES, Arm, Study
+from alexnet_repro.config import digest
+from alexnet_repro.data import Batches, Dataset, load_dataset
+from alexnet_repro.evaluate import evaluate
+from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
+from alexnet_repro.nets import build
+from alexnet_repro.train import train
+
+
+def run_claim(
+    study: str,
+    scale: str = "smoke",
+    seeds: int | Sequence[int] | None = None,
+    *,
+    arms: Sequence[str] | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    threads: int = 2,
+    out: str | os.PathLike[str] | None = None,
+    on_record: Callable[[Record], None] = lambda record: None,
+) -> list[Record]:
+    """Runs every arm with every seed and returns the records, by arm and seed.
+
+    On a CPU each run has one thread and a process of its own, ``threads`` of them at a time: two such runs use two
+    cores better than one run with two threads, and a run's numbers do not depend on how many there are.
+
+    Args:
+        study: id of a claim, or of a rate search.
+        scale: "smoke", "laptop" or "paper".
+        seeds: how many (0, 1, ...), or which; None: as many as the claim's protocol says.
+        arms: which of the protocol's; None: all.
+        data_root: folder of the data set, as for ``load_dataset``.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
+        threads: runs at a time on a CPU.
+        out: folder of evidence; each record is written as its run ends, and runs whose record is there already are
+            not run again. None: nothing is written, everything is run.
+        on_record: called as each run ends.
+
+    Raises:
+        ValueError: an unknown study, scale, arm or device, or no seeds.
+        DatasetNotFoundError: before anything is run.
+    """
+    if study not in STUDIES:
+        raise ValueError(f"claim must be one of {', '.join(STUDIES)}, not {study!r}")
+    protocol = STUDIES[study].protocol(scale)
+    seeds = _seeds(protocol.seeds if seeds is None else seeds)
+    arms = tuple(protocol.arms) if arms is None else tuple(arms)
+    if unknown := set(arms) - set(protocol.arms):
+        raise ValueError(f"arms of {study} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    device = resolve_device(device)
+    load_dataset(protocol.dataset, data_root)  # a missing data set is one error here, not one from every process
+    done = {} if out is None else {(r.arm, r.seed): r for r in load_evidence(study, scale, out)}
+    todo = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
+    # A spawned process starts clean: no threads, locks or random state of this one.
+    workers = min(threads if device == "cpu" else 1, len(todo)) or 1
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device) for arm, seed in todo]
+        try:
+            for finished in as_completed(runs):
+                record = finished.result()
+                if out is not None:
+                    record.save(Path(out))
+                done[record.arm, record.seed] = record
+                on_record(record)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [done[arm, seed] for arm in arms for seed in seeds]
+
+
+def run_one(
+    study: str, scale: str, arm: str, seed: int, data_root: str | os.PathLike[str] | None = None, device: str = "cpu"
+) -> Record:
+    """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings."""
+    protocol = STUDIES[study].protocol(scale)
+    if device == "cpu":
+        torch.set_num_threads(1)
+        keep_large_blocks()
+    config = arm_config(protocol, arm)
+    splits = {split: _dataset(protocol.dataset, data_root, split) for split in ("train", "test")}
+    start = perf_counter()
+    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits["test"], seed, device)
+    return Record(
+        study=study,
+        scale=scale,
+        arm=arm,
+        seed=seed,
+        config=config,
+        config_hash=digest(config),
+        data={split: dataset.fingerprint for split, dataset in splits.items()},
+        environment=environment(device),
+        seconds=round(perf_counter() - start, 1),
+        ended=history.ended,
+        epochs=[_finite(dataclasses.asdict(epoch)) for epoch in history.epochs],
+        final=_finite(final),
+    )
+
+
+def resolve_device(device: str) -> str:
+    """"auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    known = ["cpu"] + (["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]) * torch.cuda.is_available()
+    if device not in known:
+        raise ValueError(f"device must be auto or one of {', '.join(known)} on this machine, not {device!r}")
+    return device
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What a number may depend on besides the configuration: code, versions, hardware, threads."""
+    return {
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.system() + "-" + platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str):
+    model = build(arm.net, _generator(seed, "weights")).to(device, memory_format=torch.channels_last)
+    transform = InputTransform.fit(arm.input, training.images).to(torch.device(device))
+    batches = Batches(training, transform, _generator(seed, "batches"), device)
+    history = train(model, batches, arm.train)
+    errors = [epoch.train_error for epoch in history.epochs]
+    final: dict[str, float | None] = {"train_error": errors[-1]}
+    if arm.train.target_error is not None:
+        chance = 1 - 1 / arm.net.num_classes
+        final["epochs_to_target"] = epochs_to_target(errors, arm.train.target_error, chance)
+    if history.ended != "diverged":
+        final |= evaluate(model, testing.images, testing.labels, transform)
+    return history, final
+
+
+def _generator(seed: int, purpose: str) -> torch.Generator:
+    """Independent generators for one seed; arms of the same seed start alike and see the same batches."""
+    state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> 1))
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen or min(chosen) < 0:
+        raise ValueError(f"seeds must be a number of at least 1 or a list of numbers of at least 0, not {seeds!r}")
+    return chosen
+
+
+@lru_cache(maxsize=2)
+def _dataset(name: str, root: str | os.PathLike[str] | None, split: str) -> Dataset:
+    return load_dataset(name, root, split)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinities; what is not finite becomes None."""
+    return {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in values.items()}
+
+
+def _revision() -> str:
+    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside a repository."""
+    package = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
