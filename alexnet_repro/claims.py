@@ -5,7 +5,7 @@ Everything here stands before the runs. A change makes the records of earlier ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,21 +81,19 @@ class Claim(Study):
         return 1.0 if self.effect == "ratio" else 0.0
 
 
-def decide(claim: Claim, pairs: int, low: float, high: float) -> Outcome:
+def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
     """The rule, fixed before the runs.
 
     Args:
         pairs: seeds that ran in both arms.
-        low, high: ends of the 95 % interval of the effect; ``high`` is infinite where a run of the baseline was
-            stopped before it reached the target, since the effect is then only known to be at least so large.
+        low, high: ends of the 95 % interval of the effect, None where there is none; ``high`` is infinite where a run
+            of the baseline was stopped before it reached the target: the effect is then at least so large.
 
     Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs; "not reproduced" if the whole interval is below the
         paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
         too; "inconclusive" otherwise.
     """
-    if pairs == 0:
-        return "not run"
-    if pairs < MIN_SEEDS:
+    if pairs < MIN_SEEDS or low is None or high is None:
         return "inconclusive"
     if high < claim.paper_value:
         return "not reproduced"
@@ -130,17 +128,25 @@ def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) ->
     return Arm(net=net, input=_INPUT_MODERN, train=train)
 
 
-def _neurons(make_arm, tanh_lr: float, relu_lr: float, epochs: int, batch_size: int = 128) -> dict[str, Arm]:
-    arms = {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
-    return {name: replace(arm, input=replace(arm.input, batch_size=batch_size)) for name, arm in arms.items()}
+MakeArm = Callable[[Literal["relu", "tanh"], float, int], Arm]
 
 
-def _relu_protocols(make_arm, tanh_lr: float, relu_lr: float) -> dict[ScaleName, Protocol]:
-    rates = (make_arm, tanh_lr, relu_lr)
+def _neurons(make_arm: MakeArm, tanh_lr: float, relu_lr: float, epochs: int) -> dict[str, Arm]:
+    return {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
+
+
+def _relu_protocols(
+    make_arm: MakeArm, rates: tuple[float, float], smoke_rates: tuple[float, float]
+) -> dict[ScaleName, Protocol]:
+    """Rates of tanh and ReLU; at scale smoke, with its few pictures, minibatches and rates are smaller."""
+    smoke = {
+        name: replace(arm, input=replace(arm.input, batch_size=16))
+        for name, arm in _neurons(make_arm, *smoke_rates, epochs=12).items()
+    }
     return {
-        "smoke": Protocol(dataset="photos", seeds=1, arms=_neurons(*rates, epochs=8, batch_size=32)),
-        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_neurons(*rates, epochs=20)),
-        "paper": Protocol(dataset="cifar10", seeds=5, arms=_neurons(*rates, epochs=60)),
+        "smoke": Protocol(dataset="photos", seeds=1, arms=smoke),
+        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_neurons(make_arm, *rates, epochs=20)),
+        "paper": Protocol(dataset="cifar10", seeds=5, arms=_neurons(make_arm, *rates, epochs=60)),
     }
 
 
@@ -156,7 +162,7 @@ _RELU = {
 }
 
 
-def _rate_search(claim_id: str, make_arm, rates: tuple[float, ...]) -> Study:
+def _rate_search(claim_id: str, make_arm: MakeArm, rates: tuple[float, ...]) -> Study:
     arms = {
         f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS)
         for activation in ("tanh", "relu")
@@ -186,13 +192,13 @@ CLAIMS: Mapping[str, Claim] = {
         Claim(
             id="relu",
             statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012 protocol)",
-            protocols=_relu_protocols(_relu_2012, tanh_lr=0.01, relu_lr=0.003),
+            protocols=_relu_protocols(_relu_2012, rates=(0.01, 0.003), smoke_rates=(0.003, 0.001)),
             **_RELU,
         ),
         Claim(
             id="relu-modern",
             statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (today's protocol)",
-            protocols=_relu_protocols(_relu_modern, tanh_lr=0.03, relu_lr=0.03),
+            protocols=_relu_protocols(_relu_modern, rates=(0.03, 0.03), smoke_rates=(0.01, 0.01)),
             **_RELU,
         ),
         Claim(
@@ -207,7 +213,7 @@ CLAIMS: Mapping[str, Claim] = {
             treatment="with",
             original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
             protocols={
-                "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(6, (5,), batch_size=32)),
+                "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(4, (3,), batch_size=16)),
                 "laptop": Protocol(dataset="cifar10", seeds=3, arms=_lrn_arms(16, (14, 15))),
                 "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
             },

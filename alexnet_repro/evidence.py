@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alexnet_repro.claims import STUDIES, Claim, Outcome, Protocol, decide
 from alexnet_repro.config import as_json, digest
@@ -111,41 +111,58 @@ class Verdict:
 
     Attributes:
         outcome: by the claim's rule.
+        effect: "ratio" or "difference", as the claim's.
         pairs: seeds that ran in both arms.
-        estimate: the effect: geometric mean of the ratios, or mean of the differences; None without pairs.
+        estimate: geometric mean of the ratios, or mean of the differences; None if it can't be bounded.
         low, high: its 95 % interval (Student's t over pairs); None with fewer than 2 pairs. ``high`` is infinite
             where the effect is only known to be at least so large.
-        at_least: a baseline run was stopped short of the target, so the estimate is a lower bound.
+        unfinished_baseline, unfinished_treatment: runs among the pairs that were stopped short of the target.
     """
 
     outcome: Outcome
+    effect: Literal["ratio", "difference"]
     pairs: int
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
-    at_least: bool = False
+    unfinished_baseline: int = 0
+    unfinished_treatment: int = 0
+
+    def summary(self) -> str:
+        """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
+        if self.estimate is None:
+            return "-"
+        scale, unit = (1, "x") if self.effect == "ratio" else (100, " points")
+        text = f"{'at least ' * bool(self.unfinished_baseline)}{scale * self.estimate:.1f}{unit}"
+        if self.low is None or self.high is None:
+            return text
+        upper = "∞" if math.isinf(self.high) else f"{scale * self.high:.1f}"
+        return f"{text} [{scale * self.low:.1f}, {upper}]"
 
 
 def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     """The claim's effect, paired by seed, its 95 % interval, and what the rule makes of it.
 
-    A baseline that never reached the target counts as having reached it when it was stopped, which can only make the
-    effect smaller than it is.
-
-    Raises:
-        ValueError: a treatment run that never reached the target; its effect has no bound on the safe side.
+    A baseline run that never reached the target counts as having reached it when it was stopped, which can only make
+    the effect smaller than it is. A treatment run that never did leaves the effect without a bound on the safe side:
+    no estimate is given, and the outcome is "inconclusive".
     """
     by_arm: dict[str, dict[int, Record]] = {claim.baseline: {}, claim.treatment: {}}
     for record in records:
         by_arm[record.arm][record.seed] = record
     seeds = sorted(by_arm[claim.baseline].keys() & by_arm[claim.treatment].keys())
-    if not seeds:
-        return Verdict(outcome="not run", pairs=0)
     baseline = [by_arm[claim.baseline][seed] for seed in seeds]
     treatment = [by_arm[claim.treatment][seed] for seed in seeds]
-    if missed := [record.seed for record in treatment if record.final[claim.metric] is None]:
-        raise ValueError(f"{claim.id}: {claim.treatment} did not reach the target with seed {missed}: no effect bound")
-    at_least = any(record.final[claim.metric] is None for record in baseline)
+    counts = {
+        "effect": claim.effect,
+        "pairs": len(seeds),
+        "unfinished_baseline": sum(record.final[claim.metric] is None for record in baseline),
+        "unfinished_treatment": sum(record.final[claim.metric] is None for record in treatment),
+    }
+    if not seeds:
+        return Verdict(outcome="not run", **counts)
+    if counts["unfinished_treatment"]:
+        return Verdict(outcome="inconclusive", **counts)
     before = [_reached(record, claim.metric) for record in baseline]
     after = [_reached(record, claim.metric) for record in treatment]
     if claim.effect == "ratio":
@@ -153,10 +170,11 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         estimate, low, high = (None if x is None else math.exp(x) for x in mean_interval(logs))
     else:
         estimate, low, high = mean_interval([b - a for b, a in zip(before, after, strict=True)])
-    if at_least and high is not None:
+    if counts["unfinished_baseline"] and high is not None:
         high = math.inf
-    outcome = decide(claim, len(seeds), -math.inf if low is None else low, math.inf if high is None else high)
-    return Verdict(outcome=outcome, pairs=len(seeds), estimate=estimate, low=low, high=high, at_least=at_least)
+    return Verdict(
+        outcome=decide(claim, len(seeds), low, high), estimate=estimate, low=low, high=high, **counts
+    )
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:

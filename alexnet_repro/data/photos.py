@@ -11,8 +11,9 @@ CLASSES = (
     "astronaut", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "retina",
     "rocket", "stereo_motorcycle",
 )  # fmt: skip
-PATCHES_PER_CLASS = {"train": 400, "test": 100}
-WINDOW = (20.0, 48.0)  # pixels of the photograph that one patch shows, side length: smallest, largest
+PATCHES_PER_CLASS = {"train": 300, "test": 100}
+WINDOW = (26.0, 36.0)  # side of what one patch shows, pixels of the photograph at half size: smallest, largest
+TURN = np.pi / 6  # largest rotation either way, radians
 BANDS = 4  # each photograph is cut into so many vertical bands; the third is for testing, the others for training
 TEST_BAND = 2
 
@@ -20,10 +21,10 @@ TEST_BAND = 2
 def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
     """Ten photographs, ten classes: to which photograph does a patch belong?
 
-    A patch is a square window at a random place, of random size and turned by a random angle, resampled to
-    ``size`` x ``size``. Its hues are rotated by a random angle, every second patch is made grey, and every patch is
-    tinted and dimmed, so that colour alone does not give the photograph away. Training and test windows lie in
-    separate vertical bands. The arithmetic is float64 without library kernels: every machine gets the same bytes.
+    A patch is a square window of the photograph (taken at half size) at a random place, of random size and turned by a
+    random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, two patches in five are made
+    grey, and every patch is tinted and dimmed, so that colour alone does not give the photograph away. Training and
+    test windows lie in separate vertical bands. The arithmetic is plain float64, the same on every machine.
 
     Source: OURS; scikit-image's pictures are public domain, CC0 or CC-BY (see scikit-image's data README).
     """
@@ -53,11 +54,11 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
 
 def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Windows of the photograph, bilinearly resampled: (count, size, size, 3), 0..255."""
-    pixels = np.atleast_3d(photograph).astype(np.float64)
+    pixels = _half_size(np.atleast_3d(photograph).astype(np.float64))
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     height, width = pixels.shape[:2]
     side = rng.uniform(*WINDOW, count)
-    angle = rng.uniform(0, 2 * np.pi, count)
+    angle = rng.uniform(-TURN, TURN, count)
     reach = np.sqrt(0.5) * side + 1  # from the centre of a window to its farthest corner, plus the resampling
     bands = [b for b in range(BANDS) if (b == TEST_BAND) == (split == "test")]
     band = rng.choice(bands, count)
@@ -67,6 +68,12 @@ def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.rand
     u, v = (side[:, None, None] * grid for grid in np.meshgrid(u, u))
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     return _bilinear(pixels, y[:, None, None] + sin * u + cos * v, x[:, None, None] + cos * u - sin * v)
+
+
+def _half_size(pixels: np.ndarray) -> np.ndarray:
+    """The mean of every 2x2 pixels, an odd last row or column left out."""
+    height, width = (length // 2 * 2 for length in pixels.shape[:2])
+    return pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean((1, 3))
 
 
 def _bilinear(pixels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -79,7 +86,7 @@ def _bilinear(pixels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Hue rotation, grey for every second patch on average, tint and brightness; uint8."""
+    """Hue rotation, grey for two patches in five on average, tint and brightness; uint8."""
     count = len(patches)
     angle = rng.uniform(0, 2 * np.pi, count)
     # A rotation about the grey axis is circulant: each output channel mixes itself, the next and the one after.
@@ -88,7 +95,7 @@ def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     after = (1 - np.cos(angle)) / 3 + np.sin(angle) / np.sqrt(3)
     own, following, after = (weight[:, None, None, None] for weight in (own, following, after))
     patches = own * patches + following * np.roll(patches, -1, axis=-1) + after * np.roll(patches, -2, axis=-1)
-    grey = rng.random((count, 1, 1, 1)) < 0.5
+    grey = rng.random((count, 1, 1, 1)) < 0.4
     patches = np.where(grey, (patches[..., :1] + patches[..., 1:2] + patches[..., 2:]) / 3, patches)
-    patches = patches * rng.uniform(0.6, 1.1, (count, 1, 1, 3)) * rng.uniform(0.7, 1.1, (count, 1, 1, 1))
+    patches = patches * rng.uniform(0.8, 1.05, (count, 1, 1, 3)) * rng.uniform(0.8, 1.05, (count, 1, 1, 1))
     return np.clip(np.rint(patches), 0, 255).astype(np.uint8)

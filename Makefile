@@ -1,0 +1,69 @@
+# `make book` and `make test` do everything from a fresh clone; each step is skipped while nothing it reads has changed.
+PYTHON ?= python3
+BIN := .venv/bin
+CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
+NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
+EXECUTED := $(CHAPTERS:%=_build/source/%)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib)
+CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
+EVIDENCE := $(shell find book/evidence -name '*.json')
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONWARNINGS := ignore::DeprecationWarning
+
+.PHONY: help book test notebooks evidence lint format clean
+help:
+	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
+	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
+	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
+	@echo "make evidence   CLAIM=relu SCALE=paper DATA=folder: record the runs that are missing in book/evidence"
+	@echo "make lint       ruff, and that texts and notebooks agree;  make format: ruff's fixes"
+	@echo "make clean      removes what make built, but not .venv"
+
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "== installing the environment into .venv"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test,dev]'
+	@touch $@
+
+book: _build/html/index.html
+	@echo "$$(find _build/html/book -name '*.html' | wc -l) pages: $(CURDIR)/_build/html/index.html"
+
+_build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
+	@echo "== executing book/$*.ipynb"
+	@mkdir -p $(@D)
+	papermill $< _build/$*.ipynb -k python3 --no-progress-bar --log-level WARNING
+	@mv _build/$*.ipynb $@
+
+_build/html/index.html: $(EXECUTED) $(PAGES)
+	@echo "== building the book"
+	@cp --parents $(PAGES) _build/source/
+	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
+
+test: _build/tested
+	@echo "the tests have passed; make -B test runs them again"
+
+_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(shell find tests -name '*.py')
+	@echo "== testing the package"
+	pytest
+	@echo "== testing the notebooks against their stored outputs"
+	pytest --nbval book/
+	@mkdir -p $(@D) && touch $@
+
+notebooks: .venv/.installed
+	jupytext --sync book/text/*.md
+	jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
+	jupytext --sync book/text/*.md
+
+evidence: .venv/.installed
+	alexnet-repro run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
+
+lint: .venv/.installed
+	ruff check
+	ruff format --check
+
+format: .venv/.installed
+	ruff check --fix
+	ruff format
+
+clean:
+	rm -rf _build
