@@ -80,6 +80,10 @@ class Claim(Study):
         """The effect's value when both arms are equally good."""
         return 1.0 if self.effect == "ratio" else 0.0
 
+    def paper_summary(self) -> str:
+        """The paper's effect in a few words: "6x" or "2 points"."""
+        return f"{self.paper_value:g}x" if self.effect == "ratio" else f"{100 * self.paper_value:g} points"
+
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
     """The rule, fixed before the runs.
@@ -141,7 +145,7 @@ def _relu_protocols(
     """Rates of tanh and ReLU; at scale smoke, with its few pictures, minibatches and rates are smaller."""
     smoke = {
         name: replace(arm, input=replace(arm.input, batch_size=16))
-        for name, arm in _neurons(make_arm, *smoke_rates, epochs=12).items()
+        for name, arm in _neurons(make_arm, *smoke_rates, epochs=9).items()
     }
     return {
         "smoke": Protocol(dataset="photos", seeds=1, arms=smoke),

@@ -13,7 +13,10 @@ from alexnet_repro.evidence import EVIDENCE_FOLDER, Record, load_evidence, verdi
 from alexnet_repro.experiments import run_claim
 
 app = typer.Typer(
-    help="The AlexNet paper, claim by claim.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="The AlexNet paper, claim by claim.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -23,7 +26,7 @@ def claims(scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = 
     for claim in CLAIMS.values():
         result = verdict(claim, load_evidence(claim.id, scale))
         typer.echo(f"{claim.id}: {claim.statement} (Sec. {claim.section})")
-        typer.echo(f"  paper {claim.paper_value:g}, ours {result.summary()}: {result.outcome}, seeds: {result.pairs}")
+        typer.echo(f"  paper {claim.paper_summary()}, ours {result.summary()}: {result.outcome}, seeds: {result.pairs}")
 
 
 @app.command()
@@ -35,7 +38,9 @@ def run(
     data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
-    out: Annotated[Path, typer.Option(help="folder of evidence; runs recorded there are not run again")] = EVIDENCE_FOLDER,
+    out: Annotated[
+        Path, typer.Option(help="folder of evidence; runs recorded there are not run again")
+    ] = EVIDENCE_FOLDER,
 ) -> None:
     """Run a claim's arms and record each run as it ends; after an interruption, call again to go on."""
     records = run_claim(
@@ -71,5 +76,7 @@ def _seeds(text: str | None) -> int | list[int] | None:
 
 
 def _report(record: Record) -> None:
-    final = ", ".join(f"{name} {'-' if value is None else format(value, '.4g')}" for name, value in record.final.items())
+    final = ", ".join(
+        f"{name} {'-' if value is None else format(value, '.4g')}" for name, value in record.final.items()
+    )
     typer.echo(f"{record.path}: {final} ({len(record.epochs)} epochs, {record.seconds:.0f} s)")

@@ -105,6 +105,16 @@ def epochs_to_target(train_errors: Sequence[float], target: float, chance: float
     return None
 
 
+def fastest(records: Iterable[Record]) -> Record:
+    """The run that was first at its target or, where none got there, has the lowest training error."""
+
+    def rank(record: Record) -> tuple[float, float]:
+        epochs, error = record.final["epochs_to_target"], record.final["train_error"]
+        return math.inf if epochs is None else epochs, math.inf if error is None else error
+
+    return min(records, key=rank)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the records of a claim say.
@@ -172,9 +182,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         estimate, low, high = mean_interval([b - a for b, a in zip(before, after, strict=True)])
     if counts["unfinished_baseline"] and high is not None:
         high = math.inf
-    return Verdict(
-        outcome=decide(claim, len(seeds), low, high), estimate=estimate, low=low, high=high, **counts
-    )
+    return Verdict(outcome=decide(claim, len(seeds), low, high), estimate=estimate, low=low, high=high, **counts)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -198,7 +206,11 @@ def _reached(record: Record, metric: str) -> float:
 def _differences(recorded: Any, current: Any, name: str = "") -> list[str]:
     """What is no longer as recorded. A field that did not exist then is no difference: its default is the old way."""
     if isinstance(recorded, dict) and isinstance(current, dict):
-        return [d for key in recorded for d in _differences(recorded[key], current.get(key), f"{name}.{key}".strip("."))]
+        return [
+            d for key in recorded for d in _differences(recorded[key], current.get(key), f"{name}.{key}".strip("."))
+        ]
     if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
-        return [d for i, pair in enumerate(zip(recorded, current, strict=True)) for d in _differences(*pair, f"{name}[{i}]")]
+        return [
+            d for i, pair in enumerate(zip(recorded, current, strict=True)) for d in _differences(*pair, f"{name}[{i}]")
+        ]
     return [] if recorded == current else [f"{name} went from {recorded!r} to {current!r}"]

@@ -19,7 +19,7 @@ import torch
 
 from alexnet_repro.allocator import keep_large_blocks
 from alexnet_repro.augment import InputTransform
-from alexnet_repro.claims import STUDIES, Arm, Study
+from alexnet_repro.claims import STUDIES, Arm
 from alexnet_repro.config import digest
 from alexnet_repro.data import Batches, Dataset, load_dataset
 from alexnet_repro.evaluate import evaluate
@@ -120,7 +120,7 @@ def run_one(
 
 
 def resolve_device(device: str) -> str:
-    """"auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
+    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     known = ["cpu"] + (["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]) * torch.cuda.is_available()

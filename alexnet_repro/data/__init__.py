@@ -17,7 +17,12 @@ SPLITS = ("train", "test")
 
 
 def load_dataset(
-    name: str, root: str | os.PathLike[str] | None = None, split: str = "train", *, size: int = 32, download: bool = False
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    split: str = "train",
+    *,
+    size: int = 32,
+    download: bool = False,
 ) -> Dataset:
     """A data set by its name, whole and in memory, its sha256 and origin with it.
 

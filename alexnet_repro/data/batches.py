@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,11 @@ class Batches:
     """
 
     def __init__(
-        self, dataset: Dataset, transform: InputTransform, generator: torch.Generator, device: str | torch.device = "cpu"
+        self,
+        dataset: Dataset,
+        transform: InputTransform,
+        generator: torch.Generator,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.images, self.labels = dataset.images.to(self.device), dataset.labels.to(self.device)
@@ -32,11 +37,10 @@ class Batches:
         self.order = torch.randperm(len(dataset), generator=generator)
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.transform.config.batch_size)
+        return math.ceil(len(self.order) / self.transform.config.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.transform.config.reshuffle:
             self.order = torch.randperm(len(self.order), generator=self.generator)
-        for indices in self.order.split(self.transform.config.batch_size):
-            indices = indices.to(self.device)
+        for indices in self.order.to(self.device).split(self.transform.config.batch_size):
             yield self.transform.training(self.images[indices], self.generator), self.labels[indices]

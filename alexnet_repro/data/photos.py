@@ -22,7 +22,7 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
     """Ten photographs, ten classes: to which photograph does a patch belong?
 
     A patch is a square window of the photograph (taken at half size) at a random place, of random size and turned by a
-    random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, two patches in five are made
+    random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, three patches in ten are made
     grey, and every patch is tinted and dimmed, so that colour alone does not give the photograph away. Training and
     test windows lie in separate vertical bands. The arithmetic is plain float64, the same on every machine.
 
@@ -86,7 +86,7 @@ def _bilinear(pixels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Hue rotation, grey for two patches in five on average, tint and brightness; uint8."""
+    """Hue rotation, grey for three patches in ten on average, tint and brightness; uint8."""
     count = len(patches)
     angle = rng.uniform(0, 2 * np.pi, count)
     # A rotation about the grey axis is circulant: each output channel mixes itself, the next and the one after.
@@ -95,7 +95,7 @@ def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     after = (1 - np.cos(angle)) / 3 + np.sin(angle) / np.sqrt(3)
     own, following, after = (weight[:, None, None, None] for weight in (own, following, after))
     patches = own * patches + following * np.roll(patches, -1, axis=-1) + after * np.roll(patches, -2, axis=-1)
-    grey = rng.random((count, 1, 1, 1)) < 0.4
+    grey = rng.random((count, 1, 1, 1)) < 0.3
     patches = np.where(grey, (patches[..., :1] + patches[..., 1:2] + patches[..., 2:]) / 3, patches)
-    patches = patches * rng.uniform(0.8, 1.05, (count, 1, 1, 3)) * rng.uniform(0.8, 1.05, (count, 1, 1, 1))
+    patches = patches * rng.uniform(0.85, 1.05, (count, 1, 1, 3)) * rng.uniform(0.85, 1.05, (count, 1, 1, 1))
     return np.clip(np.rint(patches), 0, 255).astype(np.uint8)

@@ -1,0 +1,188 @@
+"""What the chapters of the book share besides figures: their parameters and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet_repro.augment import InputTransform
+from alexnet_repro.claims import CLAIMS, RATE_SEARCHES, SCALES
+from alexnet_repro.config import as_json
+from alexnet_repro.data import load_dataset
+from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
+from alexnet_repro.experiments import resolve_device
+from alexnet_repro.nets import activation_deviations, build
+
+PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
+
+
+def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """A chapter's parameters, checked, as keyword arguments of ``run_claim``.
+
+    To be called right after the parameters cell, before other names are set. At scale smoke nothing is written; at
+    the others every run is recorded in the folder ``runs``, so that an interrupted chapter goes on where it stopped.
+
+    Args:
+        namespace: the notebook's ``globals()``.
+
+    Raises:
+        ValueError: a parameter that does not exist (papermill would only warn), or a value that is not allowed.
+    """
+    values = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    if unknown := sorted(set(values) - set(PARAMETERS)):
+        raise ValueError(f"parameters are {', '.join(PARAMETERS)}, not {', '.join(unknown)}")
+    if values["scale"] not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {values['scale']!r}")
+    resolve_device(values["device"])
+    return values | {"out": None if values["scale"] == "smoke" else "runs"}
+
+
+def _is_parameter(name: str, value: Any) -> bool:
+    """Whether it is a plain value, as papermill injects them, and not one of IPython's own."""
+    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+    return plain and not name.startswith("_") and name not in ("In", "Out")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text, shown as a table in a notebook and in the book."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def _repr_markdown_(self) -> str:
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def __repr__(self) -> str:
+        lines = [self.header, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        return "\n".join(
+            "  ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+
+
+def run_table(records: Iterable[Record]) -> Table:
+    """One row per run: where it ended, and its errors in percent."""
+    rows = [
+        [
+            record.study,
+            record.arm,
+            str(record.seed),
+            str(len(record.epochs)),
+            _number(record.final.get("epochs_to_target")),
+            _percent(record.final["train_error"]),
+            _percent(record.final.get("top1_error")),
+        ]
+        for record in records
+    ]
+    return Table(["claim", "arm", "seed", "epochs", "epochs to target", "training error, %", "test error, %"], rows)
+
+
+def evidence_table(*claims: str, scale: str = "paper") -> Table:
+    """What the recorded runs of a claim were: per arm the data, network, recipe, hardware and how many seeds."""
+    rows = []
+    for claim in claims:
+        records = load_evidence(claim, scale)
+        for arm in dict.fromkeys(record.arm for record in records):
+            of_arm = [record for record in records if record.arm == arm]
+            config, environment = of_arm[0].config, of_arm[0].environment
+            net, train = config["net"], config["train"]
+            rows.append(
+                [
+                    f"{claim}, {arm}",
+                    f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
+                    f"{net['name']}, {net['activation']}, init {net['initialization']}",
+                    f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
+                    f"{environment['device']}; {environment['threads']} thread",
+                    ", ".join(str(record.seed) for record in of_arm),
+                ]
+            )
+    return Table(["runs", "data", "network", "recipe", "hardware", "seeds"], rows)
+
+
+def verdict_table(*claims: str, scale: str = "paper") -> Table:
+    """Per claim the paper's number, ours with its 95 % interval from the recorded evidence, and the verdict."""
+    rows = []
+    for claim in (CLAIMS[name] for name in claims):
+        result = verdict(claim, load_evidence(claim.id, scale))
+        rows.append(
+            [
+                claim.statement,
+                f"{claim.section}",
+                claim.paper_summary(),
+                result.summary(),
+                str(result.pairs),
+                result.outcome,
+            ]
+        )
+    return Table(["claim", "section", "paper", "ours, 95 % interval", "seeds", "verdict"], rows)
+
+
+def rate_table(*claims: str) -> Table:
+    """Per claim and neuron every learning rate that was tried, how it did, and which one was chosen."""
+    rows = []
+    for claim in claims:
+        records = load_evidence(RATE_SEARCHES[claim].id, "paper")
+        for neuron in dict.fromkeys(record.config["net"]["activation"] for record in records):
+            of_neuron = [record for record in records if record.config["net"]["activation"] == neuron]
+            best = fastest(of_neuron)
+            for record in of_neuron:
+                rows.append(
+                    [
+                        f"{claim}, {neuron}",
+                        f"{record.config['train']['lr']:g}",
+                        _number(record.final["epochs_to_target"]),
+                        "diverged" if record.ended == "diverged" else _percent(record.final["train_error"]),
+                        "chosen" if record is best else "",
+                    ]
+                )
+    return Table(["runs", "learning rate", "epochs to target", "last training error, %", ""], rows)
+
+
+def signal_table(*claims: str) -> Table:
+    """Per claim and arm the standard deviation of every layer's output before training, on embedded pictures."""
+    columns: dict[str, dict[str, float]] = {}
+    images = load_dataset("photos").images
+    for claim in claims:
+        for name, arm in CLAIMS[claim].protocol("smoke").arms.items():
+            transform = InputTransform.fit(arm.input, images)
+            inputs = transform.views(images[:256])[0]
+            columns[f"{claim}, {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
+    layers = next(iter(columns.values()))
+    rows = [[layer, *(f"{column[layer]:.2g}" for column in columns.values())] for layer in layers]
+    return Table(["layer", *columns], rows)
+
+
+def config_table(*claims: str, scale: str) -> Table:
+    """The fields of the arms' configurations that differ between the claims' arms, side by side."""
+    arms = {
+        f"{claim}, {arm}": _flat(as_json(value))
+        for claim in claims
+        for arm, value in CLAIMS[claim].protocol(scale).arms.items()
+    }
+    fields = dict.fromkeys(field for flat in arms.values() for field in flat)
+    differing = [field for field in fields if len({flat.get(field) for flat in arms.values()}) > 1]
+    return Table(["field", *arms], [[field, *(flat.get(field, "-") for flat in arms.values())] for field in differing])
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested objects as one level of dotted names; layers by their own names."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if key == "layers":
+            value = {layer["name"]: layer["type"] for layer in value}  # noqa: PLW2901
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif key != "type":
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

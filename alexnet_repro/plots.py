@@ -1,0 +1,102 @@
+"""The figures that chapters share. Every function draws one figure and returns it; nothing is shown or saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alexnet_repro.claims import CLAIMS
+from alexnet_repro.evidence import Record, Verdict
+
+# Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
+STYLES = (
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
+    {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
+)
+
+
+def error_curves(panels: Mapping[str, Sequence[Record]], target: float | None = None) -> Figure:
+    """Training error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
+
+    The mean goes as far as every run of its arm does.
+
+    Args:
+        panels: title -> records of one claim.
+        target: error marked by a horizontal line, fraction.
+    """
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(4.6 * len(panels), 3.6),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+        facecolor="white",
+    )
+    for ax, (title, records) in zip(axes[0], panels.items(), strict=True):
+        for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
+            _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style)
+        if target is not None:
+            ax.axhline(100 * target, color="black", linewidth=0.8)
+            ax.annotate(f"{100 * target:.0f} %", (1, 100 * target), (-2, 3), ("axes fraction", "data"),
+                        textcoords="offset points", ha="right")  # fmt: skip
+        ax.set(title=title, xlabel="epochs", ylim=(0, 100))
+        ax.set_xlim(left=0)
+        ax.grid(alpha=0.3)
+        ax.legend()
+    axes[0, 0].set_ylabel("training error, %")
+    return _finished(figure)
+
+
+def effects(verdicts: Mapping[str, Verdict]) -> Figure:
+    """Per claim the measured effect with its 95 % interval, and the paper's number, on one axis.
+
+    Args:
+        verdicts: id of the claim -> what its records say; all of one kind of effect.
+    """
+    claims = [CLAIMS[name] for name in verdicts]
+    scale = 1 if claims[0].effect == "ratio" else 100
+    figure, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(claims)), layout="constrained", facecolor="white")
+    for row, (claim, result) in enumerate(zip(claims, verdicts.values(), strict=True)):
+        ax.plot(scale * claim.paper_value, row, "D", color="#D55E00", label="paper" if row == 0 else None)
+        if result.estimate is None:
+            continue
+        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours, 95 % interval" if row == 0 else None)
+        if result.low is not None and result.high is not None:
+            high = result.high if np.isfinite(result.high) else max(claim.paper_value, result.estimate) * 1.3
+            ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
+            if not np.isfinite(result.high):
+                ax.plot(scale * high, row, ">", color="#0072B2")
+    ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(claims)), [claim.id for claim in claims])
+    ax.set_ylim(len(claims) - 0.5, -0.5)
+    ax.set_xlabel(
+        f"{claims[0].baseline} / {claims[0].treatment}, epochs to the target (1: no effect)"
+        if claims[0].effect == "ratio"
+        else f"test error {claims[0].baseline} minus {claims[0].treatment}, points (0: no effect)"
+    )
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
+    return _finished(figure)
+
+
+def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str]) -> None:
+    curves = [[100 * epoch["train_error"] for epoch in record.epochs] for record in records]
+    for curve in curves:
+        ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
+    common = min(len(curve) for curve in curves)
+    mean = np.mean([curve[:common] for curve in curves], axis=0)
+    seeds = f"{len(curves)} seed{'s' * (len(curves) > 1)}"
+    ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
+
+
+def _finished(figure: Figure) -> Figure:
+    """Out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
+    plt.close(figure)
+    return figure
