@@ -50,9 +50,10 @@ _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(shel
 	@mkdir -p $(@D) && touch $@
 
 notebooks: .venv/.installed
-	jupytext --sync book/text/*.md
+	jupytext --quiet --sync book/text/*.md
 	jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
-	jupytext --sync book/text/*.md
+	jupytext --quiet --sync book/text/*.md
+	alexnet-repro claims --update README.md --update book/intro.md
 
 evidence: .venv/.installed
 	alexnet-repro run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)

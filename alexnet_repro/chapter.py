@@ -51,33 +51,38 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def _repr_markdown_(self) -> str:
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
+    def to_markdown(self) -> str:
+        """As a Markdown table."""
+        lines = [self.header, ["---"] * len(self.header), *self._lines()]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
+    _repr_markdown_ = to_markdown
+
     def __repr__(self) -> str:
-        lines = [self.header, *self.rows]
+        lines = [self.header, *self._lines()]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
         return "\n".join(
             "  ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
         )
 
+    def _lines(self) -> Sequence[Sequence[str]]:
+        return self.rows or [["none recorded yet", *[""] * (len(self.header) - 1)]]
 
-def run_table(records: Iterable[Record]) -> Table:
-    """One row per run: where it ended, and its errors in percent."""
-    rows = [
-        [
-            record.study,
-            record.arm,
-            str(record.seed),
-            str(len(record.epochs)),
-            _number(record.final.get("epochs_to_target")),
-            _percent(record.final["train_error"]),
-            _percent(record.final.get("top1_error")),
-        ]
-        for record in records
-    ]
-    return Table(["claim", "arm", "seed", "epochs", "epochs to target", "training error, %", "test error, %"], rows)
+
+def run_table(*groups: Iterable[Record]) -> Table:
+    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one."""
+    records = [record for group in groups for record in group]
+    columns = {
+        "claim": [record.study for record in records],
+        "arm": [record.arm for record in records],
+        "seed": [str(record.seed) for record in records],
+        "epochs": [str(len(record.epochs)) for record in records],
+        "training error, %": [_percent(record.final["train_error"]) for record in records],
+        "test error, %": [_percent(record.final.get("top1_error")) for record in records],
+    }
+    if any("epochs_to_target" in record.final for record in records):
+        columns["epochs to target"] = [_number(record.final["epochs_to_target"]) for record in records]
+    return Table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def evidence_table(*claims: str, scale: str = "paper") -> Table:
@@ -91,7 +96,7 @@ def evidence_table(*claims: str, scale: str = "paper") -> Table:
             net, train = config["net"], config["train"]
             rows.append(
                 [
-                    f"{claim}, {arm}",
+                    f"{claim}: {arm}",
                     f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
                     f"{net['name']}, {net['activation']}, init {net['initialization']}",
                     f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
@@ -110,7 +115,7 @@ def verdict_table(*claims: str, scale: str = "paper") -> Table:
         rows.append(
             [
                 claim.statement,
-                f"{claim.section}",
+                claim.section,
                 claim.paper_summary(),
                 result.summary(),
                 str(result.pairs),
@@ -118,6 +123,31 @@ def verdict_table(*claims: str, scale: str = "paper") -> Table:
             ]
         )
     return Table(["claim", "section", "paper", "ours, 95 % interval", "seeds", "verdict"], rows)
+
+
+CLAIMS_BEGIN = "<!-- claims: written by `make notebooks` from book/evidence; do not edit -->"
+CLAIMS_END = "<!-- claims end -->"
+
+
+def with_claims(text: str, book: str) -> str:
+    """A Markdown text with the table between ``CLAIMS_BEGIN`` and ``CLAIMS_END`` brought up to date.
+
+    Args:
+        text: a page that has the two markers once.
+        book: the folder of the chapters, as the page's links must name it ("" where the page lies in it).
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, begin, rest = text.partition(CLAIMS_BEGIN)
+    _, end, after = rest.partition(CLAIMS_END)
+    if not begin or not end:
+        raise ValueError(f"expected the lines {CLAIMS_BEGIN!r} and {CLAIMS_END!r} around the table of claims")
+    table = verdict_table(*CLAIMS)
+    links = [f"[{claim.chapter}]({book}{claim.chapter}.ipynb)" for claim in CLAIMS.values()]
+    rows = [[*row, link] for row, link in zip(table.rows, links, strict=True)]
+    table = Table([*table.header, "chapter"], rows)
+    return f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{after}"
 
 
 def rate_table(*claims: str) -> Table:
@@ -131,7 +161,7 @@ def rate_table(*claims: str) -> Table:
             for record in of_neuron:
                 rows.append(
                     [
-                        f"{claim}, {neuron}",
+                        f"{claim}: {neuron}",
                         f"{record.config['train']['lr']:g}",
                         _number(record.final["epochs_to_target"]),
                         "diverged" if record.ended == "diverged" else _percent(record.final["train_error"]),
@@ -149,7 +179,7 @@ def signal_table(*claims: str) -> Table:
         for name, arm in CLAIMS[claim].protocol("smoke").arms.items():
             transform = InputTransform.fit(arm.input, images)
             inputs = transform.views(images[:256])[0]
-            columns[f"{claim}, {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
+            columns[f"{claim}: {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
     layers = next(iter(columns.values()))
     rows = [[layer, *(f"{column[layer]:.2g}" for column in columns.values())] for layer in layers]
     return Table(["layer", *columns], rows)
@@ -158,7 +188,7 @@ def signal_table(*claims: str) -> Table:
 def config_table(*claims: str, scale: str) -> Table:
     """The fields of the arms' configurations that differ between the claims' arms, side by side."""
     arms = {
-        f"{claim}, {arm}": _flat(as_json(value))
+        f"{claim}: {arm}": _flat(as_json(value))
         for claim in claims
         for arm, value in CLAIMS[claim].protocol(scale).arms.items()
     }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from alexnet_repro.chapter import with_claims
 from alexnet_repro.claims import CLAIMS, STUDIES
 from alexnet_repro.evidence import EVIDENCE_FOLDER, Record, load_evidence, verdict
 from alexnet_repro.experiments import run_claim
+from alexnet_repro.files import write_atomically
 
 app = typer.Typer(
     help="The AlexNet paper, claim by claim.",
@@ -21,8 +24,16 @@ app = typer.Typer(
 
 
 @app.command()
-def claims(scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "paper") -> None:
+def claims(
+    scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "paper",
+    update: Annotated[
+        list[Path], typer.Option(help="write the table of claims into this Markdown page, between its markers")
+    ] = [],  # noqa: B006
+) -> None:
     """List the claims with what the recorded evidence says of each."""
+    for page in update:
+        book = os.path.relpath(EVIDENCE_FOLDER.parent, page.resolve().parent)
+        write_atomically(page, with_claims(page.read_text(encoding="utf-8"), "" if book == "." else f"{book}/"))
     for claim in CLAIMS.values():
         result = verdict(claim, load_evidence(claim.id, scale))
         typer.echo(f"{claim.id}: {claim.statement} (Sec. {claim.section})")

@@ -60,7 +60,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class _ResponseNorm(torch.autograd.Function):
-    """Keeps only its input for the backward pass and computes the denominators again there."""
+    """Keeps only its input for the backward pass, computes the denominators again there; differentiable twice."""
 
     @staticmethod
     def forward(ctx, a, size, coefficient, beta, k, groups):
@@ -70,15 +70,14 @@ class _ResponseNorm(torch.autograd.Function):
         return a * _power(energy.mul_(coefficient).add_(k), -beta)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         (a,) = ctx.saved_tensors
         size, coefficient, beta, k, groups = ctx.arguments
         d = _window_sum(a.square(), size // 2, size, groups).mul_(coefficient).add_(k)
         grad_scaled = grad * _power(d, -beta)  # what the numerator passes on
-        shared = (grad_scaled * a).div_(d)  # what each window passes on to every map in it
+        shared = grad_scaled * a / d  # what each window passes on to every map in it
         shared = _window_sum(shared, (size - 1) // 2, size, groups)  # windows seen from inside: mirrored
-        return grad_scaled.addcmul_(a, shared, value=-2 * beta * coefficient), None, None, None, None, None
+        return torch.addcmul(grad_scaled, a, shared, value=-2 * beta * coefficient), None, None, None, None, None
 
 
 def _window_sum(x: Tensor, below: int, size: int, groups: int) -> Tensor:

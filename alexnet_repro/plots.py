@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from alexnet_repro.claims import CLAIMS
 from alexnet_repro.evidence import Record, Verdict
@@ -27,7 +28,7 @@ def error_curves(panels: Mapping[str, Sequence[Record]], target: float | None = 
     The mean goes as far as every run of its arm does.
 
     Args:
-        panels: title -> records of one claim.
+        panels: title -> records of one claim, which may be none.
         target: error marked by a horizontal line, fraction.
     """
     figure, axes = plt.subplots(
@@ -48,8 +49,12 @@ def error_curves(panels: Mapping[str, Sequence[Record]], target: float | None = 
                         textcoords="offset points", ha="right")  # fmt: skip
         ax.set(title=title, xlabel="epochs", ylim=(0, 100))
         ax.set_xlim(left=0)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
-        ax.legend()
+        if records:
+            ax.legend()
+        else:
+            ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
     axes[0, 0].set_ylabel("training error, %")
     return _finished(figure)
 

@@ -22,9 +22,9 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
     """Ten photographs, ten classes: to which photograph does a patch belong?
 
     A patch is a square window of the photograph (taken at half size) at a random place, of random size and turned by a
-    random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, three patches in ten are made
-    grey, and every patch is tinted and dimmed, so that colour alone does not give the photograph away. Training and
-    test windows lie in separate vertical bands. The arithmetic is plain float64, the same on every machine.
+    random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, three patches in ten are
+    made grey, and every patch is tinted and dimmed, so that colour alone does not give the photograph away. Training
+    and test windows lie in separate vertical bands. The arithmetic is plain float64, the same on every machine.
 
     Source: OURS; scikit-image's pictures are public domain, CC0 or CC-BY (see scikit-image's data README).
     """

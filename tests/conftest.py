@@ -1,0 +1,74 @@
+"""What several test modules need: tiny pictures, a tiny study, and records made by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alexnet_repro import claims
+from alexnet_repro.config import Conv, InputConfig, Linear, NetConfig, Neuron, Pool, TrainConfig, digest
+from alexnet_repro.data import Dataset
+from alexnet_repro.evidence import Record, arm_config
+
+TINY_NET = NetConfig(
+    name="tiny",
+    image_size=8,
+    num_classes=3,
+    layers=(
+        Conv("conv1", maps=4, kernel=3, std=0.1),
+        Neuron("act1"),
+        Pool("pool1", "max"),
+        Linear("fc10", std=0.1),
+    ),
+)
+
+
+@pytest.fixture
+def tiny_dataset() -> Dataset:
+    """Thirty pictures in which the brightest channel is the class."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(30) % 3
+    images = torch.randint(0, 100, (30, 3, 8, 8), generator=generator)
+    images[torch.arange(30), labels] += 100
+    return Dataset("tiny", "train", images.to(torch.uint8), labels, ("red", "green", "blue"), "made up")
+
+
+@pytest.fixture
+def tiny_claim(monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
+    """A claim whose runs take milliseconds, known to the package under the name "tiny"."""
+    arm = claims.Arm(
+        net=TINY_NET,
+        input=InputConfig(pixels="standardized", batch_size=10, reshuffle=True),
+        train=TrainConfig(epochs=3, lr=0.05, target_error=0.25),
+    )
+    arms = {"tanh": replace(arm, net=replace(TINY_NET, activation="tanh")), "relu": arm}
+    protocol = claims.Protocol(dataset="photos", seeds=2, arms=arms)
+    claim = replace(claims.CLAIMS["relu"], id="tiny", protocols={"smoke": protocol})
+    for ledger in (claims.CLAIMS, claims.STUDIES):
+        monkeypatch.setitem(ledger, "tiny", claim)
+    return claim
+
+
+@pytest.fixture
+def make_record(tiny_claim: claims.Claim) -> Callable[..., Record]:
+    """Records of the tiny claim, with the errors one asks for."""
+
+    def make(arm: str, seed: int, errors: list[float], epochs_to_target: float | None = None, **final: float) -> Record:
+        config = arm_config(tiny_claim.protocol("smoke"), arm)
+        return Record(
+            study="tiny",
+            scale="smoke",
+            arm=arm,
+            seed=seed,
+            config=config,
+            config_hash=digest(config),
+            data={"train": {"origin": "made up"}},
+            environment={"device": "abacus", "threads": 1},
+            seconds=1.0,
+            ended="epochs",
+            epochs=[{"epoch": i, "train_error": error} for i, error in enumerate(errors, start=1)],
+            final={"train_error": errors[-1], "epochs_to_target": epochs_to_target, **final},
+        )
+
+    return make
