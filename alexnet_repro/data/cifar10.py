@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 
@@ -40,7 +40,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 
     Raises:
         DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
-        ValueError: the tarball's md5 is wrong, or a picture can't be read.
+        ValueError: a md5 of the archive is wrong, or a picture can't be read.
     """
     if (root / "cifar-10-batches-py").is_dir() or (root / ARCHIVE).is_file():
         return _official(split, root)
@@ -67,8 +67,10 @@ def _official(split: str, root: Path) -> Dataset:
 
     if not (root / "cifar-10-batches-py").is_dir() and not check_integrity(root / ARCHIVE, MD5):
         raise ValueError(f"{root / ARCHIVE} is not the official archive: its md5 is not {MD5}. Fetch it again.")
-    # With the tarball at hand, download=True only unpacks it.
-    source = CIFAR10(root, train=split == "train", download=(root / ARCHIVE).is_file())
+    try:  # with the tarball at hand, download=True only unpacks it
+        source = CIFAR10(root, train=split == "train", download=(root / ARCHIVE).is_file())
+    except RuntimeError as error:
+        raise ValueError(f"{root / 'cifar-10-batches-py'} is damaged: a file's md5 is wrong. Remove it.") from error
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
     return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, f"official archive, md5 {MD5}")
 
@@ -77,14 +79,17 @@ def _download(root: Path, mirrors: Sequence[str]) -> None:
     from torchvision.datasets.utils import download_url
 
     failures = []
+    root.mkdir(parents=True, exist_ok=True)
     for address in mirrors:
-        try:
-            download_url(address, root, ARCHIVE, MD5)
-            return
-        except (URLError, RuntimeError, OSError) as error:
-            logger.warning("%s: %s", address, error)
-            failures.append(f"  - {address}: {error}")
-            (root / ARCHIVE).unlink(missing_ok=True)  # what came is not the archive
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+            try:
+                download_url(address, folder, ARCHIVE, MD5)
+            except (RuntimeError, OSError) as error:  # a wrong md5 is the first, a failing network the second
+                logger.warning("%s: %s", address, error)
+                failures.append(f"  - {address}: {error}")
+            else:
+                Path(folder, ARCHIVE).replace(root / ARCHIVE)
+                return
     raise DatasetNotFoundError("CIFAR-10 could not be downloaded:\n" + "\n".join(failures))
 
 

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_repro.data.folders import read_class_folders
+
+
+def save(path, colour, size=(4, 4), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def test_pictures_come_by_class_and_then_by_name(tmp_path):
+    save(tmp_path / "b" / "2.png", (2, 0, 0))
+    save(tmp_path / "b" / "1.png", (1, 0, 0))
+    save(tmp_path / "a" / "9.png", (9, 0, 0))
+    (tmp_path / "a" / ".DS_Store").write_text("hidden files are no pictures")
+    images, labels = read_class_folders(tmp_path, ("b", "a"), size=4)
+    assert images[:, 0, 0, 0].tolist() == [1, 2, 9]
+    assert labels.tolist() == [0, 0, 1]
+    assert images.shape == (3, 3, 4, 4)
+
+
+def test_channels_are_in_the_order_rgb_and_rows_are_rows(tmp_path):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[0, 1] = (10, 20, 30)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.png")
+    images, _ = read_class_folders(tmp_path, ("a",), size=4)
+    assert images[0, :, 0, 1].tolist() == [10, 20, 30]
+
+
+def test_grey_pictures_become_rgb(tmp_path):
+    save(tmp_path / "a" / "1.png", 77, mode="L")
+    images, _ = read_class_folders(tmp_path, ("a",), size=4)
+    assert images.unique().tolist() == [77]
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path):
+    save(tmp_path / "a" / "1.png", 0, mode="L")
+    (tmp_path / "a" / "2.jpg").write_text("not a picture")
+    with pytest.raises(ValueError, match=r"2\.jpg is not a readable picture"):
+        read_class_folders(tmp_path, ("a",), size=4)
+
+
+def test_a_picture_of_another_size_is_named_with_its_size(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0), size=(5, 4))
+    with pytest.raises(ValueError, match=r"1\.png has 5x4 pixels; here 4x4"):
+        read_class_folders(tmp_path, ("a",), size=4)
+
+
+def test_an_empty_class_is_named(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ValueError, match="no pictures of b"):
+        read_class_folders(tmp_path, ("a", "b"), size=4)
