@@ -6,6 +6,7 @@ NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
 EXECUTED := $(CHAPTERS:%=_build/source/%)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
+TESTS := $(wildcard tests/*.py)
 EVIDENCE := $(shell find book/evidence -name '*.json')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
@@ -16,7 +17,7 @@ help:
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
 	@echo "make evidence   CLAIM=relu SCALE=paper DATA=folder: record the runs that are missing in book/evidence"
-	@echo "make lint       ruff, and that texts and notebooks agree;  make format: ruff's fixes"
+	@echo "make lint       ruff's complaints;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -36,13 +37,13 @@ _build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
 
 _build/html/index.html: $(EXECUTED) $(PAGES)
 	@echo "== building the book"
-	@cp --parents $(PAGES) _build/source/
+	@cp _config.yml _toc.yml _build/source/ && cp $(wildcard book/*.md book/*.bib) _build/source/book/
 	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
 
 test: _build/tested
 	@echo "the tests have passed; make -B test runs them again"
 
-_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(shell find tests -name '*.py')
+_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) README.md environment.yml
 	@echo "== testing the package"
 	pytest
 	@echo "== testing the notebooks against their stored outputs"

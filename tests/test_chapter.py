@@ -1,0 +1,88 @@
+import pytest
+
+from alexnet_repro import chapter
+
+PARAMETERS = {"scale": "smoke", "seeds": None, "data_root": None, "device": "auto", "threads": 2}
+
+
+def test_settings_are_the_arguments_of_run_claim():
+    assert chapter.settings(PARAMETERS | {"In": ["..."], "_i1": "...", "chapter": chapter}) == PARAMETERS | {
+        "out": None
+    }
+
+
+def test_runs_beyond_smoke_are_kept_in_a_folder():
+    assert chapter.settings(PARAMETERS | {"scale": "laptop"})["out"] == "runs"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scale": "large"}, "scale must be one of smoke, laptop, paper, not 'large'"),
+        ({"device": "tpu"}, "not 'tpu'"),
+        ({"epochs": 3}, "parameters are scale, seeds, data_root, device, threads, not epochs"),
+        ({"sclae": "laptop", "lr": 0.1}, "not lr, sclae"),
+    ],
+)
+def test_wrong_values_and_parameters_that_do_not_exist_are_errors(changed, message):
+    with pytest.raises(ValueError, match=message):
+        chapter.settings(PARAMETERS | changed)
+
+
+def test_a_table_is_text_and_markdown():
+    table = chapter.Table(["a", "long header"], [["1", "2"], ["333", "4"]])
+    assert repr(table) == "a    long header\n1    2\n333  4"
+    assert table._repr_markdown_() == "| a | long header |\n| --- | --- |\n| 1 | 2 |\n| 333 | 4 |"
+
+
+def test_an_empty_table_says_so():
+    assert "none recorded yet" in repr(chapter.Table(["a", "b"], []))
+
+
+def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
+    timed = make_record("relu", 0, [0.5, 0.241], 1.9, top1_error=0.305)
+    table = chapter.run_table([timed], [make_record("tanh", 1, [0.5])])
+    assert table.header[-1] == "epochs to target"
+    assert table.rows == [
+        ("tiny", "relu", "0", "2", "24.1", "30.5", "1.9"),
+        ("tiny", "tanh", "1", "1", "50.0", "-", "-"),
+    ]
+    timed.final.pop("epochs_to_target")
+    assert "epochs to target" not in chapter.run_table([timed]).header
+
+
+def test_the_table_of_differences_names_what_differs_and_nothing_else():
+    table = chapter.config_table("lrn-cifar", scale="paper")
+    assert [row[0] for row in table.rows] == ["net.name", "net.layers.norm1", "net.layers.norm2"]
+    fields = {row[0] for row in chapter.config_table("relu", "relu-modern", scale="paper").rows}
+    assert {"net.activation", "net.initialization", "input.pixels", "train.lr"} <= fields
+    assert "train.momentum" not in fields
+
+
+def test_the_table_of_signals_starts_with_the_input_and_has_every_layer():
+    table = chapter.signal_table("relu-modern")
+    assert [row[0] for row in table.rows][:3] == ["input", "conv1", "pool1"]
+    assert float(table.rows[0][1]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
+    table = chapter.rate_table("relu", "relu-modern")
+    assert len(table.rows) == 16
+    assert [row[-1] for row in table.rows].count("chosen") == 4
+
+
+PAGE = f"# Title\n\n{chapter.CLAIMS_BEGIN}\nold\n{chapter.CLAIMS_END}\n\nRest.\n"
+
+
+def test_the_table_of_claims_is_replaced_and_nothing_else():
+    page = chapter.with_claims(PAGE, "book/")
+    assert page.startswith("# Title\n")
+    assert page.endswith("\nRest.\n")
+    assert "old" not in page
+    assert "[04_lrn](book/04_lrn.ipynb)" in page
+    assert chapter.with_claims(page, "book/") == page
+
+
+def test_a_page_without_the_markers_is_refused():
+    with pytest.raises(ValueError, match="expected the lines"):
+        chapter.with_claims("# Title\n", "")

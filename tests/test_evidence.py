@@ -1,0 +1,198 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from scipy import stats
+
+from alexnet_repro import CLAIMS, claims
+from alexnet_repro.evidence import (
+    EVIDENCE_FOLDER,
+    EvidenceError,
+    Record,
+    epochs_to_target,
+    fastest,
+    load_evidence,
+    mean_interval,
+    verdict,
+)
+
+
+def test_the_time_to_the_target_is_read_off_straight_lines():
+    assert epochs_to_target([0.5, 0.3, 0.2], 0.25, chance=0.9) == pytest.approx(2.5)
+    assert epochs_to_target([0.2], 0.25, chance=0.9) == pytest.approx(0.65 / 0.7)
+    assert epochs_to_target([0.5, 0.25], 0.25, chance=0.9) == 2.0
+    assert epochs_to_target([0.5, 0.3], 0.25, chance=0.9) is None
+    assert epochs_to_target([0.5, 0.2, 0.6], 0.25, chance=0.9) == pytest.approx(1 + 0.25 / 0.3)
+    assert epochs_to_target([], 0.25, chance=0.9) is None
+
+
+def test_the_fastest_is_first_at_the_target_or_else_lowest(make_record):
+    slow, quick = make_record("relu", 0, [0.2], 9.0), make_record("relu", 1, [0.24], 8.0)
+    short, shorter = make_record("relu", 2, [0.4]), make_record("relu", 3, [0.3])
+    diverged = replace(make_record("relu", 4, [0.9]), final={"train_error": None, "epochs_to_target": None})
+    assert fastest([slow, shorter, quick, diverged]) is quick
+    assert fastest([short, diverged, shorter]) is shorter
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, -0.1, 0.4, 0.2, 0.9]])
+def test_the_interval_is_scipys(values):
+    mean, low, high = mean_interval(values)
+    expected = stats.t.interval(0.95, len(values) - 1, loc=stats.tmean(values), scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert mean == pytest.approx(stats.tmean(values))
+
+
+def test_one_value_has_no_interval():
+    assert mean_interval([3.0]) == (3.0, None, None)
+
+
+@pytest.fixture
+def pairs(make_record):
+    """Records of both arms, seed by seed, from times of tanh and of ReLU; None: not reached in 60 epochs."""
+
+    def make(*times: tuple[float | None, float | None]) -> list[Record]:
+        return [
+            make_record(arm, seed, [0.5] * 60, time)
+            for seed, pair in enumerate(times)
+            for arm, time in zip(("tanh", "relu"), pair, strict=True)
+        ]
+
+    return make
+
+
+def test_a_ratio_is_the_geometric_mean_over_pairs(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((8, 2), (18, 2)))
+    assert result.estimate == pytest.approx(6.0)
+    ratios = [math.log(4), math.log(9)]
+    expected = stats.t.interval(0.95, 1, loc=stats.tmean(ratios), scale=stats.sem(ratios))
+    assert (math.log(result.low), math.log(result.high)) == pytest.approx(expected)
+    assert result.pairs == 2
+    assert result.outcome == "inconclusive"  # too few
+
+
+def test_seeds_without_a_partner_do_not_count(tiny_claim, pairs, make_record):
+    records = [*pairs((8, 2)), make_record("tanh", 7, [0.5], 1000.0)]
+    assert verdict(tiny_claim, records) == verdict(tiny_claim, pairs((8, 2)))
+
+
+def test_a_baseline_that_never_arrived_gives_a_lower_bound(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((None, 10), (None, 10), (50, 10), (None, 10), (None, 10)))
+    assert result.unfinished_baseline == 4
+    assert result.estimate == pytest.approx((6**4 * 5) ** 0.2)
+    assert result.high == math.inf
+    assert result.summary().startswith("at least 5.8x [")
+    assert result.summary().endswith(", ∞]")
+    assert result.outcome == "inconclusive"  # above 1, but it may be less than six
+
+
+def test_a_treatment_that_never_arrived_gives_no_estimate(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((20, None), (20, 5), (20, 5), (20, 5), (20, 5)))
+    assert (result.estimate, result.outcome, result.unfinished_treatment) == (None, "inconclusive", 1)
+    assert result.summary() == "-"
+
+
+def test_nothing_recorded_is_not_run(tiny_claim):
+    result = verdict(tiny_claim, [])
+    assert (result.outcome, result.summary(), result.pairs) == ("not run", "-", 0)
+
+
+def test_a_difference_is_baseline_minus_treatment_in_points(tiny_claim, make_record):
+    claim = replace(tiny_claim, metric="top1_error", effect="difference", paper_value=0.02)
+    errors = [(0.13, 0.11), (0.14, 0.11), (0.13, 0.12), (0.15, 0.12), (0.14, 0.12)]
+    records = [
+        make_record(arm, seed, [0.1], top1_error=error)
+        for seed, pair in enumerate(errors)
+        for arm, error in zip(("tanh", "relu"), pair, strict=True)
+    ]
+    result = verdict(claim, records)
+    low, high = stats.t.interval(0.95, 4, loc=0.022, scale=stats.sem([0.02, 0.03, 0.01, 0.03, 0.02]))
+    assert result.estimate == pytest.approx(0.022)
+    assert result.summary() == f"2.2 points [{100 * low:.1f}, {100 * high:.1f}]"
+    assert result.outcome == "reproduced"
+
+
+def test_a_record_comes_back_as_it_was_saved(make_record, tmp_path):
+    record = make_record("relu", 3, [0.5, 0.2], 1.9, top1_error=0.3)
+    record.save(tmp_path)
+    assert load_evidence("tiny", "smoke", tmp_path) == [record]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["relu-seed3.json"]
+
+
+def test_records_come_by_arm_and_seed(make_record, tmp_path):
+    for arm, seed in (("relu", 10), ("relu", 2), ("tanh", 10), ("tanh", 2)):
+        make_record(arm, seed, [0.5]).save(tmp_path)
+    found = [(record.arm, record.seed) for record in load_evidence("tiny", "smoke", tmp_path)]
+    assert found == [("tanh", 2), ("tanh", 10), ("relu", 2), ("relu", 10)]
+
+
+def test_a_digit_changed_by_hand_is_found(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    record.save(tmp_path)
+    path = tmp_path / record.path
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    with pytest.raises(EvidenceError, match="was changed after it was written"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"checksum": "x", "study": "tiny"}'])
+def test_half_a_record_is_found(text, tmp_path):
+    path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is not a record"):
+        Record.load(path)
+
+
+def test_a_record_of_another_configuration_is_stale_and_says_what_changed(make_record, tiny_claim, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    config = json.loads(json.dumps(record.config))
+    config["train"]["lr"] = 0.7
+    replace(record, config=config).save(tmp_path)
+    with pytest.raises(EvidenceError, match=r"stale: since it was recorded, train\.lr went from 0\.7 to 0\.05"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+def test_a_field_that_did_not_exist_then_is_no_change(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    config = json.loads(json.dumps(record.config))
+    del config["train"]["lr_drops"]
+    replace(record, config=config).save(tmp_path)
+    assert len(load_evidence("tiny", "smoke", tmp_path)) == 1
+
+
+def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    record.save(tmp_path)
+    (tmp_path / record.path).rename((tmp_path / record.path).with_name("tanh-seed0.json"))
+    with pytest.raises(EvidenceError, match="does not belong there"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+def test_the_book_s_own_records_are_whole_and_current():
+    for study in claims.STUDIES.values():
+        for scale in study.protocols:
+            load_evidence(study.id, scale)
+
+
+def test_the_book_s_evidence_holds_nothing_else():
+    expected = {
+        (EVIDENCE_FOLDER / record.path)
+        for study in claims.STUDIES.values()
+        for scale in study.protocols
+        for record in load_evidence(study.id, scale)
+    }
+    assert {path for path in EVIDENCE_FOLDER.rglob("*") if path.is_file()} == expected
+
+
+def test_no_smoke_run_is_kept_as_evidence():
+    assert not [path for path in EVIDENCE_FOLDER.rglob("smoke") if any(path.iterdir())]
+
+
+def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
+    for claim in CLAIMS:
+        for record in load_evidence(claim, "paper"):
+            assert record.data["train"]["images"] == 50_000
+            assert len(record.data["train"]["sha256"]) == 64
+            assert record.environment["revision"] != "unknown"
+            assert not record.environment["revision"].endswith("+changes")

@@ -1,0 +1,175 @@
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alexnet_repro import experiments, run_claim
+from alexnet_repro.data import DatasetNotFoundError
+from alexnet_repro.evidence import Record, load_evidence
+from alexnet_repro.experiments import environment, resolve_device, run_one
+
+
+class Inline:
+    """A process pool that runs its work at once, in this process, so that tests can change what is run."""
+
+    workers: list[int] = []  # noqa: RUF012
+
+    def __init__(self, workers: int, mp_context: object) -> None:
+        self.workers.append(workers)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *arguments) -> None:
+        pass
+
+    def submit(self, function, *arguments) -> Future:
+        future: Future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+    def shutdown(self, **arguments) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def tiny_runs(monkeypatch, tiny_claim, tiny_dataset):
+    """Runs of the tiny claim, in this process, on tiny pictures."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(experiments, "keep_large_blocks", lambda: False)
+    monkeypatch.setattr(
+        experiments, "load_dataset", lambda name, root, split="train": replace(tiny_dataset, split=split)
+    )
+    experiments._dataset.cache_clear()
+    Inline.workers.clear()
+    yield
+    experiments._dataset.cache_clear()
+    torch.set_num_threads(threads)
+
+
+def ids(records: list[Record]) -> list[tuple[str, int]]:
+    return [(record.arm, record.seed) for record in records]
+
+
+def curves(record: Record) -> list[tuple[float, float]]:
+    return [(epoch["train_error"], epoch["train_loss"]) for epoch in record.epochs]
+
+
+def test_a_record_holds_everything_a_number_may_depend_on():
+    record = run_one("tiny", "smoke", "relu", 1)
+    assert record.config["net"]["activation"] == "relu"
+    assert record.data["train"]["origin"] == "made up"
+    assert set(record.data) == {"train", "test"}
+    assert set(record.environment) == {"revision", "python", "torch", "numpy", "platform", "device", "threads"}
+    assert record.environment["threads"] == 1
+    assert {"train_error", "epochs_to_target", "top1_error", "log_probability"} == set(record.final)
+
+
+def test_the_same_seed_gives_the_same_history_and_another_seed_another():
+    first, again, other = (run_one("tiny", "smoke", "relu", seed) for seed in (1, 1, 2))
+    assert curves(first) == curves(again)
+    assert first.final == again.final
+    assert curves(first) != curves(other)
+
+
+def test_arms_of_a_seed_see_the_same_batches(monkeypatch):
+    seen = []
+    trained = experiments.train
+    monkeypatch.setattr(
+        experiments, "train", lambda m, b, c: seen.append([y.tolist() for _, y in b]) or trained(m, b, c)
+    )
+    for arm in ("tanh", "relu"):
+        run_one("tiny", "smoke", arm, 5)
+    assert seen[0] == seen[1]
+
+
+def test_runs_come_back_by_arm_and_seed():
+    assert ids(run_claim("tiny", "smoke")) == [("tanh", 0), ("tanh", 1), ("relu", 0), ("relu", 1)]
+    assert ids(run_claim("tiny", "smoke", 1, arms=["relu"])) == [("relu", 0)]
+    assert ids(run_claim("tiny", "smoke", [7, 3], arms=["relu"])) == [("relu", 7), ("relu", 3)]
+
+
+def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_claim("tiny", "smoke", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    ran = []
+    one = experiments.run_one
+    monkeypatch.setattr(experiments, "run_one", lambda *a: ran.append((a[2], a[3])) or one(*a))
+
+    def interrupt(record: Record) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_claim("tiny", "smoke", 2, out=tmp_path, on_record=interrupt)
+    (kept,) = load_evidence("tiny", "smoke", tmp_path)
+    ran.clear()
+    records = run_claim("tiny", "smoke", 2, out=tmp_path)
+    assert (kept.arm, kept.seed) not in ran
+    assert len(ran) == 3
+    assert load_evidence("tiny", "smoke", tmp_path) == records
+    ran.clear()
+    assert run_claim("tiny", "smoke", 2, out=tmp_path) == records
+    assert ran == []
+
+
+def test_there_are_no_more_workers_than_runs_or_threads():
+    run_claim("tiny", "smoke", 2, threads=3)
+    run_claim("tiny", "smoke", 1, arms=["relu"], threads=8)
+    assert Inline.workers == [3, 1]
+
+
+def test_a_run_that_diverged_is_recorded_as_such(monkeypatch, tiny_claim):
+    protocol = tiny_claim.protocol("smoke")
+    arm = protocol.arms["relu"]
+    wild = replace(protocol, arms={"relu": replace(arm, train=replace(arm.train, lr=1e30))})
+    monkeypatch.setitem(experiments.STUDIES, "tiny", replace(tiny_claim, protocols={"smoke": wild}))
+    record = run_one("tiny", "smoke", "relu", 0)
+    assert record.ended == "diverged"
+    assert record.epochs[-1]["train_loss"] is None
+    assert "top1_error" not in record.final
+
+
+def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
+    def missing(*arguments):
+        raise DatasetNotFoundError("not here")
+
+    monkeypatch.setattr(experiments, "load_dataset", missing)
+    with pytest.raises(DatasetNotFoundError):
+        run_claim("tiny", "smoke")
+    assert Inline.workers == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"study": "gelu"}, "claim must be one of relu, relu-modern, lrn-cifar, .* not 'gelu'"),
+        ({"scale": "huge"}, "scale of tiny must be one of smoke, not 'huge'"),
+        ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
+        ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
+        ({"seeds": [1, -1]}, r"not \[1, -1\]"),
+        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"device": "gpu"}, "device must be auto or one of cpu.* not 'gpu'"),
+        ({"device": "cuda:99"}, "not 'cuda:99'"),
+    ],
+)
+def test_what_does_not_exist_is_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run_claim(**({"study": "tiny", "scale": "smoke"} | arguments))
+
+
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == "cpu"
+
+
+def test_the_revision_is_unknown_outside_a_repository(monkeypatch):
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    assert environment("cpu")["revision"] == "unknown"
