@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,38 +69,48 @@ class Table:
         return self.rows or [["none recorded yet", *[""] * (len(self.header) - 1)]]
 
 
-def run_table(*groups: Iterable[Record]) -> Table:
-    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one."""
-    records = [record for group in groups for record in group]
+def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one.
+
+    Args:
+        runs: title -> records.
+    """
+    titled = [(title, record) for title, records in runs.items() for record in records]
     columns = {
-        "claim": [record.study for record in records],
-        "arm": [record.arm for record in records],
-        "seed": [str(record.seed) for record in records],
-        "epochs": [str(len(record.epochs)) for record in records],
-        "training error, %": [_percent(record.final["train_error"]) for record in records],
-        "test error, %": [_percent(record.final.get("top1_error")) for record in records],
+        "": [title for title, _ in titled],
+        "arm": [record.arm for _, record in titled],
+        "seed": [str(record.seed) for _, record in titled],
+        "epochs": [str(len(record.epochs)) for _, record in titled],
+        "training error, %": [_percent(record.final["train_error"]) for _, record in titled],
+        "test error, %": [_percent(record.final.get("top1_error")) for _, record in titled],
     }
-    if any("epochs_to_target" in record.final for record in records):
-        columns["epochs to target"] = [_number(record.final["epochs_to_target"]) for record in records]
+    if any("epochs_to_target" in record.final for _, record in titled):
+        columns["epochs to target"] = [_number(record.final["epochs_to_target"]) for _, record in titled]
     return Table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
-def evidence_table(*claims: str, scale: str = "paper") -> Table:
-    """What the recorded runs of a claim were: per arm the data, network, recipe, hardware and how many seeds."""
+def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """What recorded runs were: per arm the data, network, recipe, hardware and seeds.
+
+    Args:
+        runs: title -> records of one claim at one scale.
+    """
     rows = []
-    for claim in claims:
-        records = load_evidence(claim, scale)
+    for title, records in runs.items():
         for arm in dict.fromkeys(record.arm for record in records):
             of_arm = [record for record in records if record.arm == arm]
-            config, environment = of_arm[0].config, of_arm[0].environment
+            config = of_arm[0].config
             net, train = config["net"], config["train"]
+            machines = dict.fromkeys(
+                f"{record.environment['device']}, {record.environment['threads']} thread" for record in of_arm
+            )
             rows.append(
                 [
-                    f"{claim}: {arm}",
+                    f"{title}: {arm}",
                     f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
                     f"{net['name']}, {net['activation']}, init {net['initialization']}",
                     f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
-                    f"{environment['device']}; {environment['threads']} thread",
+                    "; ".join(machines),
                     ", ".join(str(record.seed) for record in of_arm),
                 ]
             )
@@ -150,10 +160,14 @@ def with_claims(text: str, book: str) -> str:
     return f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{after}"
 
 
-def rate_table(*claims: str) -> Table:
-    """Per claim and neuron every learning rate that was tried, how it did, and which one was chosen."""
+def rate_table(claims: Mapping[str, str]) -> Table:
+    """Per claim and neuron every learning rate that was tried, how it did, and which one was chosen.
+
+    Args:
+        claims: title -> id.
+    """
     rows = []
-    for claim in claims:
+    for title, claim in claims.items():
         records = load_evidence(RATE_SEARCHES[claim].id, "paper")
         for neuron in dict.fromkeys(record.config["net"]["activation"] for record in records):
             of_neuron = [record for record in records if record.config["net"]["activation"] == neuron]
@@ -161,7 +175,7 @@ def rate_table(*claims: str) -> Table:
             for record in of_neuron:
                 rows.append(
                     [
-                        f"{claim}: {neuron}",
+                        f"{title}: {neuron}",
                         f"{record.config['train']['lr']:g}",
                         _number(record.final["epochs_to_target"]),
                         "diverged" if record.ended == "diverged" else _percent(record.final["train_error"]),
@@ -171,25 +185,34 @@ def rate_table(*claims: str) -> Table:
     return Table(["runs", "learning rate", "epochs to target", "last training error, %", ""], rows)
 
 
-def signal_table(*claims: str) -> Table:
-    """Per claim and arm the standard deviation of every layer's output before training, on embedded pictures."""
+def signal_table(claims: Mapping[str, str]) -> Table:
+    """Per claim and arm the standard deviation of every layer's output before training, on embedded pictures.
+
+    Args:
+        claims: title -> id.
+    """
     columns: dict[str, dict[str, float]] = {}
     images = load_dataset("photos").images
-    for claim in claims:
+    for title, claim in claims.items():
         for name, arm in CLAIMS[claim].protocol("smoke").arms.items():
             transform = InputTransform.fit(arm.input, images)
             inputs = transform.views(images[:256])[0]
-            columns[f"{claim}: {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
+            columns[f"{title}: {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
     layers = next(iter(columns.values()))
     rows = [[layer, *(f"{column[layer]:.2g}" for column in columns.values())] for layer in layers]
     return Table(["layer", *columns], rows)
 
 
-def config_table(*claims: str, scale: str) -> Table:
-    """The fields of the arms' configurations that differ between the claims' arms, side by side."""
+def config_table(claims: Mapping[str, str], scale: str) -> Table:
+    """The fields in which the arms of the claims differ, side by side.
+
+    Args:
+        claims: title -> id.
+        scale: whose protocols.
+    """
     arms = {
-        f"{claim}: {arm}": _flat(as_json(value))
-        for claim in claims
+        f"{title}: {arm}": _flat(as_json(value))
+        for title, claim in claims.items()
         for arm, value in CLAIMS[claim].protocol(scale).arms.items()
     }
     fields = dict.fromkeys(field for flat in arms.values() for field in flat)

@@ -20,7 +20,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 500) -> Tensor:
+def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250) -> Tensor:
     """Class probabilities, averaged over the views of each image.
 
     Source:  2012 code, LogregCostLayer (softmax outputs are averaged, not logits).
@@ -33,8 +33,8 @@ def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_s
     probabilities = []
     for part in images.split(batch_size):
         views = transform.views(part.to(device))  # (views, n, 3, h, w)
-        logits = model(views.flatten(0, 1)).unflatten(0, views.shape[:2])
-        probabilities.append(logits.softmax(-1).mean(0))
+        logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
+        probabilities.append(logits.unflatten(0, views.shape[:2]).softmax(-1).mean(0))
     model.train(was_training)
     return torch.cat(probabilities)
 

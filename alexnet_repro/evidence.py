@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from alexnet_repro.claims import STUDIES, Claim, Outcome, Protocol, decide
 from alexnet_repro.config import as_json, digest
@@ -120,8 +120,8 @@ class Verdict:
     """What the records of a claim say.
 
     Attributes:
+        claim: what was judged.
         outcome: by the claim's rule.
-        effect: "ratio" or "difference", as the claim's.
         pairs: seeds that ran in both arms.
         estimate: geometric mean of the ratios, or mean of the differences; None if it can't be bounded.
         low, high: its 95 % interval (Student's t over pairs); None with fewer than 2 pairs. ``high`` is infinite
@@ -129,8 +129,8 @@ class Verdict:
         unfinished_baseline, unfinished_treatment: runs among the pairs that were stopped short of the target.
     """
 
+    claim: Claim
     outcome: Outcome
-    effect: Literal["ratio", "difference"]
     pairs: int
     estimate: float | None = None
     low: float | None = None
@@ -142,7 +142,7 @@ class Verdict:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
-        scale, unit = (1, "x") if self.effect == "ratio" else (100, " points")
+        scale, unit = (1, "x") if self.claim.effect == "ratio" else (100, " points")
         text = f"{'at least ' * bool(self.unfinished_baseline)}{scale * self.estimate:.1f}{unit}"
         if self.low is None or self.high is None:
             return text
@@ -164,7 +164,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     baseline = [by_arm[claim.baseline][seed] for seed in seeds]
     treatment = [by_arm[claim.treatment][seed] for seed in seeds]
     counts = {
-        "effect": claim.effect,
+        "claim": claim,
         "pairs": len(seeds),
         "unfinished_baseline": sum(record.final[claim.metric] is None for record in baseline),
         "unfinished_treatment": sum(record.final[claim.metric] is None for record in treatment),

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from alexnet_repro.claims import CLAIMS
 from alexnet_repro.evidence import Record, Verdict
 
 # Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
@@ -22,25 +21,25 @@ STYLES = (
 )
 
 
-def error_curves(panels: Mapping[str, Sequence[Record]], target: float | None = None) -> Figure:
+def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = None) -> Figure:
     """Training error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
 
     The mean goes as far as every run of its arm does.
 
     Args:
-        panels: title -> records of one claim, which may be none.
+        runs: title -> records of one claim, which may be none.
         target: error marked by a horizontal line, fraction.
     """
     figure, axes = plt.subplots(
         1,
-        len(panels),
-        figsize=(4.6 * len(panels), 3.6),
+        len(runs),
+        figsize=(4.6 * len(runs), 3.6),
         sharey=True,
         squeeze=False,
         layout="constrained",
         facecolor="white",
     )
-    for ax, (title, records) in zip(axes[0], panels.items(), strict=True):
+    for ax, (title, records) in zip(axes[0], runs.items(), strict=True):
         for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
             _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style)
         if target is not None:
@@ -63,9 +62,9 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     """Per claim the measured effect with its 95 % interval, and the paper's number, on one axis.
 
     Args:
-        verdicts: id of the claim -> what its records say; all of one kind of effect.
+        verdicts: title -> what the records of a claim say; all of one kind of effect.
     """
-    claims = [CLAIMS[name] for name in verdicts]
+    claims = [result.claim for result in verdicts.values()]
     scale = 1 if claims[0].effect == "ratio" else 100
     figure, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(claims)), layout="constrained", facecolor="white")
     for row, (claim, result) in enumerate(zip(claims, verdicts.values(), strict=True)):
@@ -79,7 +78,7 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
             if not np.isfinite(result.high):
                 ax.plot(scale * high, row, ">", color="#0072B2")
     ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(claims)), [claim.id for claim in claims])
+    ax.set_yticks(range(len(claims)), list(verdicts))
     ax.set_ylim(len(claims) - 0.5, -0.5)
     ax.set_xlabel(
         f"{claims[0].baseline} / {claims[0].treatment}, epochs to the target (1: no effect)"

@@ -41,32 +41,32 @@ def test_an_empty_table_says_so():
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
     timed = make_record("relu", 0, [0.5, 0.241], 1.9, top1_error=0.305)
-    table = chapter.run_table([timed], [make_record("tanh", 1, [0.5])])
+    table = chapter.run_table({"2012": [timed], "modern": [make_record("tanh", 1, [0.5])]})
     assert table.header[-1] == "epochs to target"
     assert table.rows == [
-        ("tiny", "relu", "0", "2", "24.1", "30.5", "1.9"),
-        ("tiny", "tanh", "1", "1", "50.0", "-", "-"),
+        ("2012", "relu", "0", "2", "24.1", "30.5", "1.9"),
+        ("modern", "tanh", "1", "1", "50.0", "-", "-"),
     ]
     timed.final.pop("epochs_to_target")
-    assert "epochs to target" not in chapter.run_table([timed]).header
+    assert "epochs to target" not in chapter.run_table({"2012": [timed]}).header
 
 
 def test_the_table_of_differences_names_what_differs_and_nothing_else():
-    table = chapter.config_table("lrn-cifar", scale="paper")
+    table = chapter.config_table({"pair": "lrn-cifar"}, scale="paper")
     assert [row[0] for row in table.rows] == ["net.name", "net.layers.norm1", "net.layers.norm2"]
-    fields = {row[0] for row in chapter.config_table("relu", "relu-modern", scale="paper").rows}
+    fields = {row[0] for row in chapter.config_table({"2012": "relu", "modern": "relu-modern"}, scale="paper").rows}
     assert {"net.activation", "net.initialization", "input.pixels", "train.lr"} <= fields
     assert "train.momentum" not in fields
 
 
 def test_the_table_of_signals_starts_with_the_input_and_has_every_layer():
-    table = chapter.signal_table("relu-modern")
+    table = chapter.signal_table({"modern": "relu-modern"})
     assert [row[0] for row in table.rows][:3] == ["input", "conv1", "pool1"]
     assert float(table.rows[0][1]) == pytest.approx(1.0, abs=0.1)
 
 
 def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
-    table = chapter.rate_table("relu", "relu-modern")
+    table = chapter.rate_table({"2012": "relu", "modern": "relu-modern"})
     assert len(table.rows) == 16
     assert [row[-1] for row in table.rows].count("chosen") == 4
 
@@ -86,3 +86,11 @@ def test_the_table_of_claims_is_replaced_and_nothing_else():
 def test_a_page_without_the_markers_is_refused():
     with pytest.raises(ValueError, match="expected the lines"):
         chapter.with_claims("# Title\n", "")
+
+
+def test_the_evidence_table_has_a_row_per_arm_with_its_seeds(make_record):
+    runs = [make_record("tanh", 0, [0.5]), make_record("tanh", 4, [0.5]), make_record("relu", 0, [0.5])]
+    table = chapter.evidence_table({"2012": runs})
+    assert [(row[0], row[-1]) for row in table.rows] == [("2012: tanh", "0, 4"), ("2012: relu", "0")]
+    assert table.rows[0][1] == "photos: made up"
+    assert table.rows[0][4] == "abacus, 1 thread"

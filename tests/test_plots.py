@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from alexnet_repro import plots
+from alexnet_repro import CLAIMS, plots
 from alexnet_repro.evidence import Verdict
 
 
@@ -32,9 +32,10 @@ def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded
 
 
 def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
-    known = Verdict(outcome="inconclusive", effect="ratio", pairs=3, estimate=2.0, low=1.5, high=2.7)
-    bounded = Verdict(outcome="inconclusive", effect="ratio", pairs=3, estimate=5.0, low=4.0, high=math.inf)
-    figure = plots.effects({"relu": known, "relu-modern": bounded})
+    relu = CLAIMS["relu"]
+    known = Verdict(claim=relu, outcome="inconclusive", pairs=3, estimate=2.0, low=1.5, high=2.7)
+    bounded = Verdict(claim=relu, outcome="inconclusive", pairs=3, estimate=5.0, low=4.0, high=math.inf)
+    figure = plots.effects({"known": known, "bounded": bounded})
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert [6.0] in [list(line) for line in lines]
     assert (1.5, 2.7) in lines
@@ -44,8 +45,8 @@ def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
 
 
 def test_a_difference_is_drawn_in_points():
-    result = Verdict(outcome="inconclusive", effect="difference", pairs=2, estimate=0.01, low=-0.01, high=0.03)
-    figure = plots.effects({"lrn-cifar": result})
+    result = Verdict(claim=CLAIMS["lrn-cifar"], outcome="inconclusive", pairs=2, estimate=0.01, low=-0.01, high=0.03)
+    figure = plots.effects({"pair": result})
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert (-1.0, 3.0) in lines
     assert "points" in figure.axes[0].get_xlabel()
