@@ -114,6 +114,9 @@ RATES_MODERN = (0.003, 0.01, 0.03, 0.1)
 SEARCH_EPOCHS = 12
 SEARCH_SEED = 1000  # none of the seeds that are compared
 
+CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
+CHOSEN_MODERN = (0.03, 0.03)
+
 _INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
 _INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
 
@@ -196,13 +199,13 @@ CLAIMS: Mapping[str, Claim] = {
         Claim(
             id="relu",
             statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012 protocol)",
-            protocols=_relu_protocols(_relu_2012, rates=(0.01, 0.003), smoke_rates=(0.003, 0.001), smoke_epochs=5),
+            protocols=_relu_protocols(_relu_2012, rates=CHOSEN_2012, smoke_rates=(0.003, 0.001), smoke_epochs=5),
             **_RELU,
         ),
         Claim(
             id="relu-modern",
             statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (today's protocol)",
-            protocols=_relu_protocols(_relu_modern, rates=(0.03, 0.03), smoke_rates=(0.01, 0.01), smoke_epochs=9),
+            protocols=_relu_protocols(_relu_modern, rates=CHOSEN_MODERN, smoke_rates=(0.01, 0.01), smoke_epochs=9),
             **_RELU,
         ),
         Claim(
@@ -231,4 +234,23 @@ RATE_SEARCHES: Mapping[str, Study] = {
 }
 """Claim -> the runs that chose its learning rates: per neuron the rate first at the target, or nearest to it."""
 
-STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values())}
+SLOPES = Study(
+    id="relu-slopes",
+    protocols={
+        "paper": Protocol(
+            dataset="cifar10",
+            seeds=3,
+            arms={
+                f"{protocol}-{neuron}": arm
+                for protocol, arms in (
+                    ("2012", _neurons(_relu_2012, *CHOSEN_2012, epochs=3)),
+                    ("modern", _neurons(_relu_modern, *CHOSEN_MODERN, epochs=3)),
+                )
+                for neuron, arm in arms.items()
+            },
+        )
+    },
+)
+"""The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
+
+STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES)}

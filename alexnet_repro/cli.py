@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from alexnet_repro.chapter import with_claims
 from alexnet_repro.claims import CLAIMS, STUDIES
 from alexnet_repro.evidence import EVIDENCE_FOLDER, Record, load_evidence, verdict
 from alexnet_repro.experiments import run_claim
 from alexnet_repro.files import write_atomically
+from alexnet_repro.tables import with_claims
 
 app = typer.Typer(
     help="The AlexNet paper, claim by claim.",

@@ -37,7 +37,7 @@ class Record:
     seconds: float  # training and evaluation
     ended: str  # as History.ended
     epochs: list[dict[str, float]]  # as History.epochs
-    final: dict[str, float | None]  # epochs_to_target, top1_error, log_probability
+    final: dict[str, float | None]  # train_error, epochs_to_target, top1_error, log_probability, slope_<layer>
 
     @property
     def path(self) -> Path:

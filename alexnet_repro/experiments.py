@@ -24,8 +24,10 @@ from alexnet_repro.config import digest
 from alexnet_repro.data import Batches, Dataset, load_dataset
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
-from alexnet_repro.nets import build
+from alexnet_repro.nets import build, neuron_slopes
 from alexnet_repro.train import train
+
+SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
 
 
 def run_claim(
@@ -154,6 +156,8 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
         final["epochs_to_target"] = epochs_to_target(errors, arm.train.target_error, chance)
     if history.ended != "diverged":
         final |= evaluate(model, testing.images, testing.labels, transform)
+        sample = transform.views(testing.images[:SLOPE_IMAGES].to(device))[0]
+        final |= {f"slope_{layer}": slope for layer, slope in neuron_slopes(model, sample).items()}
     return history, final
 
 

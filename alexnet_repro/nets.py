@@ -45,6 +45,29 @@ def activation_deviations(model: nn.Sequential, inputs: Tensor) -> dict[str, flo
     return deviations
 
 
+def neuron_slopes(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
+    """Layer name -> mean slope of its neurons over a batch, for every layer of neurons.
+
+    What a layer passes back of the gradient it gets: ``1 - tanh**2`` on average, or the share of ReLUs that are active.
+    Near 0 the layers below it hardly learn.
+
+    Shape: inputs (N, 3, image_size, image_size) float.
+    """
+    slopes = {}
+    x = inputs
+    for name, layer in model.named_children():
+        x = x.detach()
+        if isinstance(layer, nn.ReLU | nn.Tanh):
+            with torch.enable_grad():
+                before = x.requires_grad_()
+                x = layer(before)
+                slopes[name] = torch.autograd.grad(x.sum(), before)[0].mean().item()
+        else:
+            with torch.no_grad():
+                x = layer(x)
+    return slopes
+
+
 class _Flattened(nn.Linear):
     """A fully connected layer that takes maps as well as vectors."""
 

@@ -16,7 +16,7 @@ import yaml
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
-from alexnet_repro import CLAIMS, chapter, experiments, load_dataset, load_evidence
+from alexnet_repro import CLAIMS, chapter, experiments, load_dataset, load_evidence, tables
 from alexnet_repro.experiments import run_one
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,13 +138,13 @@ def test_the_stored_verdicts_are_those_of_the_records(path):
     claims = [claim.id for claim in CLAIMS.values() if claim.chapter == path.stem]
     (stored,) = [cell for cell in code_cells(path) if "verdict_table" in cell.source]
     assert all(f'"{claim}"' in stored.source for claim in claims)
-    assert stored.outputs[0].data["text/plain"] == repr(chapter.verdict_table(*claims))
+    assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))
 
 
 @pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/intro.md", "")])
 def test_the_table_of_claims_is_that_of_the_records(page, book):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert chapter.with_claims(text, book) == text
+    assert tables.with_claims(text, book) == text
 
 
 def test_the_readme_gives_the_files_to_read_first_with_their_sizes():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro import CLAIMS, chapter, cli
+from alexnet_repro import CLAIMS, cli, tables
 
 
 def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def test_claims_lists_every_claim_with_its_verdict():
 
 def test_claims_updates_a_page_with_links_that_hold_from_where_it_lies(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"{chapter.CLAIMS_BEGIN}\n{chapter.CLAIMS_END}\n")
+    page.write_text(f"{tables.CLAIMS_BEGIN}\n{tables.CLAIMS_END}\n")
     assert call("claims", "--update", str(page)).returncode == 0
     links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
     assert len(links) == len(CLAIMS)

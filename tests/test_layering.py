@@ -17,7 +17,7 @@ ORDER = (
     "optim", "evaluate",
     "train",
     "claims", "evidence",
-    "experiments", "plots",
+    "experiments", "plots", "tables",
     "chapter",
     "cli",
 )  # fmt: skip

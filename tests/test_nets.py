@@ -7,7 +7,7 @@ from torch import nn
 
 from alexnet_repro import LocalResponseNorm, NetConfig, build
 from alexnet_repro.config import PRESETS
-from alexnet_repro.nets import activation_deviations
+from alexnet_repro.nets import activation_deviations, neuron_slopes
 
 
 def parameters(net: nn.Module) -> int:
@@ -111,3 +111,19 @@ def test_activation_deviations_are_those_of_the_layers_outputs():
     found = activation_deviations(net, x)
     assert list(found) == ["conv1", "act1", "pool1", "fc10"]
     assert found["fc10"] == pytest.approx(net(x).std().item())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_neuron_slopes_are_the_mean_derivatives(activation):
+    net = build(replace(TINY_NET, activation=activation))
+    x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    z = net.conv1(x).detach()
+    expected = (z > 0).float() if activation == "relu" else 1 - z.tanh() ** 2
+    assert neuron_slopes(net, x) == {"act1": pytest.approx(expected.mean().item(), rel=1e-5)}
+    assert all(p.grad is None for p in net.parameters())
+    assert not x.requires_grad
+
+
+def test_saturated_neurons_have_no_slope():
+    net = build(replace(TINY_NET, activation="tanh"))
+    assert neuron_slopes(net, torch.full((1, 3, 8, 8), 1e4))["act1"] < 1e-3

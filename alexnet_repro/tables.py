@@ -1,0 +1,225 @@
+"""The tables that chapters share: rows of text, from claims and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet_repro.augment import InputTransform
+from alexnet_repro.claims import CLAIMS, RATE_SEARCHES
+from alexnet_repro.config import as_json
+from alexnet_repro.data import load_dataset
+from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
+from alexnet_repro.nets import activation_deviations, build
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text, shown as a table in a notebook and in the book."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_markdown(self) -> str:
+        """As a Markdown table."""
+        lines = [self.header, ["---"] * len(self.header), *self._lines()]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    _repr_markdown_ = to_markdown
+
+    def __repr__(self) -> str:
+        lines = [self.header, *self._lines()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.header))]
+        return "\n".join(
+            "  ".join(f"{cell:{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+        )
+
+    def _lines(self) -> Sequence[Sequence[str]]:
+        return self.rows or [["none recorded yet", *[""] * (len(self.header) - 1)]]
+
+
+def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one.
+
+    Args:
+        runs: title -> records.
+    """
+    titled = [(title, record) for title, records in runs.items() for record in records]
+    columns = {
+        "": [title for title, _ in titled],
+        "arm": [record.arm for _, record in titled],
+        "seed": [str(record.seed) for _, record in titled],
+        "epochs": [str(len(record.epochs)) for _, record in titled],
+        "training error, %": [_percent(record.final["train_error"]) for _, record in titled],
+        "test error, %": [_percent(record.final.get("top1_error")) for _, record in titled],
+    }
+    if any("epochs_to_target" in record.final for _, record in titled):
+        columns["epochs to target"] = [_number(record.final["epochs_to_target"]) for _, record in titled]
+    return Table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """What recorded runs were: per arm the data, network, recipe, hardware and seeds.
+
+    Args:
+        runs: title -> records of one claim at one scale.
+    """
+    rows = []
+    for title, records in runs.items():
+        for arm in dict.fromkeys(record.arm for record in records):
+            of_arm = [record for record in records if record.arm == arm]
+            config = of_arm[0].config
+            net, train = config["net"], config["train"]
+            machines = dict.fromkeys(
+                f"{record.environment['device']}, {record.environment['threads']} thread" for record in of_arm
+            )
+            rows.append(
+                [
+                    f"{title}: {arm}",
+                    f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
+                    f"{net['name']}, {net['activation']}, init {net['initialization']}",
+                    f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
+                    "; ".join(machines),
+                    ", ".join(str(record.seed) for record in of_arm),
+                ]
+            )
+    return Table(["runs", "data", "network", "recipe", "hardware", "seeds"], rows)
+
+
+def verdict_table(*claims: str, scale: str = "paper") -> Table:
+    """Per claim the paper's number, ours with its 95 % interval from the recorded evidence, and the verdict."""
+    rows = []
+    for claim in (CLAIMS[name] for name in claims):
+        result = verdict(claim, load_evidence(claim.id, scale))
+        rows.append(
+            [
+                claim.statement,
+                claim.section,
+                claim.paper_summary(),
+                result.summary(),
+                str(result.pairs),
+                result.outcome,
+            ]
+        )
+    return Table(["claim", "section", "paper", "ours, 95 % interval", "seeds", "verdict"], rows)
+
+
+CLAIMS_BEGIN = "<!-- claims: written by `make notebooks` from book/evidence; do not edit -->"
+CLAIMS_END = "<!-- claims end -->"
+
+
+def with_claims(text: str, book: str) -> str:
+    """A Markdown text with the table between ``CLAIMS_BEGIN`` and ``CLAIMS_END`` brought up to date.
+
+    Args:
+        text: a page that has the two markers once.
+        book: the folder of the chapters, as the page's links must name it ("" where the page lies in it).
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, begin, rest = text.partition(CLAIMS_BEGIN)
+    _, end, after = rest.partition(CLAIMS_END)
+    if not begin or not end:
+        raise ValueError(f"expected the lines {CLAIMS_BEGIN!r} and {CLAIMS_END!r} around the table of claims")
+    table = verdict_table(*CLAIMS)
+    links = [f"[{claim.chapter}]({book}{claim.chapter}.ipynb)" for claim in CLAIMS.values()]
+    rows = [[*row, link] for row, link in zip(table.rows, links, strict=True)]
+    table = Table([*table.header, "chapter"], rows)
+    return f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{after}"
+
+
+def rate_table(claims: Mapping[str, str]) -> Table:
+    """Per claim and neuron every learning rate that was tried, how it did, and which one was chosen.
+
+    Args:
+        claims: title -> id.
+    """
+    rows = []
+    for title, claim in claims.items():
+        records = load_evidence(RATE_SEARCHES[claim].id, "paper")
+        for neuron in dict.fromkeys(record.config["net"]["activation"] for record in records):
+            of_neuron = [record for record in records if record.config["net"]["activation"] == neuron]
+            best = fastest(of_neuron)
+            for record in of_neuron:
+                rows.append(
+                    [
+                        f"{title}: {neuron}",
+                        f"{record.config['train']['lr']:g}",
+                        _number(record.final["epochs_to_target"]),
+                        "diverged" if record.ended == "diverged" else _percent(record.final["train_error"]),
+                        "chosen" if record is best else "",
+                    ]
+                )
+    return Table(["runs", "learning rate", "epochs to target", "last training error, %", ""], rows)
+
+
+def signal_table(claims: Mapping[str, str]) -> Table:
+    """Per claim and arm the standard deviation of every layer's output before training, on embedded pictures.
+
+    Args:
+        claims: title -> id.
+    """
+    columns: dict[str, dict[str, float]] = {}
+    images = load_dataset("photos").images
+    for title, claim in claims.items():
+        for name, arm in CLAIMS[claim].protocol("smoke").arms.items():
+            transform = InputTransform.fit(arm.input, images)
+            inputs = transform.views(images[:256])[0]
+            columns[f"{title}: {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
+    layers = next(iter(columns.values()))
+    rows = [[layer, *(f"{column[layer]:.2g}" for column in columns.values())] for layer in layers]
+    return Table(["layer", *columns], rows)
+
+
+def slope_table(records: Sequence[Record]) -> Table:
+    """Per arm the mean slope of every layer of neurons after training, averaged over the seeds, in percent."""
+    arms: dict[str, list[Record]] = {}
+    for record in records:
+        arms.setdefault(record.arm, []).append(record)
+    layers = dict.fromkeys(name for record in records for name in record.final if name.startswith("slope_"))
+    rows = [
+        [arm, str(len(runs)), str(len(runs[0].epochs))]
+        + [_percent(sum(run.final[layer] for run in runs) / len(runs)) for layer in layers]
+        for arm, runs in arms.items()
+    ]
+    return Table(["arm", "seeds", "epochs", *(f"{layer.removeprefix('slope_')}, %" for layer in layers)], rows)
+
+
+def config_table(claims: Mapping[str, str], scale: str) -> Table:
+    """The fields in which the arms of the claims differ, side by side.
+
+    Args:
+        claims: title -> id.
+        scale: whose protocols.
+    """
+    arms = {
+        f"{title}: {arm}": _flat(as_json(value))
+        for title, claim in claims.items()
+        for arm, value in CLAIMS[claim].protocol(scale).arms.items()
+    }
+    fields = dict.fromkeys(field for flat in arms.values() for field in flat)
+    differing = [field for field in fields if len({flat.get(field) for flat in arms.values()}) > 1]
+    return Table(["field", *arms], [[field, *(flat.get(field, "-") for flat in arms.values())] for field in differing])
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested objects as one level of dotted names; layers by their own names."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if key == "layers":
+            value = {layer["name"]: layer["type"] for layer in value}  # noqa: PLW2901
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif key != "type":
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,0 +1,77 @@
+import pytest
+
+from alexnet_repro import tables
+
+
+def test_a_table_is_text_and_markdown():
+    table = tables.Table(["a", "long header"], [["1", "2"], ["333", "4"]])
+    assert repr(table) == "a    long header\n1    2\n333  4"
+    assert table._repr_markdown_() == "| a | long header |\n| --- | --- |\n| 1 | 2 |\n| 333 | 4 |"
+
+
+def test_an_empty_table_says_so():
+    assert "none recorded yet" in repr(tables.Table(["a", "b"], []))
+
+
+def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
+    timed = make_record("relu", 0, [0.5, 0.241], 1.9, top1_error=0.305)
+    table = tables.run_table({"2012": [timed], "modern": [make_record("tanh", 1, [0.5])]})
+    assert table.header[-1] == "epochs to target"
+    assert table.rows == [
+        ("2012", "relu", "0", "2", "24.1", "30.5", "1.9"),
+        ("modern", "tanh", "1", "1", "50.0", "-", "-"),
+    ]
+    timed.final.pop("epochs_to_target")
+    assert "epochs to target" not in tables.run_table({"2012": [timed]}).header
+
+
+def test_the_table_of_differences_names_what_differs_and_nothing_else():
+    table = tables.config_table({"pair": "lrn-cifar"}, scale="paper")
+    assert [row[0] for row in table.rows] == ["net.name", "net.layers.norm1", "net.layers.norm2"]
+    fields = {row[0] for row in tables.config_table({"2012": "relu", "modern": "relu-modern"}, scale="paper").rows}
+    assert {"net.activation", "net.initialization", "input.pixels", "train.lr"} <= fields
+    assert "train.momentum" not in fields
+
+
+def test_the_table_of_signals_starts_with_the_input_and_has_every_layer():
+    table = tables.signal_table({"modern": "relu-modern"})
+    assert [row[0] for row in table.rows][:3] == ["input", "conv1", "pool1"]
+    assert float(table.rows[0][1]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
+    table = tables.rate_table({"2012": "relu", "modern": "relu-modern"})
+    assert len(table.rows) == 16
+    assert [row[-1] for row in table.rows].count("chosen") == 4
+
+
+PAGE = f"# Title\n\n{tables.CLAIMS_BEGIN}\nold\n{tables.CLAIMS_END}\n\nRest.\n"
+
+
+def test_the_table_of_claims_is_replaced_and_nothing_else():
+    page = tables.with_claims(PAGE, "book/")
+    assert page.startswith("# Title\n")
+    assert page.endswith("\nRest.\n")
+    assert "old" not in page
+    assert "[04_lrn](book/04_lrn.ipynb)" in page
+    assert tables.with_claims(page, "book/") == page
+
+
+def test_a_page_without_the_markers_is_refused():
+    with pytest.raises(ValueError, match="expected the lines"):
+        tables.with_claims("# Title\n", "")
+
+
+def test_the_evidence_table_has_a_row_per_arm_with_its_seeds(make_record):
+    runs = [make_record("tanh", 0, [0.5]), make_record("tanh", 4, [0.5]), make_record("relu", 0, [0.5])]
+    table = tables.evidence_table({"2012": runs})
+    assert [(row[0], row[-1]) for row in table.rows] == [("2012: tanh", "0, 4"), ("2012: relu", "0")]
+    assert table.rows[0][1] == "photos: made up"
+    assert table.rows[0][4] == "abacus, 1 thread"
+
+
+def test_slopes_are_averaged_over_seeds(make_record):
+    runs = [make_record("tanh", seed, [0.5], slope_act1=slope) for seed, slope in enumerate((0.1, 0.3))]
+    table = tables.slope_table(runs)
+    assert table.header == ["arm", "seeds", "epochs", "act1, %"]
+    assert table.rows == [["tanh", "2", "1", "20.0"]]
