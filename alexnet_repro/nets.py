@@ -32,19 +32,6 @@ def build(config: NetConfig, generator: torch.Generator | None = None) -> nn.Seq
     return nn.Sequential(modules)
 
 
-@torch.no_grad()
-def activation_deviations(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
-    """Layer name -> standard deviation of its outputs over a batch: how much of the signal is left there.
-
-    Shape: inputs (N, 3, image_size, image_size) float.
-    """
-    deviations = {}
-    for name, layer in model.named_children():
-        inputs = layer(inputs)
-        deviations[name] = inputs.std().item()
-    return deviations
-
-
 def neuron_slopes(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
     """Layer name -> mean slope of its neurons over a batch, for every layer of neurons.
 

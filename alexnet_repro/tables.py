@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.claims import CLAIMS, RATE_SEARCHES
 from alexnet_repro.config import as_json
-from alexnet_repro.data import load_dataset
 from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
-from alexnet_repro.nets import activation_deviations, build
 
 
 @dataclass(frozen=True)
@@ -153,24 +150,6 @@ def rate_table(claims: Mapping[str, str]) -> Table:
                     ]
                 )
     return Table(["runs", "learning rate", "epochs to target", "last training error, %", ""], rows)
-
-
-def signal_table(claims: Mapping[str, str]) -> Table:
-    """Per claim and arm the standard deviation of every layer's output before training, on embedded pictures.
-
-    Args:
-        claims: title -> id.
-    """
-    columns: dict[str, dict[str, float]] = {}
-    images = load_dataset("photos").images
-    for title, claim in claims.items():
-        for name, arm in CLAIMS[claim].protocol("smoke").arms.items():
-            transform = InputTransform.fit(arm.input, images)
-            inputs = transform.views(images[:256])[0]
-            columns[f"{title}: {name}"] = {"input": inputs.std().item()} | activation_deviations(build(arm.net), inputs)
-    layers = next(iter(columns.values()))
-    rows = [[layer, *(f"{column[layer]:.2g}" for column in columns.values())] for layer in layers]
-    return Table(["layer", *columns], rows)
 
 
 def slope_table(records: Sequence[Record]) -> Table:

@@ -33,12 +33,6 @@ def test_the_table_of_differences_names_what_differs_and_nothing_else():
     assert "train.momentum" not in fields
 
 
-def test_the_table_of_signals_starts_with_the_input_and_has_every_layer():
-    table = tables.signal_table({"modern": "relu-modern"})
-    assert [row[0] for row in table.rows][:3] == ["input", "conv1", "pool1"]
-    assert float(table.rows[0][1]) == pytest.approx(1.0, abs=0.1)
-
-
 def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
     table = tables.rate_table({"2012": "relu", "modern": "relu-modern"})
     assert len(table.rows) == 16
