@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,7 +26,7 @@ class LocalResponseNorm(nn.Module):
         average: divide alpha by ``size``, also where the window is cut off at the first and last maps.
         groups: the maps are split into this many equal parts (the towers), and no window crosses from one to the next.
 
-    Shape: (N, C, ...) floating point; output the same.
+    Shape: (N, C, ...) floating point; output the same. Half precisions are computed in float32.
 
     Raises:
         ValueError: an argument outside its range, or C not a multiple of ``groups``.
@@ -50,7 +53,10 @@ class LocalResponseNorm(nn.Module):
         if a.ndim < 2 or a.shape[1] % self.groups:
             raise ValueError(f"expected (N, C, ...) with C a multiple of groups={self.groups}, not {tuple(a.shape)}")
         coefficient = self.alpha / self.size if self.average else self.alpha
-        return _ResponseNorm.apply(a, self.size, coefficient, self.beta, self.k, self.groups)
+        arguments = self.size, coefficient, self.beta, self.k, self.groups
+        if torch.compiler.is_compiling():  # a compiler fuses the equation by itself
+            return _equation(a, *arguments)
+        return _ResponseNorm.apply(_dense(a), *arguments)
 
     def extra_repr(self) -> str:
         return (
@@ -59,43 +65,140 @@ class LocalResponseNorm(nn.Module):
         )
 
 
+class SameMapNorm(nn.Module):
+    """Divides each activation by a power of the energy around it in its own map.
+
+    ``b = a / (1 + scale / size**2 * sum(a**2)) ** beta``, the sum over a window of size x size pixels, of which those
+    outside the map count as 0.
+
+    Source:  2012 code, layer type ``rnorm``; run 145 has one after its second response normalization. Not in the paper.
+
+    Args:
+        size: side of the window, odd, pixels.
+        scale: weight of the window's mean energy.
+        beta: exponent.
+
+    Shape: (N, C, H, W) floating point; output the same. Half precisions are computed in float32.
+
+    Raises:
+        ValueError: an even or non-positive size, or a negative scale.
+    """
+
+    def __init__(self, size: int, scale: float, beta: float = 0.75) -> None:
+        super().__init__()
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"size must be odd and at least 1 so that the window has a centre, not {size}")
+        if scale < 0:
+            raise ValueError(f"scale must be at least 0 so that the denominator stays positive, not {scale}")
+        self.size, self.scale, self.beta = size, scale, beta
+
+    def forward(self, a: Tensor) -> Tensor:
+        x = a.to(_working_dtype(a))
+        mean_energy = F.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
+        return (x * _inverse_power(1 + self.scale * mean_energy, self.beta)).to(a.dtype)
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}, scale={self.scale}, beta={self.beta}"
+
+
+def _equation(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
+    """The layer in operations that torch differentiates, twice too, and compiles."""
+    x = a.to(_working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups))
+    squares = F.pad(x.square(), (0, 0) * (x.ndim - 3) + (size // 2, (size - 1) // 2))
+    energy = sum(squares.narrow(2, i, x.shape[2]) for i in range(size))
+    return (x * _inverse_power(k + coefficient * energy, beta)).flatten(1, 2).to(a.dtype)
+
+
 class _ResponseNorm(torch.autograd.Function):
-    """Keeps only its input for the backward pass, computes the denominators again there; differentiable twice."""
+    """The same equation; keeps nothing but its input, and computes the denominators again on the way back.
+
+    On a CPU it works through the input in chunks, with a few buffers that stay in the cache: the equation as it stands
+    writes each of its intermediate results to fresh memory, which costs several times as much as the arithmetic.
+    """
 
     @staticmethod
     def forward(ctx, a, size, coefficient, beta, k, groups):
         ctx.save_for_backward(a)
         ctx.arguments = size, coefficient, beta, k, groups
-        energy = _window_sum(a.square(), size // 2, size, groups)
-        return a * _power(energy.mul_(coefficient).add_(k), -beta)
+        out = torch.empty_like(a)
+        for x, b, d, p in _chunks(groups, (a, out), buffers=2):
+            _denominators(x, size, coefficient, k, out=d)
+            b.copy_(_inverse_power(d, beta, out=p).mul_(x))
+        return out
 
     @staticmethod
     def backward(ctx, grad):
         (a,) = ctx.saved_tensors
         size, coefficient, beta, k, groups = ctx.arguments
-        d = _window_sum(a.square(), size // 2, size, groups).mul_(coefficient).add_(k)
-        grad_scaled = grad * _power(d, -beta)  # what the numerator passes on
-        shared = grad_scaled * a / d  # what each window passes on to every map in it
-        shared = _window_sum(shared, (size - 1) // 2, size, groups)  # windows seen from inside: mirrored
-        return torch.addcmul(grad_scaled, a, shared, value=-2 * beta * coefficient), None, None, None, None, None
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            return *torch.autograd.grad(_equation(a, *ctx.arguments), a, grad, create_graph=True), *[None] * 5
+        grad_a = torch.empty_like(a)
+        for x, g, out, d, p, s in _chunks(groups, (a, _dense(grad, like=a), grad_a), buffers=3):
+            _denominators(x, size, coefficient, k, out=d)
+            _inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
+            torch.mul(p, x, out=s).div_(d)  # what each window passes on to every map in it
+            for maps, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: mirrored
+                p[:, :, maps].addcmul_(x[:, :, maps], s[:, :, windows], value=-2 * beta * coefficient)
+            out.copy_(p)
+        return grad_a, None, None, None, None, None
 
 
-def _window_sum(x: Tensor, below: int, size: int, groups: int) -> Tensor:
-    """out[:, i] = sum of x[:, i - below : i - below + size], within each group of maps."""
-    towers = x.unflatten(1, (groups, x.shape[1] // groups))
-    out = torch.zeros_like(towers)
-    maps = towers.shape[2]
-    for offset in range(-below, size - below):
-        if abs(offset) < maps:
-            to = slice(max(0, -offset), maps - max(0, offset))
-            source = slice(max(0, offset), maps - max(0, -offset))
-            out[:, :, to] += towers[:, :, source]
-    return out.flatten(1, 2)
+CHUNK = 2**18  # elements of a buffer on a CPU
 
 
-def _power(d: Tensor, exponent: float) -> Tensor:
-    """``d ** exponent``; for -0.75 by square roots, which are several times faster than a power."""
-    if exponent == -0.75:
-        root = d.rsqrt()
-        return root * root.sqrt()
-    return d.pow(exponent)
+def _chunks(groups: int, tensors: tuple[Tensor, ...], buffers: int) -> Iterator[list[Tensor]]:
+    """Matching pieces of dense tensors of one shape, (n, groups, maps of a group, positions), and buffers as large.
+
+    Pieces that are to be read come in the working precision; the last tensor is the one that is to be written.
+    """
+    *sources, target = tensors
+    dtype = _working_dtype(target)
+    views = [_by_maps(tensor, groups) for tensor in tensors]
+    row = views[0].shape[1:].numel()
+    step = max(1, CHUNK // max(1, row)) if target.device.type == "cpu" else max(1, len(views[0]))
+    kept = [torch.empty_like(views[0][:step], dtype=dtype) for _ in range(buffers)]
+    for pieces in zip(*(view.split(step) for view in views), strict=True):
+        read = [piece.to(dtype) for piece in pieces[: len(sources)]]
+        yield [*read, pieces[-1], *(buffer[: len(pieces[0])] for buffer in kept)]
+
+
+def _by_maps(tensor: Tensor, groups: int) -> Tensor:
+    """A dense tensor (N, C, ...) as (N, groups, C / groups, positions), or with channels last as (N H W, ..., 1)."""
+    maps = tensor.shape[1] // groups
+    if tensor.is_contiguous():
+        return tensor.view(tensor.shape[0], groups, maps, tensor.shape[2:].numel())
+    return tensor.permute(0, 2, 3, 1).view(-1, groups, maps, 1)
+
+
+def _dense(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """The tensor in one of the two layouts that ``_by_maps`` takes: its own, or that of ``like``."""
+    model = tensor if like is None else like
+    last = model.ndim == 4 and not model.is_contiguous() and model.is_contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _denominators(x: Tensor, size: int, coefficient: float, k: float, out: Tensor) -> None:
+    """out[:, :, i] = k + coefficient * the sum of x**2 over the window around map i."""
+    out.fill_(k)
+    for maps, neighbours in _shifts(x.shape[2], size // 2, size):
+        out[:, :, maps].addcmul_(x[:, :, neighbours], x[:, :, neighbours], value=coefficient)
+
+
+def _shifts(maps: int, below: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """For every distance within a window, the maps that have a neighbour at that distance, and those neighbours."""
+    for distance in range(-below, size - below):
+        if abs(distance) < maps:
+            to, source = max(0, -distance), max(0, distance)
+            yield slice(to, maps - source), slice(source, maps - to)
+
+
+def _inverse_power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
+    """``d ** -exponent``; for 0.75 by square roots, which are several times faster than a power."""
+    if exponent != 0.75:
+        return torch.pow(d, -exponent, out=out)
+    root = torch.sqrt(d, out=out)
+    return (root * d).rsqrt() if out is None else root.mul_(d).rsqrt_()
+
+
+def _working_dtype(a: Tensor) -> torch.dtype:
+    return torch.promote_types(a.dtype, torch.float32)

@@ -3,7 +3,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from alexnet_repro import LocalResponseNorm
+from alexnet_repro import LocalResponseNorm, lrn
+from alexnet_repro.lrn import SameMapNorm
 
 
 def as_printed(a: torch.Tensor, size: int, alpha: float, beta: float, k: float) -> torch.Tensor:
@@ -77,9 +78,81 @@ def test_the_gradient_is_that_of_the_equation(size, maps, beta, average):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_memory_formats_agree_and_are_kept(memory_format):
     a = activations(2, 6, 4, 5, dtype=torch.float32)
-    b = LocalResponseNorm()(a.to(memory_format=memory_format))
+    x = a.clone().to(memory_format=memory_format).requires_grad_()
+    b = LocalResponseNorm(groups=2)(x)
     assert b.is_contiguous(memory_format=memory_format)
-    torch.testing.assert_close(b, LocalResponseNorm()(a))
+    expected = LocalResponseNorm(groups=2)(a.requires_grad_())
+    torch.testing.assert_close(b, expected)
+    weights = activations(2, 6, 4, 5, scale=1.0, dtype=torch.float32)
+    (b * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(x.grad, a.grad)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 5), (3, 6, 4, 5), (2, 6, 2, 3, 4), (0, 6, 4, 5), (3, 6, 1, 1)])
+def test_any_number_of_positions_will_do(shape):
+    a = activations(*shape).requires_grad_()
+    b = LocalResponseNorm(alpha=0.1)(a)
+    flat = a.detach().reshape(*shape[:2], a.shape[2:].numel(), 1)
+    torch.testing.assert_close(b.detach(), LocalResponseNorm(alpha=0.1)(flat).reshape(shape))
+    b.sum().backward()
+    assert a.grad.shape == a.shape
+
+
+def test_a_view_with_strides_of_its_own_is_read_correctly():
+    a = activations(3, 4, 6, 5)
+    view = a.transpose(1, 3)[:, 1:, ::2]
+    torch.testing.assert_close(LocalResponseNorm()(view), LocalResponseNorm()(view.clone().contiguous()))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_pieces_of_any_size_give_the_same_numbers(monkeypatch, memory_format):
+    a = activations(5, 6, 3, 4).to(memory_format=memory_format).requires_grad_()
+    whole = LocalResponseNorm(groups=2, alpha=0.1)(a)
+    (grad,) = torch.autograd.grad(whole.square().sum(), a)
+    for chunk in (1, 100, 6 * 3 * 4 * 2):
+        monkeypatch.setattr(lrn, "CHUNK", chunk)
+        pieces = LocalResponseNorm(groups=2, alpha=0.1)(a)
+        assert pieces.equal(whole)
+        assert torch.autograd.grad(pieces.square().sum(), a)[0].equal(grad)
+
+
+def test_float32_is_within_two_millionths():
+    a = activations(4, 96, 6, 6)
+    for average in (False, True):
+        layer = LocalResponseNorm(average=average)
+        error = (layer(a.float()).double() / layer(a) - 1).abs().max()
+        assert error < 2e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precisions_are_computed_in_float32(dtype):
+    a = activations(2, 8, 3, 3).to(dtype).requires_grad_()
+    x = a.detach().float().requires_grad_()
+    b, y = LocalResponseNorm(alpha=0.1)(a), LocalResponseNorm(alpha=0.1)(x)
+    assert b.dtype == dtype
+    assert b.equal(y.to(dtype))
+    b.sum().backward()
+    y.sum().backward()
+    assert a.grad.equal(x.grad.to(dtype))
+
+
+def test_under_autocast_it_keeps_what_it_gets():
+    a = activations(2, 8, 3, 3).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert LocalResponseNorm(beta=0.6)(a).equal(LocalResponseNorm(beta=0.6)(a))
+        assert LocalResponseNorm()(a).dtype == torch.bfloat16
+
+
+def test_compiled_it_is_the_same_layer():
+    a = activations(2, 8, 3, 3)
+    compiled = torch.compile(LocalResponseNorm(groups=2), backend="aot_eager", fullgraph=True)
+    x, y = a.clone().requires_grad_(), a.clone().requires_grad_()
+    b, expected = compiled(x), LocalResponseNorm(groups=2)(y)
+    torch.testing.assert_close(b, expected)
+    b.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(x.grad, y.grad)
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.75])
@@ -100,3 +173,39 @@ def test_impossible_arguments_are_refused_by_name(arguments, named):
 def test_maps_that_do_not_split_into_groups_are_refused():
     with pytest.raises(ValueError, match="groups=2"):
         LocalResponseNorm(groups=2)(torch.zeros(1, 5, 1, 1))
+
+
+def same_map(a: torch.Tensor, size: int, scale: float, beta: float) -> torch.Tensor:
+    """The 2012 code's rnorm, one number at a time."""
+    out = torch.empty_like(a)
+    reach = size // 2
+    for y in range(a.shape[2]):
+        for x in range(a.shape[3]):
+            window = a[:, :, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+            out[:, :, y, x] = a[:, :, y, x] / (1 + scale / size**2 * window.square().sum((2, 3))) ** beta
+    return out
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_same_map_norm_is_the_2012_code_s(size):
+    a = activations(2, 3, 6, 4)
+    torch.testing.assert_close(SameMapNorm(size, 1e-3)(a), same_map(a, size, 1e-3, 0.75), rtol=1e-12, atol=0)
+
+
+def test_the_same_map_norm_has_the_gradient_of_its_equation():
+    a = activations(1, 2, 3, 4, scale=2.0).requires_grad_()
+    assert torch.autograd.gradcheck(SameMapNorm(3, 0.5), (a,))
+
+
+def test_the_same_map_norm_never_mixes_maps():
+    a = torch.zeros(1, 3, 5, 5)
+    a[:, 1] = 10.0
+    assert SameMapNorm(5, 1e-3)(a).flatten(2).any(2).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [({"size": 4, "scale": 1.0}, "not 4"), ({"size": 3, "scale": -1.0}, "not -1.0")]
+)
+def test_impossible_arguments_of_the_same_map_norm_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        SameMapNorm(**arguments)
