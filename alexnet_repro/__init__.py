@@ -7,11 +7,12 @@ from alexnet_repro.evaluate import evaluate, top_k_error
 from alexnet_repro.evidence import load_evidence, verdict
 from alexnet_repro.experiments import run_claim
 from alexnet_repro.lrn import LocalResponseNorm
-from alexnet_repro.nets import build
+from alexnet_repro.nets import AlexNet, build
 from alexnet_repro.train import History, train
 
 __all__ = [
     "CLAIMS",
+    "AlexNet",
     "Dataset",
     "History",
     "InputConfig",

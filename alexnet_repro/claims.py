@@ -11,6 +11,7 @@ from typing import Literal
 
 from alexnet_repro import paper
 from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
+from alexnet_repro.presets import PRESETS
 
 ScaleName = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
@@ -123,14 +124,14 @@ _INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
 
 def _relu_2012(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
     """The 2012 protocol: grey levels minus the mean picture, small Gaussian weights, biases at twice the rate."""
-    net = replace(NetConfig.preset("cifar-19pct"), activation=activation)
+    net = replace(PRESETS["cifar-19pct"], activation=activation)
     train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR)
     return Arm(net=net, input=_INPUT_2012, train=train)
 
 
 def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
     """The same network as it would be trained today: standardized input, PyTorch's initialization, one rate."""
-    net = replace(NetConfig.preset("cifar-19pct"), activation=activation, initialization="torch")
+    net = replace(PRESETS["cifar-19pct"], activation=activation, initialization="torch")
     train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
     return Arm(net=net, input=_INPUT_MODERN, train=train)
 
@@ -188,7 +189,7 @@ def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dic
     train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
     inputs = InputConfig(crop=24, batch_size=batch_size)
     nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
-    return {arm: Arm(net=NetConfig.preset(net), input=inputs, train=train) for arm, net in nets.items()}
+    return {arm: Arm(net=PRESETS[net], input=inputs, train=train) for arm, net in nets.items()}
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------

@@ -16,17 +16,22 @@ from typing import Any, Literal, get_args
 Activation = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
 Pixels = Literal["minus-mean-image", "standardized"]
+Reads = Literal["all", "own"]
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution of stride 1, zero-padded so that the map keeps its size; one bias per map."""
+    """A convolution with one bias per map."""
 
     name: str
     _: dataclasses.KW_ONLY
-    maps: int
+    maps: int  # of all towers together
     kernel: int  # pixels
     std: float  # of the initial weights, with initialization "gaussian"
+    bias: float = 0.0  # initial, with initialization "gaussian"
+    stride: int = 1  # pixels
+    padding: int | tuple[int, int] | None = None  # zero pixels; a pair: left and top, right and bottom; None: keep size
+    reads: Reads = "all"  # the maps of all towers, or of its own only
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,12 @@ class Local(Conv):
 
 @dataclass(frozen=True)
 class Pool:
-    """A 3x3 window every 2 pixels, clipped at the border (2012's ceil mode); an average counts cells inside only."""
+    """Windows clipped at the border (2012's ceil mode); an average counts the cells inside only."""
 
     name: str
     kind: Literal["max", "avg"]
+    size: int = 3  # pixels
+    stride: int = 2  # pixels
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,30 @@ class Norm:
     k: float
     beta: float = 0.75
     average: bool = True  # the 2012 code divides alpha by the window size
+    reads: Reads = "own"  # whether a window may cross from one tower to the other: "all"
+
+
+@dataclass(frozen=True)
+class MapNorm:
+    """Response normalization within each map; the arguments of ``alexnet_repro.lrn.SameMapNorm``."""
+
+    name: str
+    _: dataclasses.KW_ONLY
+    size: int  # pixels
+    scale: float
+    beta: float = 0.75
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Units set to 0 at random with the network's probability ``dropout``.
+
+    ``rescale=False`` is the paper's: no change of scale in training, outputs times the probability of being kept in
+    testing. ``True`` is today's (inverted) dropout: divided by that probability in training, nothing in testing.
+    """
+
+    name: str
+    rescale: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,18 +100,23 @@ class Linear:
     name: str
     _: dataclasses.KW_ONLY
     std: float
-    outputs: int | None = None  # None: the number of classes
+    outputs: int | None = None  # of all towers together; None: the number of classes
+    bias: float = 0.0
+    reads: Reads = "all"
 
 
-Layer = Conv | Local | Pool | Neuron | Norm | Linear
+Layer = Conv | Local | Pool | Neuron | Norm | MapNorm | Dropout | Linear
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
     """One network: its input, its layers from the picture to the logits, and how its weights start.
 
+    The last six fields change what the layers say, for ablations: ``replace(NetConfig.preset("paper"), towers=1)``.
+
     Raises:
-        ValueError: a field outside its allowed values, two layers of one name, or no output layer.
+        ValueError: a field outside its allowed values, two fields that contradict each other, two layers of one name,
+            or no output layer.
     """
 
     name: str
@@ -88,16 +124,58 @@ class NetConfig:
     image_size: int = 32  # pixels, height and width of the input
     num_classes: int = 10
     activation: Activation = "relu"
-    initialization: Initialization = "gaussian"  # gaussian: N(0, std), biases 0; torch: PyTorch's default
+    initialization: Initialization = "gaussian"  # gaussian: N(0, std), constant biases; torch: PyTorch's default
+    towers: int = 1  # equal parts of the maps; a layer that reads "own" is split into so many
+    width: float = 1.0  # maps and hidden units as a multiple of the layers'
+    dropout: float = 0.5  # probability, of every Dropout layer
+    norms: bool = True  # False: without the layers Norm and MapNorm
+    norm_average: bool | None = (
+        None  # reading of every Norm: alpha divided by the window or not; None: as the layers say
+    )
+    pool_size: int | None = None  # pixels, of every Pool; None: as the layers say
 
     def __post_init__(self) -> None:
         _check_choice("activation", self.activation, get_args(Activation))
         _check_choice("initialization", self.initialization, get_args(Initialization))
+        for name in ("image_size", "num_classes", "towers", "width"):
+            _check_positive(name, getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability of at least 0 and less than 1, not {self.dropout!r}")
         names = [layer.name for layer in self.layers]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{self.name}: layer names must differ, but {', '.join(repeated)} is used more than once")
         if not (self.layers and isinstance(self.layers[-1], Linear) and self.layers[-1].outputs is None):
             raise ValueError(f"{self.name}: the last layer must be a Linear with outputs=None, one output per class")
+        self._check_contradictions()
+
+    def _check_contradictions(self) -> None:
+        if self.norm_average is not None and not any(isinstance(layer, Norm) for layer in self.effective_layers()):
+            raise ValueError(f"{self.name}: norm_average={self.norm_average} needs a Norm layer, but there is none")
+        if self.pool_size is not None:
+            _check_positive("pool_size", self.pool_size)
+        for layer in self.effective_layers():
+            units = getattr(layer, "maps", None) or getattr(layer, "outputs", None)
+            if units is not None and (units != int(units) or int(units) % self.towers):
+                raise ValueError(
+                    f"{self.name}: {layer.name} would have {units:g} maps or units, which is no multiple of "
+                    f"towers={self.towers}; change width={self.width:g}, towers or the layer"
+                )
+
+    def effective_layers(self) -> tuple[Layer, ...]:
+        """The layers as they are built: with width, norms, norm_average and pool_size applied."""
+        return tuple(self._effective(layer) for layer in self.layers if self.norms or not _is_norm(layer))
+
+    def _effective(self, layer: Layer) -> Layer:
+        match layer:
+            case Conv():
+                return dataclasses.replace(layer, maps=_whole(layer.maps * self.width))
+            case Linear(outputs=int()):
+                return dataclasses.replace(layer, outputs=_whole(layer.outputs * self.width))
+            case Norm() if self.norm_average is not None:
+                return dataclasses.replace(layer, average=self.norm_average)
+            case Pool() if self.pool_size is not None:
+                return dataclasses.replace(layer, size=self.pool_size)
+        return layer
 
     @staticmethod
     def preset(name: str) -> NetConfig:
@@ -105,10 +183,13 @@ class NetConfig:
         _check_choice("preset", name, tuple(PRESETS))
         return PRESETS[name]
 
-    def without(self, layer_type: type) -> NetConfig:
-        """The same network with every layer of that type taken out, e.g. ``without(Norm)``."""
-        kept = tuple(layer for layer in self.layers if not isinstance(layer, layer_type))
+    def without(self, *layer_types: type) -> NetConfig:
+        """The same network with every layer of these types taken out, e.g. ``without(Norm, MapNorm)``."""
+        kept = tuple(layer for layer in self.layers if not isinstance(layer, layer_types))
         return dataclasses.replace(self, layers=kept)
+
+
+PRESETS: dict[str, NetConfig] = {}  # filled by alexnet_repro.presets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +251,15 @@ def digest(json_value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _is_norm(layer: Layer) -> bool:
+    return isinstance(layer, Norm | MapNorm)
+
+
+def _whole(number: float) -> int | float:
+    """2.0 as 2; what is no whole number stays as it is, for a message to name."""
+    return int(number) if number == int(number) else number
+
+
 def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
@@ -178,44 +268,3 @@ def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None
 def _check_positive(name: str, value: float) -> None:
     if not value > 0:
         raise ValueError(f"{name} must be greater than 0, not {value!r}")
-
-
-_CIFAR_19PCT = NetConfig(
-    name="cifar-19pct",
-    layers=(
-        Conv("conv1", maps=32, kernel=5, std=1e-4),
-        Pool("pool1", "max"),
-        Neuron("act1"),
-        Conv("conv2", maps=32, kernel=5, std=0.01),
-        Neuron("act2"),
-        Pool("pool2", "avg"),
-        Conv("conv3", maps=64, kernel=5, std=0.01),
-        Neuron("act3"),
-        Pool("pool3", "avg"),
-        Linear("fc10", std=0.01),
-    ),
-)
-_CIFAR_11PCT_R540 = NetConfig(
-    name="cifar-11pct-r540",
-    image_size=24,
-    layers=(
-        Conv("conv1", maps=64, kernel=5, std=1e-4),
-        Neuron("act1"),
-        Norm("norm1", size=5, alpha=1e-3, k=1.0),
-        Pool("pool1", "max"),
-        Conv("conv2", maps=64, kernel=5, std=0.01),
-        Neuron("act2"),
-        Norm("norm2", size=5, alpha=1e-3, k=1.0),
-        Pool("pool2", "max"),
-        Local("local3", maps=32, kernel=3, std=0.04),
-        Neuron("act3"),
-        Local("local4", maps=32, kernel=3, std=0.04),
-        Neuron("act4"),
-        Linear("fc10", std=0.01),
-    ),
-)
-_CIFAR_13PCT = dataclasses.replace(_CIFAR_11PCT_R540.without(Norm), name="cifar-13pct")
-
-PRESETS: Mapping[str, NetConfig] = {net.name: net for net in (_CIFAR_19PCT, _CIFAR_13PCT, _CIFAR_11PCT_R540)}
-"""Source: cuda-convnet's ``layers-19pct.cfg``, ``layers-conv-local-13pct.cfg`` and, for ``cifar-11pct-r540``, the
-first published version (revision 540) of ``layers-conv-local-11pct.cfg``: the 13 % net plus two cross-map norms."""

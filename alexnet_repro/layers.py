@@ -1,10 +1,103 @@
-"""The layer torch lacks: local connections without weight sharing."""
+"""Layers torch lacks: local connections, paddings of one side, towers of fully connected units, the paper's dropout."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution of square filters with zero padding that may differ between left and top, and right and bottom.
+
+    Args:
+        in_channels, out_channels: maps.
+        kernel_size, stride: pixels.
+        padding: zero pixels on the left and above, and on the right and below.
+        groups: as torch's.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: tuple[int, int], groups: int,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        before, after = padding
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, min(padding), groups=groups, device=device, dtype=dtype
+        )
+        self.extra = (before - min(padding), after - min(padding)) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.extra) if any(self.extra) else x)
+
+
+class TowerLinear(nn.Module):
+    """A fully connected layer, or several side by side: each tower's outputs see that tower's inputs only.
+
+    Takes maps as well as vectors; a tower's maps, and hence its features, are consecutive.
+
+    Args:
+        in_features, out_features: of all towers together.
+        towers: 1 for an ordinary fully connected layer.
+
+    Shape: (N, ...) with in_features numbers each -> (N, out_features).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, towers: int = 1,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if in_features % towers or out_features % towers:
+            raise ValueError(f"{in_features} inputs and {out_features} outputs do not split into {towers} towers")
+        self.towers = towers
+        self.weight = nn.Parameter(torch.empty(out_features, in_features // towers, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        if self.towers == 1:
+            return F.linear(x, self.weight, self.bias)
+        parts = zip(x.chunk(self.towers, 1), self.weight.chunk(self.towers), strict=True)
+        return torch.cat([F.linear(part, weight) for part, weight in parts], 1) + self.bias
+
+    def extra_repr(self) -> str:
+        outputs, inputs = self.weight.shape
+        return f"in_features={inputs * self.towers}, out_features={outputs}, towers={self.towers}"
+
+
+class Dropout(nn.Module):
+    """Sets each unit to 0 with probability ``p`` in training, every unit of every case by itself.
+
+    Source:  Sec. 4.2; 2012 code, layer type ``hs``.
+    Differs: from torch.nn.Dropout, which divides by ``1 - p`` in training: that is ``rescale=True``. With ``False``
+        nothing is divided, and in testing the outputs are multiplied by ``1 - p``.
+
+    Args:
+        p: probability, at least 0 and less than 1.
+        rescale: see above.
+        generator: the masks are drawn on its device, and are hence the same on every device; None: torch's default.
+
+    Shape: any; the same.
+    """
+
+    def __init__(self, p: float = 0.5, rescale: bool = False, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p is a probability of at least 0 and less than 1, not {p!r}")
+        self.p, self.rescale, self.generator = p, rescale, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x if self.rescale else x * (1 - self.p)
+        source = x.device if self.generator is None else self.generator.device
+        mask = (torch.rand(x.shape, generator=self.generator, device=source) >= self.p).to(x.device)
+        return x * mask / (1 - self.p) if self.rescale else x * mask
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, rescale={self.rescale}"
 
 
 class LocallyConnected2d(nn.Module):

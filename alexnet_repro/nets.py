@@ -8,28 +8,100 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from alexnet_repro.config import Conv, Layer, Linear, Local, NetConfig, Neuron, Norm, Pool
-from alexnet_repro.layers import LocallyConnected2d
-from alexnet_repro.lrn import LocalResponseNorm
+from alexnet_repro import layers
+from alexnet_repro.config import Conv, Dropout, Layer, Linear, Local, MapNorm, NetConfig, Neuron, Norm, Pool
+from alexnet_repro.lrn import LocalResponseNorm, SameMapNorm
+from alexnet_repro.table import Table
 
 
-def build(config: NetConfig, generator: torch.Generator | None = None) -> nn.Sequential:
-    """The network of a configuration, its layers under their names, its weights drawn from ``generator``.
+class Network(nn.Sequential):
+    """The network of a configuration: its layers in a row, under their names.
 
-    Without a generator the weights come from one seeded with 0; torch's global generator is never touched.
+    Weights are drawn from ``generator`` at once, and dropout's masks later, in training; without one, from a generator
+    seeded with 0. torch's global generator is never touched.
+
+    Args:
+        config: the network.
+        generator: a CPU generator, kept as ``network.generator``.
 
     Shape: (N, 3, image_size, image_size) float -> (N, num_classes) logits.
+
+    Raises:
+        ValueError: the layers do not fit the picture or each other; names the layer.
     """
-    generator = generator or torch.Generator().manual_seed(0)
-    shape = (3, config.image_size, config.image_size)
-    modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for layer in config.layers:
-        module = _module(layer, shape, config)
-        if isinstance(layer, Conv | Linear):
-            _initialize(module, layer, config, generator)
-        modules[layer.name] = module
-        shape = tuple(module(torch.zeros(1, *shape)).shape[1:])
-    return nn.Sequential(modules)
+
+    def __init__(self, config: NetConfig, generator: torch.Generator | None = None) -> None:
+        generator = generator or torch.Generator().manual_seed(0)
+        shape = (3, config.image_size, config.image_size)
+        modules: OrderedDict[str, nn.Module] = OrderedDict()
+        shapes = {}
+        for layer in config.effective_layers():
+            try:
+                module = _module(layer, shape, config, generator)
+                shape = _shape_after(module, shape)
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{config.name}: {layer.name} does not fit its input {shape}: {error}") from error
+            if isinstance(layer, Conv | Linear):
+                _initialize(module, layer, config, generator)
+            modules[layer.name], shapes[layer.name] = module, shape
+        super().__init__(modules)
+        self.config, self.generator, self.shapes = config, generator, shapes
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """One layer, or for a slice those layers as a plain ``nn.Sequential`` that shares them."""
+        return (
+            nn.Sequential(OrderedDict(list(self.named_children())[index]))
+            if isinstance(index, slice)
+            else super().__getitem__(index)
+        )
+
+    def summary(self) -> Table:
+        """Per layer: shape of the output, activations (of each tower), parameters, multiply-adds for one picture."""
+        rows = []
+        totals = [0, 0]
+        for name, module in self.named_children():
+            shape = self.shapes[name]
+            parameters = sum(p.numel() for p in module.parameters())
+            positions = torch.Size(shape[1:]).numel() if isinstance(module, nn.Conv2d) else 1
+            multiply_adds = positions * module.weight.numel() if parameters else 0
+            totals = [totals[0] + parameters, totals[1] + multiply_adds]
+            activations = torch.Size(shape).numel()
+            towers = self.config.towers if activations % self.config.towers == 0 and name != self._last() else 1
+            rows.append(
+                [
+                    name,
+                    "x".join(map(str, shape)),
+                    f"{activations:,}" if towers == 1 else f"{towers} x {activations // towers:,}",
+                    f"{parameters:,}",
+                    f"{multiply_adds:,}",
+                ]
+            )
+        rows.append(["total", "", "", *(f"{total:,}" for total in totals)])
+        return Table(["layer", "output", "activations", "parameters", "multiply-adds"], rows)
+
+    def _last(self) -> str:
+        return next(reversed(self._modules))
+
+
+class AlexNet(Network):
+    """AlexNet: by default as printed, preset ``paper``. The presets list every layer with its shape.
+
+    Source:  Sec. 3.5, Fig. 2.
+
+    Args:
+        config: another reading, e.g. ``NetConfig.preset("run145")``.
+        generator: see ``Network``.
+
+    Shape: (N, 3, 224, 224) float, pixels 0..255 minus the mean -> (N, 1000) logits.
+    """
+
+    def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
+        super().__init__(config or NetConfig.preset("paper"), generator)
+
+
+def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:
+    """The network of a configuration; see ``Network``."""
+    return Network(config, generator)
 
 
 def neuron_slopes(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
@@ -55,38 +127,47 @@ def neuron_slopes(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
     return slopes
 
 
-class _Flattened(nn.Linear):
-    """A fully connected layer that takes maps as well as vectors."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(1))
-
-
-def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig) -> nn.Module:
+def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, generator: torch.Generator) -> nn.Module:
+    groups = config.towers if getattr(layer, "reads", "all") == "own" else 1
     match layer:
         case Local():
-            return LocallyConnected2d(shape[0], layer.maps, *shape[1:], layer.kernel)
+            return layers.LocallyConnected2d(shape[0], layer.maps, *shape[1:], layer.kernel)
         case Conv():
-            return skip_init(nn.Conv2d, shape[0], layer.maps, layer.kernel, padding="same")
+            padding = (layer.kernel - 1) // 2 if layer.padding is None else layer.padding
+            pair = (padding, padding) if isinstance(padding, int) else padding
+            return skip_init(
+                layers.PaddedConv2d, shape[0], layer.maps, layer.kernel, layer.stride, padding=pair, groups=groups
+            )
         case Pool(kind="max"):
-            return nn.MaxPool2d(3, 2, ceil_mode=True)
+            return nn.MaxPool2d(layer.size, layer.stride, ceil_mode=True)
         case Pool(kind="avg"):
-            return nn.AvgPool2d(3, 2, ceil_mode=True)
+            return nn.AvgPool2d(layer.size, layer.stride, ceil_mode=True)
         case Norm():
-            return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average)
+            return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average, groups)
+        case MapNorm():
+            return SameMapNorm(layer.size, layer.scale, layer.beta)
         case Neuron():
             return nn.ReLU() if config.activation == "relu" else nn.Tanh()
+        case Dropout():
+            return layers.Dropout(config.dropout, layer.rescale, generator)
         case Linear():
             outputs = config.num_classes if layer.outputs is None else layer.outputs
-            return skip_init(_Flattened, torch.Size(shape).numel(), outputs)
+            return layers.TowerLinear(torch.Size(shape).numel(), outputs, groups)
+
+
+@torch.no_grad()
+def _shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])  # in training, dropout would draw a mask
+    module.train()
+    return shape
 
 
 @torch.no_grad()
 def _initialize(module: nn.Module, layer: Conv | Linear, config: NetConfig, generator: torch.Generator) -> None:
-    """2012's Gaussian weights and zero biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
+    """The paper's Gaussian weights and constant biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
     if config.initialization == "gaussian":
         module.weight.normal_(0.0, layer.std, generator=generator)
-        module.bias.zero_()
+        module.bias.fill_(layer.bias)
     else:
         fan_in = module.weight.shape[-1] if isinstance(layer, Local) else module.weight[0].numel()
         module.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)

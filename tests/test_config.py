@@ -42,7 +42,7 @@ def test_a_local_layer_is_no_convolution_when_taken_out():
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_presets():
-    with pytest.raises(ValueError, match="cifar-19pct, cifar-13pct, cifar-11pct-r540, not 'cifar'"):
+    with pytest.raises(ValueError, match=r"one of paper, run145, .*, cifar-11pct, not 'cifar'"):
         NetConfig.preset("cifar")
 
 
@@ -54,6 +54,13 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets():
         (lambda: NetConfig(name="n", layers=(Pool("a", "max"), Linear("a", std=1.0))), "a is used more than once"),
         (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), activation="gelu"), "relu, tanh, not 'gelu'"),
         (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), initialization="he"), "gaussian, torch"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), dropout=1.0), "less than 1, not 1.0"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), towers=0), "towers must be greater than 0"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), towers=7), "conv1 would have 96 .* towers=7"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), width=0.3), "conv1 would have 28.8 .* width=0.3"),
+        (lambda: dataclasses.replace(NetConfig.preset("run148"), norm_average=True), "needs a Norm layer"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), norms=False, norm_average=True), "needs a Norm layer"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), pool_size=0), "pool_size must be greater than 0"),
         (lambda: InputConfig(pixels="raw"), "minus-mean-image, standardized, not 'raw'"),
         (lambda: InputConfig(batch_size=0), "batch_size must be greater than 0, not 0"),
         (lambda: InputConfig(crop=-1), "crop must be greater than 0, not -1"),

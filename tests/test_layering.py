@@ -11,8 +11,9 @@ PACKAGE = Path(alexnet_repro.__file__).parent
 
 # Every module may import from those before it, and from no other.
 ORDER = (
-    "paper", "lrn", "layers", "allocator", "files",
+    "paper", "lrn", "layers", "allocator", "files", "table",
     "config",
+    "presets",
     "nets", "augment", "data.dataset", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
     "optim", "evaluate",
     "train",

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -5,9 +6,9 @@ import torch
 from conftest import TINY_NET
 from torch import nn
 
-from alexnet_repro import LocalResponseNorm, NetConfig, build
+from alexnet_repro import AlexNet, LocalResponseNorm, NetConfig, build
 from alexnet_repro.config import PRESETS
-from alexnet_repro.nets import neuron_slopes
+from alexnet_repro.nets import Network, neuron_slopes
 
 
 def parameters(net: nn.Module) -> int:
@@ -23,13 +24,195 @@ def shapes(config: NetConfig) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def test_parameter_counts_follow_from_the_layer_files():
-    conv = lambda maps, channels: maps * (channels * 25 + 1)  # noqa: E731
-    assert parameters(build(NetConfig.preset("cifar-19pct"))) == 89_578
-    assert conv(32, 3) + conv(32, 32) + conv(64, 32) + 10 * (64 * 16 + 1) == 89_578
-    local3, local4, fc10 = 36 * 32 * (64 * 9 + 1), 36 * 32 * (32 * 9 + 1), 10 * (32 * 36 + 1)
-    assert parameters(build(NetConfig.preset("cifar-13pct"))) == conv(64, 3) + conv(64, 64) + local3 + local4 + fc10
-    assert parameters(build(NetConfig.preset("cifar-11pct-r540"))) == parameters(build(NetConfig.preset("cifar-13pct")))
+@pytest.mark.parametrize(
+    ("name", "image_size", "count"),
+    [
+        ("cifar-80sec", 32, 145_578),
+        ("cifar-19pct", 32, 89_578),
+        ("cifar-18pct", 32, 89_578),
+        ("cifar-13pct", 24, 1_116_490),
+        ("cifar-13pct", 32, 1_901_386),
+        ("cifar-11pct-r540", 24, 1_116_490),
+        ("cifar-11pct", 24, 2_112_970),
+        ("cifar-11pct", 32, 3_672_906),
+        ("paper", 224, 60_965_224),
+        ("run145", 224, 60_965_224),
+        ("run147", 224, 60_965_224),
+        ("run148", 224, 60_965_224),
+        ("caffe", 227, 60_965_224),
+        ("torchvision", 224, 61_100_840),
+    ],
+)
+def test_parameter_counts_are_those_on_record(name, image_size, count):
+    assert parameters(build(replace(NetConfig.preset(name), image_size=image_size))) == count
+
+
+def test_parameters_per_layer_of_alexnet_are_those_on_record():
+    net = AlexNet()
+    counts = {name: parameters(layer) for name, layer in net.named_children() if parameters(layer)}
+    assert counts == {
+        "conv1": 34_944,
+        "conv2": 307_456,
+        "conv3": 885_120,
+        "conv4": 663_936,
+        "conv5": 442_624,
+        "fc6": 37_752_832,
+        "fc7": 16_781_312,
+        "fc8": 4_097_000,
+    }
+
+
+def test_the_half_net_counts_as_one_column_of_48_to_256_maps():
+    convs = [(48, 3, 11), (128, 48, 5), (192, 128, 3), (192, 192, 3), (256, 192, 3)]
+    count = sum(maps * (channels * kernel**2 + 1) for maps, channels, kernel in convs)
+    count += 4096 * (9216 + 1) + 4096 * (4096 + 1) + 1000 * (4096 + 1)
+    assert parameters(build(NetConfig.preset("run145-half"))) == count
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("paper", [55, 27, 27, 13, 13, 13, 13, 6]),
+        ("run145", [55, 27, 27, 13, 13, 13, 13, 6]),
+        ("run145-half", [55, 27, 27, 13, 13, 13, 13, 6]),
+        ("run147", [55, 28, 26, 13, 13, 13, 11, 6]),
+        ("caffe", [55, 27, 27, 13, 13, 13, 13, 6]),
+        ("torchvision", [55, 27, 27, 13, 13, 13, 13, 6]),
+    ],
+)
+def test_the_grid_shrinks_as_on_record(name, grid):
+    net = build(NetConfig.preset(name))
+    assert [shape[-1] for layer, shape in net.shapes.items() if layer.startswith(("conv", "pool"))] == grid
+
+
+def test_activations_of_alexnet_are_those_of_figure_2_but_for_its_slip():
+    net = AlexNet()
+    counts = [
+        torch.Size(net.shapes[name]).numel()
+        for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+    ]
+    assert counts == [290_400, 186_624, 64_896, 64_896, 43_264, 4096, 4096, 1000]
+
+
+def reads(net: Network, layer: str) -> float:
+    """How many of the maps before a layer its first filter reads."""
+    return net.get_submodule(layer).weight.shape[1]
+
+
+def test_conv2_4_and_5_read_their_own_tower_the_others_both():
+    net = AlexNet()
+    assert {f"conv{i}": reads(net, f"conv{i}") for i in range(1, 6)} == {
+        "conv1": 3,
+        "conv2": 48,
+        "conv3": 256,
+        "conv4": 192,
+        "conv5": 192,
+    }
+    assert (reads(net, "fc6"), reads(net, "fc7"), reads(net, "fc8")) == (9216, 4096, 4096)
+    notes = build(NetConfig.preset("notes"))
+    assert (reads(notes, "fc6"), reads(notes, "fc7"), reads(notes, "fc8")) == (4608, 2048, 4096)
+
+
+def test_the_towers_of_the_first_two_layers_never_meet():
+    config = replace(NetConfig.preset("run145"), image_size=67, num_classes=3, width=1 / 8)
+    net = build(config).eval()
+    x = torch.rand(1, 3, 67, 67, generator=torch.Generator().manual_seed(0))
+    front = net[: list(net.shapes).index("pool2") + 1]
+    before = front(x)
+    net.conv1.weight.data[:6] += 1.0  # the first tower of twelve maps
+    changed = (front(x) != before).flatten(2).any(2)[0]
+    assert changed[:16].any()
+    assert not changed[16:].any()
+
+
+def normal(net: Network, layer: str) -> tuple[float, float]:
+    """Deviation of a layer's weights, and its one bias."""
+    module = net.get_submodule(layer)
+    (bias,) = module.bias.unique().tolist()
+    return round(module.weight.std().item(), 4), bias
+
+
+WEIGHTED = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+
+
+@pytest.mark.parametrize(
+    ("name", "stds", "biases"),
+    [
+        ("paper", [0.01] * 8, [0, 1, 0, 1, 1, 1, 1, 0]),
+        ("run145", [0.01, 0.01, 0.03, 0.03, 0.03, 0.01, 0.01, 0.01], [0, 1, 0, 1, 1, 1, 1, 0]),
+        ("notes", [0.1] * 8, [0, 1, 0, 1, 1, 1, 1, 1]),
+        ("caffe", [0.01] * 5 + [0.005, 0.005, 0.01], [0, 0.1, 0, 0.1, 0.1, 0.1, 0.1, 0]),
+    ],
+)
+def test_alexnets_weights_start_as_on_record(name, stds, biases):
+    net = build(NetConfig.preset(name))
+    assert [normal(net, layer)[0] for layer in WEIGHTED] == pytest.approx(stds, rel=0.02)
+    assert [normal(net, layer)[1] for layer in WEIGHTED] == pytest.approx(biases)
+
+
+def test_run_145_normalizes_before_its_first_relu_and_within_maps_after_its_second():
+    names = list(build(NetConfig.preset("run145")).shapes)
+    assert names[:4] == ["conv1", "norm1", "pool1", "relu1"]
+    assert names[4:9] == ["conv2", "relu2", "norm2", "cnorm2", "pool2"]
+    assert [name for name in build(NetConfig.preset("run148")).shapes if "norm" in name] == []
+
+
+def test_norms_of_paper_run_and_caffe_are_three_readings():
+    arguments = {}
+    for name in ("paper", "run145", "caffe"):
+        norm = build(NetConfig.preset(name)).norm2
+        arguments[name] = (norm.size, norm.alpha, norm.beta, norm.k, norm.average, norm.groups)
+    assert arguments == {
+        "paper": (5, 1e-4, 0.75, 2.0, False, 2),
+        "run145": (5, 1e-4, 0.75, 2.0, True, 2),
+        "caffe": (5, 1e-4, 0.75, 1.0, True, 1),
+    }
+
+
+def test_the_torchvision_preset_computes_what_torchvision_does():
+    from torchvision.models import alexnet
+
+    theirs = alexnet(num_classes=10).double().eval()
+    ours = build(replace(NetConfig.preset("torchvision"), num_classes=10)).double().eval()
+    for mine, given in zip(ours.parameters(), theirs.parameters(), strict=True):
+        mine.data = given.data
+    x = torch.rand(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
+
+
+def test_ablations_are_fields():
+    paper = NetConfig.preset("paper")
+    assert reads(build(replace(paper, towers=1)), "conv2") == 96
+    assert build(replace(paper, width=0.5)).conv1.weight.shape[0] == 48
+    assert build(replace(paper, dropout=0.1)).drop6.p == 0.1
+    assert build(replace(paper, norm_average=True)).norm1.average
+    assert "norm1" not in build(replace(paper, norms=False)).shapes
+    assert build(replace(paper, pool_size=2)).shapes["pool1"] == (96, 28, 28)
+
+
+def test_the_summary_adds_up():
+    summary = AlexNet().summary()
+    rows = {row[0]: row[1:] for row in summary.rows}
+    assert rows["conv1"] == ["96x55x55", "2 x 145,200", "34,944", "105,415,200"]
+    assert rows["fc8"] == ["1000", "1,000", "4,097,000", "4,096,000"]
+    assert rows["total"][-2] == "60,965,224"
+    each = [int(row[-1].replace(",", "")) for row in summary.rows[:-1]]
+    assert int(rows["total"][-1].replace(",", "")) == sum(each)
+    # A layer's multiply-adds by the textbook: maps x positions x inputs of one filter.
+    assert int(rows["conv2"][-1].replace(",", "")) == 256 * 27**2 * 48 * 25
+
+
+def test_layers_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"paper: conv1 does not fit its input \(3, 4, 4\)"):
+        build(replace(NetConfig.preset("paper"), image_size=4))
+
+
+def test_a_new_network_is_in_training_mode_and_can_be_copied():
+    net = build(replace(NetConfig.preset("paper"), width=1 / 16, num_classes=3))
+    assert all(module.training for module in net.modules())
+    twin = copy.deepcopy(net)
+    x = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert net(x).equal(twin(x))  # the masks of dropout too
 
 
 def test_maps_shrink_by_2012s_ceiling():
@@ -98,7 +281,7 @@ def test_the_two_neurons_start_from_the_same_weights():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_layer_of_every_preset_gets_a_gradient(name):
-    config = replace(PRESETS[name], initialization="torch")
+    config = replace(PRESETS[name], initialization="torch", num_classes=5)
     net = build(config)
     x = torch.rand(4, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(0))
     net(x).square().sum().backward()

@@ -3,16 +3,6 @@ import pytest
 from alexnet_repro import tables
 
 
-def test_a_table_is_text_and_markdown():
-    table = tables.Table(["a", "long header"], [["1", "2"], ["333", "4"]])
-    assert repr(table) == "a    long header\n1    2\n333  4"
-    assert table._repr_markdown_() == "| a | long header |\n| --- | --- |\n| 1 | 2 |\n| 333 | 4 |"
-
-
-def test_an_empty_table_says_so():
-    assert "none recorded yet" in repr(tables.Table(["a", "b"], []))
-
-
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
     timed = make_record("relu", 0, [0.5, 0.241], 1.9, top1_error=0.305)
     table = tables.run_table({"2012": [timed], "modern": [make_record("tanh", 1, [0.5])]})
