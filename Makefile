@@ -11,12 +11,13 @@ EVIDENCE := $(shell find book/evidence -name '*.json')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: help book test notebooks evidence lint format clean
+.PHONY: help book test notebooks evidence bench lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
 	@echo "make evidence   CLAIM=relu SCALE=paper DATA=folder: record the runs that are missing in book/evidence"
+	@echo "make bench      speed and memory against torch's own layers, as ratios"
 	@echo "make lint       ruff's complaints;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
@@ -58,6 +59,9 @@ notebooks: .venv/.installed
 
 evidence: .venv/.installed
 	alexnet-repro run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
+
+bench: .venv/.installed
+	python benchmarks/compare.py
 
 lint: .venv/.installed
 	ruff check
