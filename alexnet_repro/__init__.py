@@ -8,6 +8,7 @@ from alexnet_repro.evidence import load_evidence, verdict
 from alexnet_repro.experiments import run_claim
 from alexnet_repro.lrn import LocalResponseNorm
 from alexnet_repro.nets import AlexNet, build
+from alexnet_repro.towers import place
 from alexnet_repro.train import History, train
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "load_dataset",
     "load_evidence",
+    "place",
     "run_claim",
     "top_k_error",
     "train",

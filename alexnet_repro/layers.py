@@ -92,9 +92,13 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x if self.rescale else x * (1 - self.p)
-        source = x.device if self.generator is None else self.generator.device
-        mask = (torch.rand(x.shape, generator=self.generator, device=source) >= self.p).to(x.device)
+        mask = (self.draw(x) >= self.p).to(x.device)
         return x * mask / (1 - self.p) if self.rescale else x * mask
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
+        device = x.device if self.generator is None else self.generator.device
+        return torch.rand(x.shape, generator=self.generator, device=device)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, rescale={self.rescale}"

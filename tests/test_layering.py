@@ -14,7 +14,7 @@ ORDER = (
     "paper", "lrn", "layers", "allocator", "files", "table",
     "config",
     "presets",
-    "nets", "augment", "data.dataset", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
+    "nets", "towers", "augment", "data.dataset", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
     "optim", "evaluate",
     "train",
     "claims", "evidence",
