@@ -115,6 +115,7 @@ RATES_MODERN = (0.003, 0.01, 0.03, 0.1)
 SEARCH_EPOCHS = 12
 SEARCH_SEED = 1000  # none of the seeds that are compared
 
+PIXEL_DEVIATION = 62.0  # of CIFAR-10's grey levels, rounded
 CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
 CHOSEN_MODERN = (0.03, 0.03)
 
@@ -134,6 +135,14 @@ def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) ->
     net = replace(PRESETS["cifar-19pct"], activation=activation, initialization="torch")
     train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
     return Arm(net=net, input=_INPUT_MODERN, train=train)
+
+
+def _relu_scaled(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The 2012 protocol with pixels of deviation 1 and first weights larger by as much: at the start the same network."""
+    arm = _relu_2012(activation, lr, epochs)
+    conv1, *others = arm.net.layers
+    layers = (replace(conv1, std=conv1.std * PIXEL_DEVIATION), *others)
+    return replace(arm, net=replace(arm.net, layers=layers), input=replace(_INPUT_2012, pixels="standardized"))
 
 
 MakeArm = Callable[[Literal["relu", "tanh"], float, int], Arm]
@@ -254,4 +263,9 @@ SLOPES = Study(
 )
 """The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
 
-STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES)}
+SCALED = _rate_search("relu-scaled", _relu_scaled, RATES_MODERN)
+"""Short runs of the 2012 protocol with one change, the scale of the pixels, over rates."""
+
+STUDIES: Mapping[str, Study] = {
+    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, SCALED)
+}
