@@ -138,7 +138,7 @@ def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) ->
 
 
 def _relu_scaled(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
-    """The 2012 protocol with pixels of deviation 1 and first weights larger by as much: it starts as the same network."""
+    """The 2012 protocol, but pixels of deviation 1 and first weights larger by as much: it starts as the same net."""
     arm = _relu_2012(activation, lr, epochs)
     conv1, *others = arm.net.layers
     layers = (replace(conv1, std=conv1.std * PIXEL_DEVIATION), *others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,21 @@ from alexnet_repro import layers
 from alexnet_repro.config import Conv, Dropout, Layer, Linear, Local, MapNorm, NetConfig, Neuron, Norm, Pool
 from alexnet_repro.lrn import LocalResponseNorm, SameMapNorm
 from alexnet_repro.table import Table
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer takes for one picture."""
+
+    name: str
+    shape: tuple[int, ...]  # of its output
+    parameters: int
+    multiply_adds: int  # forward
+
+    @property
+    def activations(self) -> int:
+        """Numbers in its output."""
+        return torch.Size(self.shape).numel()
 
 
 class Network(nn.Sequential):
@@ -55,32 +71,32 @@ class Network(nn.Sequential):
             else super().__getitem__(index)
         )
 
-    def summary(self) -> Table:
-        """Per layer: shape of the output, activations (of each tower), parameters, multiply-adds for one picture."""
-        rows = []
-        totals = [0, 0]
+    def costs(self) -> list[LayerCost]:
+        """What each layer takes, in the network's order."""
+        costs = []
         for name, module in self.named_children():
-            shape = self.shapes[name]
             parameters = sum(p.numel() for p in module.parameters())
-            positions = torch.Size(shape[1:]).numel() if isinstance(module, nn.Conv2d) else 1
+            positions = torch.Size(self.shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
             multiply_adds = positions * module.weight.numel() if parameters else 0
-            totals = [totals[0] + parameters, totals[1] + multiply_adds]
-            activations = torch.Size(shape).numel()
-            towers = self.config.towers if activations % self.config.towers == 0 and name != self._last() else 1
-            rows.append(
-                [
-                    name,
-                    "x".join(map(str, shape)),
-                    f"{activations:,}" if towers == 1 else f"{towers} x {activations // towers:,}",
-                    f"{parameters:,}",
-                    f"{multiply_adds:,}",
-                ]
-            )
+            costs.append(LayerCost(name, self.shapes[name], parameters, multiply_adds))
+        return costs
+
+    def summary(self) -> Table:
+        """``costs`` as a table, with the activations of each tower; the output layer is in the first tower only."""
+        costs, towers = self.costs(), self.config.towers
+        rows = [
+            [
+                cost.name,
+                "x".join(map(str, cost.shape)),
+                f"{towers} x {cost.activations // towers:,}" if cost is not costs[-1] else f"{cost.activations:,}",
+                f"{cost.parameters:,}",
+                f"{cost.multiply_adds:,}",
+            ]
+            for cost in costs
+        ]
+        totals = sum(cost.parameters for cost in costs), sum(cost.multiply_adds for cost in costs)
         rows.append(["total", "", "", *(f"{total:,}" for total in totals)])
         return Table(["layer", "output", "activations", "parameters", "multiply-adds"], rows)
-
-    def _last(self) -> str:
-        return next(reversed(self._modules))
 
 
 class AlexNet(Network):

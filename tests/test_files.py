@@ -26,3 +26,8 @@ def test_an_interruption_leaves_the_old_content_and_nothing_else(tmp_path, monke
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_bytes_are_written_as_they_are(tmp_path):
+    write_atomically(tmp_path / "b", b"\x00\xff\r\n")
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff\r\n"
