@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes text (as UTF-8) or bytes so that ``path`` never holds a part of them, whatever interrupts; makes its folder."""
+    """Writes text (as UTF-8) or bytes so that ``path`` never holds a part, whatever interrupts; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)

@@ -88,7 +88,9 @@ class Network(nn.Sequential):
             [
                 cost.name,
                 "x".join(map(str, cost.shape)),
-                f"{towers} x {cost.activations // towers:,}" if cost is not costs[-1] else f"{cost.activations:,}",
+                f"{cost.activations:,}"
+                if towers == 1 or cost is costs[-1]
+                else f"{towers} x {cost.activations // towers:,}",
                 f"{cost.parameters:,}",
                 f"{cost.multiply_adds:,}",
             ]

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from alexnet_repro.config import Conv, Linear
 from alexnet_repro.evidence import Record, Verdict
+from alexnet_repro.nets import Network
 
 # Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
 STYLES = (
@@ -87,6 +89,65 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     )
     ax.grid(axis="x", alpha=0.3)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
+    return _finished(figure)
+
+
+def layer_costs(network: Network) -> Figure:
+    """Per layer with weights its share of all activations, parameters and multiply-adds, as bars."""
+    costs = [cost for cost in network.costs() if cost.parameters]
+    quantities = {
+        "activations": [cost.activations for cost in costs],
+        "parameters": [cost.parameters for cost in costs],
+        "multiply-adds": [cost.multiply_adds for cost in costs],
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True, layout="constrained", facecolor="white")
+    for ax, (name, values), style in zip(axes, quantities.items(), STYLES, strict=False):
+        total = sum(values)
+        bars = ax.barh([cost.name for cost in costs], [100 * value / total for value in values], color=style["color"])
+        ax.bar_label(bars, [f"{100 * value / total:.1f}" for value in values], padding=2, fontsize=8)
+        ax.set(title=f"{name}: {total:,}", xlabel="share, %", xlim=(0, 100))
+        ax.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    return _finished(figure)
+
+
+def tower_crossings(network: Network) -> Figure:
+    """The towers as rows of boxes, one per layer with weights, and which boxes each one reads."""
+    layers = [layer for layer in network.config.effective_layers() if isinstance(layer, Conv | Linear)]
+    towers = network.config.towers
+    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.9 * towers), layout="constrained", facecolor="white")
+    output = len(layers)
+
+    def box(column: int, row: float, text: str) -> None:
+        face = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "black"}
+        ax.text(column, row, text, ha="center", va="center", fontsize=8, bbox=face)
+
+    def arrow(start: tuple[float, float], end: tuple[float, float], crossing: bool) -> None:
+        style = STYLES[0] if crossing else STYLES[1]
+        line = {
+            "color": style["color"],
+            "linestyle": style["linestyle"],
+            "arrowstyle": "->",
+            "shrinkA": 20,
+            "shrinkB": 20,
+        }
+        ax.annotate("", end, start, arrowprops=line)
+
+    middle = (towers - 1) / 2
+    box(0, middle, "picture")
+    for column, layer in enumerate(layers, start=1):
+        rows = [0] if column == output else range(towers)  # the output layer is in the first tower alone
+        units = network.shapes[layer.name][0]
+        for row in rows:
+            box(column, row, f"{layer.name}\n{units if column == output else units // towers}")
+            if column == 1:
+                arrow((0, middle), (1, row), crossing=False)
+                continue
+            for source in range(towers):
+                if source == row or layer.reads == "all":
+                    arrow((column - 1, source), (column, row), crossing=source != row)
+    ax.set(xlim=(-0.5, output + 0.5), ylim=(towers - 0.4, -0.6))
+    ax.axis("off")
     return _finished(figure)
 
 

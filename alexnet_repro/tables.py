@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from alexnet_repro import paper
 from alexnet_repro.claims import CLAIMS, RATE_SEARCHES
-from alexnet_repro.config import as_json
+from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool, as_json
 from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
+from alexnet_repro.nets import Network
 from alexnet_repro.table import Table
 
 
@@ -156,6 +158,54 @@ def config_table(claims: Mapping[str, str], scale: str) -> Table:
     fields = dict.fromkeys(field for flat in arms.values() for field in flat)
     differing = [field for field in fields if len({flat.get(field) for flat in arms.values()}) > 1]
     return Table(["field", *arms], [[field, *(flat.get(field, "-") for flat in arms.values())] for field in differing])
+
+
+def reading_table(*presets: str) -> Table:
+    """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages."""
+    nets = [NetConfig.preset(name) for name in presets]
+    columns = [{layer.name: _described(layer) for layer in net.layers} for net in nets]
+    for net, column in zip(nets, columns, strict=True):
+        names = [layer.name for layer in net.layers]
+        second, third = names.index("conv2"), names.index("conv3")
+        column |= {
+            "input": f"{net.image_size} pixels",
+            "towers": str(net.towers),
+            "first stage": ", ".join(names[:second]),
+            "second stage": ", ".join(names[second:third]),
+        }
+    layers = dict.fromkeys(layer.name for net in nets for layer in net.layers)
+    fields = ["input", "towers", "first stage", "second stage", *layers]
+    rows = [[field, *(column.get(field, "-") for column in columns)] for field in fields]
+    return Table(["", *presets], [row for row in rows if len(set(row[1:])) > 1])
+
+
+def count_table(network: Network) -> Table:
+    """The paper's counts of neurons and parameters, and those of a network."""
+    neurons = {cost.name: cost.activations for cost in network.costs() if cost.parameters}
+    rows = [[f"neurons of {layer}", f"{paper.NEURONS_BY_LAYER[layer]:,}", f"{neurons[layer]:,}"] for layer in neurons]
+    rows.append(["neurons", f"{paper.NEURONS:,}", f"{sum(neurons.values()):,}"])
+    parameters = sum(cost.parameters for cost in network.costs())
+    rows.append(["parameters", f"{paper.PARAMETERS:,}", f"{parameters:,}"])
+    return Table(["", "paper", "this network"], rows)
+
+
+def _described(layer: Layer) -> str:
+    match layer:
+        case Conv():
+            padding = "" if layer.padding is None else f", padding {layer.padding}"
+            return f"{layer.maps} maps{padding}, std {layer.std:g}, bias {layer.bias:g}"
+        case Pool():
+            return f"{layer.size}x{layer.size}, stride {layer.stride}"
+        case Norm():
+            window = "every map" if layer.reads == "all" else "own tower"
+            return f"n {layer.size}, alpha {layer.alpha:g}{'/n' * layer.average}, k {layer.k:g}, {window}"
+        case MapNorm():
+            return f"{layer.size}x{layer.size} pixels, scale {layer.scale:g}"
+        case Dropout():
+            return "rescaled in training" if layer.rescale else "halved in testing"
+        case Linear():
+            return f"std {layer.std:g}, bias {layer.bias:g}, reads {layer.reads}"
+    return "yes"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

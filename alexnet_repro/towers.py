@@ -101,6 +101,10 @@ class TowerProcess(nn.Module):
         group: of ``torch.distributed``; this process's rank in it is its tower.
         shard, shards: which part of the batch this process sees, of how many equal ones; for the masks of dropout.
 
+    Attributes:
+        traffic: layer -> bytes that this tower received from the others on its account, forward and backward, up to
+            now. (The logits, which the first tower sends to the others, are not counted.)
+
     Shape: as the network's.
     """
 
@@ -112,16 +116,17 @@ class TowerProcess(nn.Module):
         self.group, self.rank, self.count = group, dist.get_rank(group), network.config.towers
         self.meetings, self.output = _meetings(network), _output(network)
         self.num_classes = network.config.num_classes
+        self.traffic: Counter[str] = Counter()
         self.tower = _tower(network, self.rank, shard, shards)
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Tensor:
         for name, part in self.tower.items():
             if name in self.meetings:
-                x = _Gather.apply(x, self.group)
+                x = _Gather.apply(x, self.group, self.traffic, name)
             x = part(x)
         if self.output not in self.tower:  # the first tower has it: take part in the exchange, and in its backward pass
-            x = _Gather.apply(x, self.group).flatten(1)[:, :1]
+            x = _Gather.apply(x, self.group, self.traffic, self.output).flatten(1)[:, :1]
         return _FromFirst.apply(x, self.num_classes, self.group)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -153,10 +158,11 @@ class _Gather(torch.autograd.Function):
     """Every process's maps, side by side; backward the sum of what all processes ask of one's own."""
 
     @staticmethod
-    def forward(ctx, x, group):
-        ctx.group, ctx.count = group, dist.get_world_size(group)
+    def forward(ctx, x, group, traffic, layer):
+        ctx.group, ctx.count, ctx.traffic, ctx.layer = group, dist.get_world_size(group), traffic, layer
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(ctx.count)]
         dist.all_gather(parts, x.contiguous(), group)
+        traffic[layer] += (ctx.count - 1) * x.numel() * x.element_size()
         return torch.cat(parts, 1)
 
     @staticmethod
@@ -164,7 +170,8 @@ class _Gather(torch.autograd.Function):
         parts = torch.cat(grad.chunk(ctx.count, 1))
         mine = parts.new_empty(len(grad), *parts.shape[1:])
         dist.reduce_scatter_single(mine, parts.contiguous(), group=ctx.group)
-        return mine, None
+        ctx.traffic[ctx.layer] += (ctx.count - 1) * mine.numel() * mine.element_size()
+        return mine, None, None, None
 
 
 class _FromFirst(torch.autograd.Function):

@@ -133,9 +133,10 @@ def test_a_chapter_has_the_book_s_sections_in_their_order(path):
     assert re.search(r"^# .*\?$", text, re.MULTILINE)
 
 
-@each_chapter
-def test_the_stored_verdicts_are_those_of_the_records(path):
-    claims = [claim.id for claim in CLAIMS.values() if claim.chapter == path.stem]
+@pytest.mark.parametrize("name", sorted({claim.chapter for claim in CLAIMS.values()}))
+def test_the_stored_verdicts_are_those_of_the_records(name):
+    path = ROOT / "book" / f"{name}.ipynb"
+    claims = [claim.id for claim in CLAIMS.values() if claim.chapter == name]
     (stored,) = [cell for cell in code_cells(path) if "verdict_table" in cell.source]
     assert all(f'"{claim}"' in stored.source for claim in claims)
     assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))

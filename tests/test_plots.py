@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from alexnet_repro import CLAIMS, plots
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, build, plots
 from alexnet_repro.evidence import Verdict
 
 
@@ -50,3 +50,20 @@ def test_a_difference_is_drawn_in_points():
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert (-1.0, 3.0) in lines
     assert "points" in figure.axes[0].get_xlabel()
+
+
+def test_the_bars_of_every_quantity_add_up_to_all_of_it():
+    figure = plots.layer_costs(AlexNet())
+    for ax in figure.axes:
+        assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(100)
+    assert [ax.get_title().partition(":")[0] for ax in figure.axes] == ["activations", "parameters", "multiply-adds"]
+    figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize(("name", "crossings"), [("paper", 7), ("notes", 3), ("torchvision", 0)])
+def test_crossings_are_drawn_where_a_layer_reads_the_other_tower(name, crossings):
+    # paper: two arrows each into conv3, fc6 and fc7, and one into fc8, which is in the first tower only
+    figure = plots.tower_crossings(build(NetConfig.preset(name)))
+    arrows = [text.arrow_patch for text in figure.axes[0].texts if getattr(text, "arrow_patch", None)]
+    assert sum(arrow.get_linestyle() in ("--", "dashed") for arrow in arrows) == crossings
+    figure.savefig(io.BytesIO())

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet_repro import tables
+from alexnet_repro import AlexNet, tables
 
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
@@ -59,3 +59,21 @@ def test_slopes_are_averaged_over_seeds(make_record):
     table = tables.slope_table(runs)
     assert table.header == ["arm", "seeds", "epochs", "act1, %"]
     assert table.rows == [["tanh", "2", "1", "20.0"]]
+
+
+def test_readings_are_told_apart_by_what_differs():
+    table = tables.reading_table("paper", "run145")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert set(rows) == {"first stage", "second stage", "norm1", "norm2", "cnorm2", "conv3", "conv4", "conv5"}
+    assert rows["first stage"] == ["conv1, relu1, norm1, pool1", "conv1, norm1, pool1, relu1"]
+    assert rows["norm1"] == ["n 5, alpha 0.0001, k 2, own tower", "n 5, alpha 0.0001/n, k 2, own tower"]
+    assert rows["cnorm2"][0] == "-"
+
+
+def test_counts_of_alexnet_agree_with_the_paper_but_for_one_slip_and_its_rounding():
+    rows = {row[0]: row[1:] for row in tables.count_table(AlexNet()).rows}
+    differing = {name for name, (paper, ours) in rows.items() if paper != ours}
+    assert differing == {"neurons of conv1", "neurons", "parameters"}
+    assert rows["neurons of conv1"] == ["253,440", "290,400"]
+    assert rows["neurons"] == ["650,000", "659,272"]
+    assert rows["parameters"] == ["60,000,000", "60,965,224"]

@@ -86,15 +86,21 @@ def test_a_checkpoint_with_something_missing_is_refused_by_name():
         place(net, CPUS).load_state_dict(state)
 
 
+def numbers_that_meet() -> dict[str, int]:
+    """Layer that reads both towers -> how many numbers there are before it, for the whole batch."""
+    shapes = build(case()[0]).shapes
+    before = {"conv3": "pool2", "fc6": "relu5", "fc7": "drop6", "fc8": "drop7"}
+    return {layer: BATCH * torch.Size(shapes[source]).numel() for layer, source in before.items()}
+
+
 def test_traffic_is_what_the_crossings_of_the_paper_amount_to():
     config, images, labels, generator = case()
-    net = build(config, generator).double()
-    placed = place(net, CPUS)
+    placed = place(build(config, generator).double(), CPUS)
     F.cross_entropy(placed(images), labels).backward()
-    before = {"conv3": "pool2", "fc6": "relu5", "fc7": "drop6", "fc8": "drop7"}
-    numbers = {layer: BATCH * torch.Size(net.shapes[source]).numel() for layer, source in before.items()}
     # Each tower receives the other's half, once forward and once backward, 8 bytes a number; fc8 is on one tower only.
-    assert placed.traffic == {layer: 8 * 2 * n // (2 if layer == "fc8" else 1) for layer, n in numbers.items()}
+    assert placed.traffic == {
+        layer: 8 * 2 * n // (2 if layer == "fc8" else 1) for layer, n in numbers_that_meet().items()
+    }
 
 
 def test_without_gradients_only_the_way_forward_counts():
@@ -124,6 +130,9 @@ def test_towers_in_processes_of_their_own_train_as_the_undivided_network_does(pr
         assert_close(torch.stack([shard["losses"][step] for shard in found]).mean(), losses[step])
     for shard in found:
         assert_close(shard["state"], dict(state))
+        # In every step a tower receives the other's half of its shard's numbers forward, and as many backward.
+        expected = {layer: STEPS * 8 * n // len(found) for layer, n in numbers_that_meet().items()}
+        assert shard["traffic"] == expected
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,10 @@ def main(folder: Path) -> None:
     again = towers.state_dict()
     assert all(again[name].equal(state[name]) for name in state)
     if mesh["tower"].get_local_rank() == 1:  # the second tower has the same logits as the first
-        torch.save({"losses": losses, "logits": logits, "state": state}, folder / f"shard{shard}.pt")
+        traffic = dict(towers.traffic)
+        torch.save(
+            {"losses": losses, "logits": logits, "state": state, "traffic": traffic}, folder / f"shard{shard}.pt"
+        )
     dist.destroy_process_group()
 
 
