@@ -117,6 +117,7 @@ SEARCH_SEED = 1000  # none of the seeds that are compared
 
 PIXEL_DEVIATION = 63.0  # of CIFAR-10's grey levels, rounded
 CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
+CHOSEN_SCALED = (0.03, 0.03)
 CHOSEN_MODERN = (0.03, 0.03)
 
 _INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
@@ -213,6 +214,12 @@ CLAIMS: Mapping[str, Claim] = {
             **_RELU,
         ),
         Claim(
+            id="relu-scaled",
+            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012, pixels scaled)",
+            protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_rates=(0.01, 0.01), smoke_epochs=5),
+            **_RELU,
+        ),
+        Claim(
             id="relu-modern",
             statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (today's protocol)",
             protocols=_relu_protocols(_relu_modern, rates=CHOSEN_MODERN, smoke_rates=(0.01, 0.01), smoke_epochs=9),
@@ -240,6 +247,7 @@ CLAIMS: Mapping[str, Claim] = {
 
 RATE_SEARCHES: Mapping[str, Study] = {
     "relu": _rate_search("relu", _relu_2012, RATES_2012),
+    "relu-scaled": _rate_search("relu-scaled", _relu_scaled, RATES_MODERN),
     "relu-modern": _rate_search("relu-modern", _relu_modern, RATES_MODERN),
 }
 """Claim -> the runs that chose its learning rates: per neuron the rate first at the target, or nearest to it."""
@@ -263,9 +271,4 @@ SLOPES = Study(
 )
 """The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
 
-SCALED = _rate_search("relu-scaled", _relu_scaled, RATES_MODERN)
-"""Short runs of the 2012 protocol with one change, the scale of the pixels, over rates."""
-
-STUDIES: Mapping[str, Study] = {
-    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, SCALED)
-}
+STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES)}
