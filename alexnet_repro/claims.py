@@ -238,7 +238,7 @@ CLAIMS: Mapping[str, Claim] = {
             original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
             protocols={
                 "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(3, (2,), batch_size=16)),
-                "laptop": Protocol(dataset="cifar10", seeds=3, arms=_lrn_arms(16, (14, 15))),
+                "laptop": Protocol(dataset="cifar10", seeds=3, arms=_lrn_arms(40, (35, 38))),
                 "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
             },
         ),
