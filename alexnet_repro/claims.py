@@ -39,7 +39,7 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Arms to be run side by side."""
+    """Arms to be run side by side; the smallest scale first."""
 
     id: str
     protocols: Mapping[ScaleName, Protocol]

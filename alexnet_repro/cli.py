@@ -25,7 +25,9 @@ app = typer.Typer(
 
 @app.command()
 def claims(
-    scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "paper",
+    scale: Annotated[
+        str | None, typer.Option(help="smoke, laptop or paper; default: the largest that has records")
+    ] = None,
     update: Annotated[
         list[Path], typer.Option(help="write the table of claims into this Markdown page, between its markers")
     ] = [],  # noqa: B006

@@ -68,17 +68,20 @@ def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
     return {"dataset": protocol.dataset} | as_json(protocol.arms[arm])
 
 
-def load_evidence(study: str, scale: str, folder: str | os.PathLike[str] | None = None) -> list[Record]:
+def load_evidence(study: str, scale: str | None = None, folder: str | os.PathLike[str] | None = None) -> list[Record]:
     """All records of a claim (or rate search) at a scale, by arm and seed; an empty list if there are none.
 
     Args:
         study: id of the claim.
-        scale: "smoke", "laptop" or "paper".
+        scale: "smoke", "laptop" or "paper"; None: the largest of them that has records.
         folder: the evidence; None: the book's own, ``book/evidence``.
 
     Raises:
         EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the claim's.
     """
+    if scale is None:
+        found = (load_evidence(study, name, folder) for name in reversed(STUDIES[study].protocols))
+        return next(filter(None, found), [])
     protocol = STUDIES[study].protocol(scale)
     records = []
     root = Path(folder) if folder is not None else EVIDENCE_FOLDER

@@ -34,7 +34,7 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
-    """What recorded runs were: per arm the data, network, recipe, hardware and seeds.
+    """What recorded runs were: per arm the scale, data, network, recipe, hardware and seeds.
 
     Args:
         runs: title -> records of one claim at one scale.
@@ -51,6 +51,7 @@ def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
             rows.append(
                 [
                     f"{title}: {arm}",
+                    of_arm[0].scale,
                     f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
                     f"{net['name']}, {net['activation']}, init {net['initialization']}",
                     f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
@@ -58,25 +59,27 @@ def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
                     ", ".join(str(record.seed) for record in of_arm),
                 ]
             )
-    return Table(["runs", "data", "network", "recipe", "hardware", "seeds"], rows)
+    return Table(["runs", "scale", "data", "network", "recipe", "hardware", "seeds"], rows)
 
 
-def verdict_table(*claims: str, scale: str = "paper") -> Table:
-    """Per claim the paper's number, ours with its 95 % interval from the recorded evidence, and the verdict."""
+def verdict_table(*claims: str) -> Table:
+    """Per claim the paper's number, ours with its 95 % interval, and the verdict, from the largest recorded scale."""
     rows = []
     for claim in (CLAIMS[name] for name in claims):
-        result = verdict(claim, load_evidence(claim.id, scale))
+        records = load_evidence(claim.id)
+        result = verdict(claim, records)
         rows.append(
             [
                 claim.statement,
                 claim.section,
                 claim.paper_summary(),
                 result.summary(),
+                records[0].scale if records else "-",
                 str(result.pairs),
                 result.outcome,
             ]
         )
-    return Table(["claim", "section", "paper", "ours, 95 % interval", "seeds", "verdict"], rows)
+    return Table(["claim", "section", "paper", "ours, 95 % interval", "scale", "seeds", "verdict"], rows)
 
 
 CLAIMS_BEGIN = "<!-- claims: written by `make notebooks` from book/evidence; do not edit -->"
@@ -151,7 +154,7 @@ def config_table(claims: Mapping[str, str], scale: str) -> Table:
         scale: whose protocols.
     """
     arms = {
-        f"{title}: {arm}": _flat(as_json(value))
+        f"{title}: {arm}": _flat(as_json(value)) | _described(value.net)
         for title, claim in claims.items()
         for arm, value in CLAIMS[claim].protocol(scale).arms.items()
     }
@@ -163,7 +166,7 @@ def config_table(claims: Mapping[str, str], scale: str) -> Table:
 def reading_table(*presets: str) -> Table:
     """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages."""
     nets = [NetConfig.preset(name) for name in presets]
-    columns = [{layer.name: _described(layer) for layer in net.layers} for net in nets]
+    columns = [_described(net) for net in nets]
     for net, column in zip(nets, columns, strict=True):
         names = [layer.name for layer in net.layers]
         second, third = names.index("conv2"), names.index("conv3")
@@ -189,11 +192,15 @@ def count_table(network: Network) -> Table:
     return Table(["", "paper", "this network"], rows)
 
 
-def _described(layer: Layer) -> str:
+def _described(net: NetConfig) -> dict[str, str]:
+    """Layer -> its settings in a few words."""
+    return {layer.name: _settings(layer, net.initialization == "gaussian") for layer in net.layers}
+
+
+def _settings(layer: Layer, gaussian: bool) -> str:
     match layer:
-        case Conv():
-            padding = "" if layer.padding is None else f", padding {layer.padding}"
-            return f"{layer.maps} maps{padding}, std {layer.std:g}, bias {layer.bias:g}"
+        case Conv() | Linear():
+            initial = f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
         case Pool():
             return f"{layer.size}x{layer.size}, stride {layer.stride}"
         case Norm():
@@ -203,20 +210,21 @@ def _described(layer: Layer) -> str:
             return f"{layer.size}x{layer.size} pixels, scale {layer.scale:g}"
         case Dropout():
             return "rescaled in training" if layer.rescale else "halved in testing"
-        case Linear():
-            return f"std {layer.std:g}, bias {layer.bias:g}, reads {layer.reads}"
-    return "yes"
+        case _:
+            return "yes"
+    if isinstance(layer, Linear):
+        return f"{initial}, reads {layer.reads}"
+    padding = "" if layer.padding is None else f", padding {layer.padding}"
+    return f"{layer.maps} maps{padding}, {initial}"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested objects as one level of dotted names; layers by their own names."""
+    """Nested objects as one level of dotted names, without the layers of a network."""
     flat: dict[str, str] = {}
     for key, value in config.items():
-        if key == "layers":
-            value = {layer["name"]: layer["type"] for layer in value}  # noqa: PLW2901
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
-        elif key != "type":
+        elif key not in {"type", "layers"}:
             flat[f"{prefix}{key}"] = str(value)
     return flat
 

@@ -169,6 +169,15 @@ def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
         load_evidence("tiny", "smoke", tmp_path)
 
 
+def test_without_a_scale_the_largest_that_has_records_is_read(tmp_path, tiny_claim, make_record):
+    tiny_claim.protocols["laptop"] = tiny_claim.protocols["smoke"]
+    assert load_evidence("tiny", folder=tmp_path) == []
+    make_record("relu", 0, [0.5]).save(tmp_path)
+    assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["smoke"]
+    replace(make_record("relu", 0, [0.5]), scale="laptop").save(tmp_path)
+    assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["laptop"]
+
+
 def test_the_book_s_own_records_are_whole_and_current():
     for study in claims.STUDIES.values():
         for scale in study.protocols:

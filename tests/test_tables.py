@@ -17,10 +17,21 @@ def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
 
 def test_the_table_of_differences_names_what_differs_and_nothing_else():
     table = tables.config_table({"pair": "lrn-cifar"}, scale="paper")
-    assert [row[0] for row in table.rows] == ["net.name", "net.layers.norm1", "net.layers.norm2"]
+    assert [row[0] for row in table.rows] == ["net.name", "norm1", "norm2"]
     fields = {row[0] for row in tables.config_table({"2012": "relu", "modern": "relu-modern"}, scale="paper").rows}
     assert {"net.activation", "net.initialization", "input.pixels", "train.lr"} <= fields
     assert "train.momentum" not in fields
+
+
+def test_initial_weights_are_in_the_table_of_differences_where_they_differ_and_are_drawn():
+    table = tables.config_table({"2012": "relu", "scaled": "relu-scaled"}, scale="paper")
+    rows = {row[0]: list(row[1:]) for row in table.rows}
+    narrow, wide = "32 maps, std 0.0001, bias 0", "32 maps, std 0.0063, bias 0"
+    assert rows["conv1"] == [narrow, narrow, wide, wide]
+    assert "conv2" not in rows
+    table = tables.config_table({"2012": "relu", "modern": "relu-modern"}, scale="paper")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["fc10"][1:3] == ["std 0.01, bias 0, reads all", "PyTorch's initialization, reads all"]
 
 
 def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
@@ -50,8 +61,8 @@ def test_the_evidence_table_has_a_row_per_arm_with_its_seeds(make_record):
     runs = [make_record("tanh", 0, [0.5]), make_record("tanh", 4, [0.5]), make_record("relu", 0, [0.5])]
     table = tables.evidence_table({"2012": runs})
     assert [(row[0], row[-1]) for row in table.rows] == [("2012: tanh", "0, 4"), ("2012: relu", "0")]
-    assert table.rows[0][1] == "photos: made up"
-    assert table.rows[0][4] == "abacus, 1 thread"
+    assert table.rows[0][1:3] == ["smoke", "photos: made up"]
+    assert table.rows[0][5] == "abacus, 1 thread"
 
 
 def test_slopes_are_averaged_over_seeds(make_record):
