@@ -35,7 +35,7 @@ def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = No
     figure, axes = plt.subplots(
         1,
         len(runs),
-        figsize=(4.6 * len(runs), 3.6),
+        figsize=(min(4.6 * len(runs), 9.2), 3.6),
         sharey=True,
         squeeze=False,
         layout="constrained",

@@ -34,32 +34,42 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
-    """What recorded runs were: per arm the scale, data, network, recipe, hardware and seeds.
+    """What recorded runs were: the scale, data, network, recipe, hardware and seeds, told apart by arm if they differ.
 
     Args:
         runs: title -> records of one claim at one scale.
     """
     rows = []
     for title, records in runs.items():
-        for arm in dict.fromkeys(record.arm for record in records):
-            of_arm = [record for record in records if record.arm == arm]
-            config = of_arm[0].config
-            net, train = config["net"], config["train"]
-            machines = dict.fromkeys(
-                f"{record.environment['device']}, {record.environment['threads']} thread" for record in of_arm
-            )
-            rows.append(
-                [
-                    f"{title}: {arm}",
-                    of_arm[0].scale,
-                    f"{config['dataset']}: {of_arm[0].data['train']['origin']}",
-                    f"{net['name']}, {net['activation']}, init {net['initialization']}",
-                    f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
-                    "; ".join(machines),
-                    ", ".join(str(record.seed) for record in of_arm),
-                ]
-            )
+        arms: dict[str, list[Record]] = {}
+        for record in records:
+            arms.setdefault(record.arm, []).append(record)
+        described = {arm: _run_description(of_arm) for arm, of_arm in arms.items()}
+        if described:
+            rows.append([title, *(_by_arm({arm: cells[i] for arm, cells in described.items()}) for i in range(6))])
     return Table(["runs", "scale", "data", "network", "recipe", "hardware", "seeds"], rows)
+
+
+def _run_description(records: Sequence[Record]) -> list[str]:
+    """Of the runs of one arm: scale, data, network, recipe, hardware, seeds."""
+    config = records[0].config
+    net, train = config["net"], config["train"]
+    machines = dict.fromkeys(f"{r.environment['device']}, {r.environment['threads']} thread" for r in records)
+    return [
+        records[0].scale,
+        f"{config['dataset']}: {records[0].data['train']['origin']}",
+        f"{net['name']}, init {net['initialization']}",
+        f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
+        "; ".join(machines),
+        ", ".join(str(record.seed) for record in records),
+    ]
+
+
+def _by_arm(values: Mapping[str, str]) -> str:
+    """What all arms share, once; what they do not, arm by arm."""
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return "; ".join(f"{arm}: {value}" for arm, value in values.items())
 
 
 def verdict_table(*claims: str) -> Table:
@@ -101,9 +111,11 @@ def with_claims(text: str, book: str) -> str:
     if not begin or not end:
         raise ValueError(f"expected the lines {CLAIMS_BEGIN!r} and {CLAIMS_END!r} around the table of claims")
     table = verdict_table(*CLAIMS)
-    links = [f"[{claim.chapter}]({book}{claim.chapter}.ipynb)" for claim in CLAIMS.values()]
-    rows = [[*row, link] for row, link in zip(table.rows, links, strict=True)]
-    table = Table([*table.header, "chapter"], rows)
+    rows = [
+        [f"[{statement}]({book}{claim.chapter}.ipynb)", *rest]
+        for (statement, *rest), claim in zip(table.rows, CLAIMS.values(), strict=True)
+    ]
+    table = Table(table.header, rows)
     return f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{after}"
 
 
@@ -147,20 +159,27 @@ def slope_table(records: Sequence[Record]) -> Table:
 
 
 def config_table(claims: Mapping[str, str], scale: str) -> Table:
-    """The fields in which the arms of the claims differ, side by side.
+    """The fields in which the arms of the claims differ: a column per claim, told apart by arm where its arms differ.
 
     Args:
         claims: title -> id.
         scale: whose protocols.
     """
-    arms = {
-        f"{title}: {arm}": _flat(as_json(value)) | _described(value.net)
-        for title, claim in claims.items()
-        for arm, value in CLAIMS[claim].protocol(scale).arms.items()
-    }
-    fields = dict.fromkeys(field for flat in arms.values() for field in flat)
-    differing = [field for field in fields if len({flat.get(field) for flat in arms.values()}) > 1]
-    return Table(["field", *arms], [[field, *(flat.get(field, "-") for flat in arms.values())] for field in differing])
+    columns = [
+        {
+            arm: _flat(as_json(value)) | _described(value.net)
+            for arm, value in CLAIMS[claim].protocol(scale).arms.items()
+        }
+        for claim in claims.values()
+    ]
+    arms = [flat for column in columns for flat in column.values()]
+    fields = dict.fromkeys(field for flat in arms for field in flat)
+    rows = [
+        [field, *(_by_arm({arm: flat.get(field, "-") for arm, flat in column.items()}) for column in columns)]
+        for field in fields
+        if len({flat.get(field) for flat in arms}) > 1
+    ]
+    return Table(["field", *claims], rows)
 
 
 def reading_table(*presets: str) -> Table:
