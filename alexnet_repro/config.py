@@ -188,6 +188,17 @@ class NetConfig:
         kept = tuple(layer for layer in self.layers if not isinstance(layer, layer_types))
         return dataclasses.replace(self, layers=kept)
 
+    def changed(self, name: str, **layers: Mapping[str, Any]) -> NetConfig:
+        """The network under another name, with fields of some layers changed: ``changed("wide", conv1={"maps": 128})``.
+
+        Raises:
+            ValueError: there is no layer of that name.
+        """
+        if unknown := sorted(set(layers) - {layer.name for layer in self.layers}):
+            raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
+        new = tuple(dataclasses.replace(layer, **layers.get(layer.name, {})) for layer in self.layers)
+        return dataclasses.replace(self, name=name, layers=new)
+
 
 PRESETS: dict[str, NetConfig] = {}  # filled by alexnet_repro.presets
 

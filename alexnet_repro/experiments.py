@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
 from alexnet_repro.augment import InputTransform
@@ -24,7 +25,7 @@ from alexnet_repro.config import digest
 from alexnet_repro.data import Batches, Dataset, load_dataset
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
-from alexnet_repro.nets import build, neuron_slopes
+from alexnet_repro.nets import Network, build, neuron_slopes
 from alexnet_repro.train import train
 
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
@@ -76,9 +77,7 @@ def run_claim(
     load_dataset(protocol.dataset, data_root)  # a missing data set is one error here, not one from every process
     done = {} if out is None else {(r.arm, r.seed): r for r in load_evidence(study, scale, out)}
     todo = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
-    # A spawned process starts clean: no threads, locks or random state of this one.
-    workers = min(threads if device == "cpu" else 1, len(todo)) or 1
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with _processes(min(threads if device == "cpu" else 1, len(todo)) or 1) as pool:
         runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device) for arm, seed in todo]
         try:
             for finished in as_completed(runs):
@@ -98,9 +97,7 @@ def run_one(
 ) -> Record:
     """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings."""
     protocol = STUDIES[study].protocol(scale)
-    if device == "cpu":
-        torch.set_num_threads(1)
-        keep_large_blocks()
+    _settle(device)
     config = arm_config(protocol, arm)
     splits = {split: _dataset(protocol.dataset, data_root, split) for split in ("train", "test")}
     start = perf_counter()
@@ -119,6 +116,43 @@ def run_one(
         epochs=[_finite(dataclasses.asdict(epoch)) for epoch in history.epochs],
         final=_finite(final),
     )
+
+
+def first_losses(
+    arms: Mapping[str, Arm], pictures: Dataset, *, seed: int = 0, device: str = "auto", threads: int = 2
+) -> dict[str, list[float]]:
+    """The loss of every minibatch, nats, in one pass over the pictures from fresh weights: arm -> losses.
+
+    Args:
+        arms: what to train; their ``epochs`` and ``target_error`` are not used.
+        pictures: as many as the steps take; all arms see the same minibatches.
+        seed: of weights and minibatches.
+        device, threads: as for ``run_claim``.
+    """
+    device = resolve_device(device)
+    with _processes(threads if device == "cpu" else 1) as pool:
+        runs = {name: pool.submit(_losses, arm, pictures, seed, device) for name, arm in arms.items()}
+        return {name: run.result() for name, run in runs.items()}
+
+
+def _losses(arm: Arm, pictures: Dataset, seed: int, device: str) -> list[float]:
+    _settle(device)
+    model, _, batches = _fresh(arm, pictures, seed, device)
+    losses: list[Tensor] = []
+    train(model, batches, dataclasses.replace(arm.train, epochs=1, target_error=None), on_step=losses.append)
+    return torch.stack(losses).tolist()
+
+
+def _processes(workers: int) -> ProcessPoolExecutor:
+    """Spawned processes, which start clean: no threads, locks or random state of this one."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _settle(device: str) -> None:
+    """On a CPU one thread, and memory that is kept: for the whole process."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+        keep_large_blocks()
 
 
 def resolve_device(device: str) -> str:
@@ -145,9 +179,7 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str):
-    model = build(arm.net, _generator(seed, "weights")).to(device, memory_format=torch.channels_last)
-    transform = InputTransform.fit(arm.input, training.images).to(torch.device(device))
-    batches = Batches(training, transform, _generator(seed, "batches"), device)
+    model, transform, batches = _fresh(arm, training, seed, device)
     history = train(model, batches, arm.train)
     errors = [epoch.train_error for epoch in history.epochs]
     final: dict[str, float | None] = {"train_error": errors[-1]}
@@ -159,6 +191,13 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
         sample = transform.views(testing.images[:SLOPE_IMAGES].to(device))[0]
         final |= {f"slope_{layer}": slope for layer, slope in neuron_slopes(model, sample).items()}
     return history, final
+
+
+def _fresh(arm: Arm, training: Dataset, seed: int, device: str) -> tuple[Network, InputTransform, Batches]:
+    """What a run starts from."""
+    model = build(arm.net, _generator(seed, "weights")).to(device, memory_format=torch.channels_last)
+    transform = InputTransform.fit(arm.input, training.images).to(torch.device(device))
+    return model, transform, Batches(training, transform, _generator(seed, "batches"), device)
 
 
 def _generator(seed: int, purpose: str) -> torch.Generator:

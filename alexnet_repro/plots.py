@@ -151,6 +151,40 @@ def tower_crossings(network: Network) -> Figure:
     return _finished(figure)
 
 
+def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
+    """The loss of the first steps of training: a panel per run, the first run behind each of the others.
+
+    Losses of more than twice ``chance`` leave the panel at its upper edge.
+
+    Args:
+        runs: title -> loss of every step, nats; the first is what the others are compared with.
+        chance: loss of guessing, nats; a horizontal line.
+    """
+    (first, reference), *others = runs.items()
+    columns = min(3, len(others))
+    rows = -(-len(others) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(9.2, 2.6 * rows), sharex=True, sharey=True, squeeze=False,
+        layout="constrained", facecolor="white",
+    )  # fmt: skip
+    for ax, (title, losses) in zip(axes.flat, others, strict=False):
+        for style, label, values in ((STYLES[1], first, reference), (STYLES[0], title, losses)):
+            shown = np.clip(np.nan_to_num(values, nan=np.inf), None, 2 * chance)
+            every = max(1, len(values) // 8)
+            ax.plot(range(1, len(values) + 1), shown, **style, markevery=every, markersize=4, label=label)
+        ax.axhline(chance, color="black", linewidth=0.8)
+        ax.set_ylim(0, 2.05 * chance)
+        ax.grid(alpha=0.3)
+        ax.legend(loc="lower left", fontsize=8)
+    for ax in axes.flat[len(others) :]:
+        ax.axis("off")
+    for ax in axes[-1]:
+        ax.set_xlabel("step")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("loss, nats")
+    return _finished(figure)
+
+
 def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str]) -> None:
     curves = [[100 * epoch["train_error"] for epoch in record.epochs] for record in records]
     for curve in curves:

@@ -51,12 +51,6 @@ _PAPER = NetConfig(
 """Sec. 3 to 5 as printed. OURS: where the 3 pixels of padding lie (the paper is silent), by the 2012 code."""
 
 
-def _changed(net: NetConfig, name: str, **changes: dict[str, object]) -> NetConfig:
-    """The network under another name, with fields of some layers changed: layer name -> fields."""
-    layers = tuple(replace(layer, **changes.get(layer.name, {})) for layer in net.layers)
-    return replace(net, name=name, layers=layers)
-
-
 def _run_norm(name: str) -> Norm:
     return Norm(name, size=5, alpha=1e-4, beta=0.75, k=2.0, average=True)
 
@@ -87,16 +81,16 @@ _RUN145 = replace(
 """2012 code, layers-145.cfg: the network behind the paper's figures."""
 
 _RUN145_HALF = replace(
-    _changed(
-        _RUN145, "run145-half",
+    _RUN145.changed(
+        "run145-half",
         conv1={"maps": 48}, conv2={"maps": 128}, conv3={"maps": 192}, conv4={"maps": 192},  # conv5 is not halved
     ),
     towers=1,
 )  # fmt: skip
 """2012 code, layers-145-half.cfg: one column, which the paper compares two with."""
 
-_RUN147 = _changed(
-    _RUN145, "run147",
+_RUN147 = _RUN145.changed(
+    "run147",
     pool1={"size": 2},  # 96 x 28 x 28
     conv2={"padding": 1},  # 256 x 26 x 26
     pool2={"size": 2},  # 256 x 13 x 13
@@ -108,8 +102,8 @@ _RUN147 = _changed(
 _RUN148 = replace(_RUN145.without(Norm, MapNorm), name="run148")
 """2012 code, layers-148.cfg: without any normalization, the same-map one included."""
 
-_NOTES = _changed(
-    _PAPER, "notes",
+_NOTES = _PAPER.changed(
+    "notes",
     **{layer.name: {"std": 0.1} for layer in _PAPER.layers if isinstance(layer, Conv)},
     fc6={"std": 0.1, "reads": "own"}, fc7={"std": 0.1, "reads": "own"}, fc8={"std": 0.1, "bias": 1.0},
 )  # fmt: skip
@@ -118,8 +112,8 @@ layer. (They also take 256 pixels, the size of the stored pictures, for the netw
 
 
 _CAFFE = replace(
-    _changed(
-        _PAPER, "caffe",
+    _PAPER.changed(
+        "caffe",
         conv1={"padding": 0}, conv2={"bias": 0.1}, conv4={"bias": 0.1}, conv5={"bias": 0.1},
         fc6={"std": 0.005, "bias": 0.1}, fc7={"std": 0.005, "bias": 0.1},
         norm1={"k": 1.0, "average": True, "reads": "all"}, norm2={"k": 1.0, "average": True, "reads": "all"},

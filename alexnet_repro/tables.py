@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,6 +157,27 @@ def slope_table(records: Sequence[Record]) -> Table:
         for arm, runs in arms.items()
     ]
     return Table(["arm", "seeds", "epochs", *(f"{layer.removeprefix('slope_')}, %" for layer in layers)], rows)
+
+
+def loss_table(runs: Mapping[str, Sequence[float]]) -> Table:
+    """Per run the loss, nats, at its first step, its mean over the last ten, and where it ceased to be finite.
+
+    Args:
+        runs: title -> loss of every step.
+    """
+    rows = []
+    for title, losses in runs.items():
+        ended = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
+        last = losses[-10:]
+        rows.append(
+            [
+                title,
+                f"{losses[0]:.3g}",
+                f"{math.fsum(last) / len(last):.2f}" if ended is None else "-",
+                "-" if ended is None else str(ended),
+            ]
+        )
+    return Table(["", "loss at step 1", "mean over the last ten", "not finite from step"], rows)
 
 
 def config_table(claims: Mapping[str, str], scale: str) -> Table:

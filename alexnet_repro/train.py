@@ -39,6 +39,7 @@ def train(
     batches: Iterable[tuple[Tensor, Tensor]],
     config: TrainConfig,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[Tensor], None] = lambda loss: None,
 ) -> History:
     """Trains ``model`` in place.
 
@@ -49,6 +50,7 @@ def train(
         batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
         config: the recipe.
         on_epoch: called after every epoch.
+        on_step: called after every minibatch with its loss, (), in nats, where the model is.
     """
     groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
     optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
@@ -59,7 +61,7 @@ def train(
         for group in optimizer.param_groups:
             if group["role"] == "weight":
                 group["lr"] = lr
-        epochs.append(_one_epoch(model, batches, optimizer, number, lr))
+        epochs.append(_one_epoch(model, batches, optimizer, number, lr, on_step))
         on_epoch(epochs[-1])
         if not math.isfinite(epochs[-1].train_loss):
             return History(tuple(epochs), "diverged")
@@ -69,7 +71,12 @@ def train(
 
 
 def _one_epoch(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], optimizer: KrizhevskySGD, number: int, lr: float
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: KrizhevskySGD,
+    number: int,
+    lr: float,
+    on_step: Callable[[Tensor], None],
 ) -> Epoch:
     start, seen, wrong, loss_sum = perf_counter(), 0, 0, 0.0
     for inputs, labels in batches:
@@ -81,4 +88,5 @@ def _one_epoch(
         seen += len(labels)
         wrong += (logits.argmax(1) != labels).sum()  # summed where the model is: no wait for a GPU
         loss_sum += loss.detach() * len(labels)
+        on_step(loss.detach())
     return Epoch(number, lr, float(wrong) / seen, float(loss_sum) / seen, perf_counter() - start)

@@ -85,3 +85,17 @@ def test_a_digest_does_not_depend_on_the_order_of_keys():
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     # printf '{"a":1,"b":[2]}' | sha256sum
     assert digest({"b": [2], "a": 1}) == "0855bfc20eb6cfaa4be7d6b510c63dd22997718bddadcb1a4915cec3a16145b9"
+
+
+def test_layers_are_changed_by_name_and_others_kept():
+    net = NetConfig.preset("paper")
+    changed = net.changed("tall", fc6={"outputs": 8192}, fc8={"bias": 1.0})
+    assert changed.name == "tall"
+    before, after = ({layer.name: layer for layer in each.layers} for each in (net, changed))
+    assert {name for name in before if before[name] != after[name]} == {"fc6", "fc8"}
+    assert (after["fc6"].outputs, after["fc6"].std, after["fc8"].bias) == (8192, 0.01, 1.0)
+
+
+def test_a_layer_that_does_not_exist_cannot_be_changed():
+    with pytest.raises(ValueError, match="paper has no layer fc9: conv1, relu1"):
+        NetConfig.preset("paper").changed("x", fc9={"bias": 1.0})

@@ -1,13 +1,15 @@
+import math
 from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alexnet_repro import experiments, run_claim
 from alexnet_repro.data import DatasetNotFoundError
 from alexnet_repro.evidence import Record, load_evidence
-from alexnet_repro.experiments import environment, resolve_device, run_one
+from alexnet_repro.experiments import environment, first_losses, resolve_device, run_one
 
 
 class Inline:
@@ -173,3 +175,20 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
 def test_the_revision_is_unknown_outside_a_repository(monkeypatch):
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     assert environment("cpu")["revision"] == "unknown"
+
+
+def test_first_losses_are_those_of_the_run_s_first_minibatches(tiny_claim, tiny_dataset):
+    arm = tiny_claim.protocol("smoke").arms["relu"]
+    longer = replace(arm, train=replace(arm.train, epochs=7, target_error=0.99))
+    losses = first_losses(
+        {"a": arm, "b": longer, "wild": replace(arm, train=replace(arm.train, lr=1e30))}, tiny_dataset
+    )
+    assert list(losses) == ["a", "b", "wild"]
+    assert len(losses["a"]) == 3
+    assert losses["a"] == losses["b"]
+    assert losses["wild"][0] == losses["a"][0]
+    assert not math.isfinite(losses["wild"][-1])
+    model, _, batches = experiments._fresh(arm, tiny_dataset, 0, "cpu")
+    inputs, labels = next(iter(batches))
+    assert losses["a"][0] == pytest.approx(F.cross_entropy(model(inputs), labels).item(), rel=1e-6)
+    assert Inline.workers == [2]

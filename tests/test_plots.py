@@ -67,3 +67,12 @@ def test_crossings_are_drawn_where_a_layer_reads_the_other_tower(name, crossings
     arrows = [text.arrow_patch for text in figure.axes[0].texts if getattr(text, "arrow_patch", None)]
     assert sum(arrow.get_linestyle() in ("--", "dashed") for arrow in arrows) == crossings
     figure.savefig(io.BytesIO())
+
+
+def test_first_losses_have_a_panel_each_with_the_first_run_behind_and_stay_inside():
+    figure = plots.first_losses({"printed": [2.3, 2.2], "a": [2.3, 9.9], "b": [2.3, math.nan]}, chance=2.3)
+    panels = [ax for ax in figure.axes if ax.lines]
+    labels = [[line.get_label() for line in ax.lines][:2] for ax in panels]
+    assert labels == [["printed", "a"], ["printed", "b"]]
+    assert [list(ax.lines[1].get_ydata()) for ax in panels] == [[2.3, 4.6], [2.3, 4.6]]
+    assert [list(ax.lines[0].get_ydata()) for ax in panels] == [[2.3, 2.2], [2.3, 2.2]]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from alexnet_repro import AlexNet, tables
@@ -87,3 +89,8 @@ def test_counts_of_alexnet_agree_with_the_paper_but_for_one_slip_and_its_roundin
     assert rows["neurons of conv1"] == ["253,440", "290,400"]
     assert rows["neurons"] == ["650,000", "659,272"]
     assert rows["parameters"] == ["60,000,000", "60,965,224"]
+
+
+def test_losses_that_cease_to_be_numbers_are_dated():
+    table = tables.loss_table({"good": [3.0] * 5 + [2.0] * 10, "bad": [8.6e4, math.inf, math.nan]})
+    assert table.rows == [["good", "3", "2.00", "-"], ["bad", "8.6e+04", "-", "2"]]

@@ -92,3 +92,12 @@ def test_rates_drop_after_the_epochs_named_and_only_for_weights(tiny_dataset, mo
     assert [epoch.lr for epoch in history.epochs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert [weights for weights, *_ in lrs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert {biases for _, biases, *_ in lrs} == {0.2}
+
+
+def test_every_minibatch_reports_its_loss(tiny_dataset):
+    losses = []
+    history = train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=2, lr=0.05), on_step=losses.append)
+    assert len(losses) == 2 * 4  # thirty pictures in batches of 8
+    sizes = torch.tensor([8, 8, 8, 6])
+    assert float((torch.stack(losses[4:]) * sizes).sum() / 30) == pytest.approx(history.epochs[1].train_loss)
+    assert not any(loss.requires_grad for loss in losses)
