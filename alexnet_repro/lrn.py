@@ -54,9 +54,9 @@ class LocalResponseNorm(nn.Module):
             raise ValueError(f"expected (N, C, ...) with C a multiple of groups={self.groups}, not {tuple(a.shape)}")
         coefficient = self.alpha / self.size if self.average else self.alpha
         arguments = self.size, coefficient, self.beta, self.k, self.groups
-        if torch.compiler.is_compiling():  # a compiler fuses the equation by itself
+        if torch.compiler.is_compiling() and a.device.type != "cpu":  # there a compiler fuses the equation well
             return _equation(a, *arguments)
-        return _ResponseNorm.apply(_dense(a), *arguments)
+        return _response_norm(_dense(a), *arguments)
 
     def extra_repr(self) -> str:
         return (
@@ -109,38 +109,58 @@ def _equation(a: Tensor, size: int, coefficient: float, beta: float, k: float, g
     return (x * _inverse_power(k + coefficient * energy, beta)).flatten(1, 2).to(a.dtype)
 
 
-class _ResponseNorm(torch.autograd.Function):
-    """The same equation; keeps nothing but its input, and computes the denominators again on the way back.
+# The same equation as two operators that a compiler takes as they are. They keep nothing but the input, and compute the
+# denominators again on the way back. On a CPU they work through the input in chunks, with a few buffers that stay in
+# the cache: the equation as it stands, compiled or not, moves several times as much memory.
 
-    On a CPU it works through the input in chunks, with a few buffers that stay in the cache: the equation as it stands
-    writes each of its intermediate results to fresh memory, which costs several times as much as the arithmetic.
-    """
 
-    @staticmethod
-    def forward(ctx, a, size, coefficient, beta, k, groups):
-        ctx.save_for_backward(a)
-        ctx.arguments = size, coefficient, beta, k, groups
-        out = torch.empty_like(a)
-        for x, b, d, p in _chunks(groups, (a, out), buffers=2):
-            _denominators(x, size, coefficient, k, out=d)
-            b.copy_(_inverse_power(d, beta, out=p).mul_(x))
-        return out
+@torch.library.custom_op("alexnet_repro::response_norm", mutates_args=())
+def _response_norm(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
+    out = torch.empty_like(a)
+    for x, b, d, p in _chunks(groups, (a, out), buffers=2):
+        _denominators(x, size, coefficient, k, out=d)
+        b.copy_(_inverse_power(d, beta, out=p).mul_(x))
+    return out
 
-    @staticmethod
-    def backward(ctx, grad):
-        (a,) = ctx.saved_tensors
-        size, coefficient, beta, k, groups = ctx.arguments
-        if torch.is_grad_enabled():  # a second derivative is wanted
-            return *torch.autograd.grad(_equation(a, *ctx.arguments), a, grad, create_graph=True), *[None] * 5
-        grad_a = torch.empty_like(a)
-        for x, g, out, d, p, s in _chunks(groups, (a, _dense(grad, like=a), grad_a), buffers=3):
-            _denominators(x, size, coefficient, k, out=d)
-            _inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
-            torch.mul(p, x, out=s).div_(d)  # what each window passes on to every map in it
-            for maps, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: mirrored
-                p[:, :, maps].addcmul_(x[:, :, maps], s[:, :, windows], value=-2 * beta * coefficient)
-            out.copy_(p)
-        return grad_a, None, None, None, None, None
+
+@torch.library.custom_op("alexnet_repro::response_norm_backward", mutates_args=())
+def _response_norm_backward(
+    grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int
+) -> Tensor:
+    grad_a = torch.empty_like(a)
+    for x, g, out, d, p, s in _chunks(groups, (a, _dense(grad, like=a), grad_a), buffers=3):
+        _denominators(x, size, coefficient, k, out=d)
+        _inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
+        torch.mul(p, x, out=s).div_(d)  # what each window passes on to every map in it
+        for maps, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: mirrored
+            p[:, :, maps].addcmul_(x[:, :, maps], s[:, :, windows], value=-2 * beta * coefficient)
+        out.copy_(p)
+    return grad_a
+
+
+def _keep(ctx, inputs, output):
+    *tensors, _, _, _, _, _ = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.arguments = inputs[len(tensors) :]
+
+
+def _first_derivative(ctx, grad):
+    return _response_norm_backward(grad, *ctx.saved_tensors, *ctx.arguments), *[None] * 5
+
+
+def _second_derivative(ctx, grad):
+    """By way of the equation, so that higher ones exist too."""
+    first, a = ctx.saved_tensors
+    with torch.enable_grad():
+        x, g = (t if t.requires_grad else t.detach().requires_grad_() for t in (a, first))
+        (passed,) = torch.autograd.grad(_equation(x, *ctx.arguments), x, g, create_graph=True)
+    return *torch.autograd.grad(passed, (g, x), grad, create_graph=torch.is_grad_enabled()), *[None] * 5
+
+
+_response_norm.register_fake(lambda a, *arguments: torch.empty_like(a))
+_response_norm.register_autograd(_first_derivative, setup_context=_keep)
+_response_norm_backward.register_fake(lambda grad, a, *arguments: torch.empty_like(a))
+_response_norm_backward.register_autograd(_second_derivative, setup_context=_keep)
 
 
 CHUNK = 2**18  # elements of a buffer on a CPU

@@ -155,6 +155,14 @@ def test_compiled_it_is_the_same_layer():
     torch.testing.assert_close(x.grad, y.grad)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # from the check itself
+def test_its_operators_keep_torch_s_rules(memory_format):
+    a, grad = (torch.rand(2, 6, 3, 3).to(memory_format=memory_format).requires_grad_() for _ in range(2))
+    torch.library.opcheck(lrn._response_norm, (a, 5, 1e-4, 0.75, 2.0, 2))
+    torch.library.opcheck(lrn._response_norm_backward, (grad, a, 5, 1e-4, 0.75, 2.0, 2))
+
+
 @pytest.mark.parametrize("beta", [0.5, 0.75])
 def test_the_second_derivative_is_that_of_the_equation(beta):
     a = activations(1, 5, 2, 1, scale=2.0).requires_grad_()
