@@ -1,5 +1,6 @@
 """The reference reproduction of Krizhevsky, Sutskever and Hinton (2012)."""
 
+from alexnet_repro.augment import PCAColor
 from alexnet_repro.claims import CLAIMS, Arm
 from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
 from alexnet_repro.data import Dataset, load_dataset
@@ -20,6 +21,7 @@ __all__ = [
     "InputConfig",
     "LocalResponseNorm",
     "NetConfig",
+    "PCAColor",
     "TrainConfig",
     "build",
     "evaluate",

@@ -271,4 +271,31 @@ SLOPES = Study(
 )
 """The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
 
-STUDIES: Mapping[str, Study] = {study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES)}
+# --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
+
+
+def _augmentation_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
+    """Three convolutions on crops of 24 pixels, nine views in testing: without any of it, with crops, with colour."""
+    net = replace(PRESETS["cifar-19pct"], image_size=24)
+    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops)
+    crops = InputConfig(crop=24, batch_size=batch_size)
+    inputs = {
+        "neither": replace(crops, random_crops=False),
+        "crops and flips": crops,
+        "colour too": replace(crops, color="run145"),
+    }
+    return {arm: Arm(net=net, input=config, train=train) for arm, config in inputs.items()}
+
+
+AUGMENTATION = Study(
+    id="augmentation",
+    protocols={
+        "smoke": Protocol(dataset="photos", seeds=1, arms=_augmentation_arms(9, (8,), batch_size=16)),
+        "laptop": Protocol(dataset="cifar10", seeds=3, arms=_augmentation_arms(40, (35, 38))),
+    },
+)
+"""What crops, flips and colour noise do to training and test error. The paper's own comparison is on ImageNet."""
+
+STUDIES: Mapping[str, Study] = {
+    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, AUGMENTATION)
+}

@@ -17,6 +17,9 @@ Activation = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
 Pixels = Literal["minus-mean-image", "standardized"]
 Reads = Literal["all", "own"]
+Views = Literal["grid", "ten", "centre"]
+MeanPosition = Literal["central", "matched"]
+ColorReading = Literal["run145", "paper", "lighting"]
 
 
 @dataclass(frozen=True)
@@ -207,22 +210,43 @@ PRESETS: dict[str, NetConfig] = {}  # filled by alexnet_repro.presets
 class InputConfig:
     """How stored pictures become batches.
 
-    ``pixels="minus-mean-image"`` is 2012's input: values 0..255 minus the training set's mean picture (of a crop: minus
-    the central part of that picture). ``"standardized"`` is today's: each colour channel with mean 0 and deviation 1.
+    ``pixels="minus-mean-image"`` is 2012's input: values 0..255 minus the training set's mean picture.
+    ``"standardized"`` is today's: each colour channel with mean 0 and deviation 1.
 
-    Source: 2012 code, data providers ``cifar`` and ``cifar-cropped``.
+    Source: 2012 code, data providers ``cifar`` and ``cifar-cropped``; for ImageNet ``convdata_jpeg.py``: crop=224,
+        crop_share=32, color="run145", views="ten". The paper (Sec. 4.1) has crop_offsets=32, "a factor of 2048", and
+        one draw per image.
+
+    Raises:
+        ValueError: a field outside its allowed values, or one that says something of crops where there are none.
     """
 
     pixels: Pixels = "minus-mean-image"
-    crop: int | None = None  # pixels; random crops of that size and flips in training, 9 views in testing
+    crop: int | None = None  # pixels, side; None: the whole picture, and the fields up to views have no meaning
+    random_crops: bool = True  # in training: at random places and mirrored at random; False: the centre as it is
+    crop_offsets: int | None = None  # places per axis; None: all, 33 for a crop of 224 pixels from 256
+    crop_share: int = 1  # consecutive images that share place and mirroring
+    mean_position: MeanPosition = "central"  # the part of the mean picture taken from a crop: always the central one,
+    # or the one under the crop
+    views: Views = "grid"  # in testing: 9 crops on a grid; corners, centre and their mirror images; the centre alone
+    color: ColorReading | None = None  # PCA colour noise in training
     batch_size: int = 128  # images
     reshuffle: bool = False  # every epoch; the 2012 code shuffled once and kept that order
 
     def __post_init__(self) -> None:
         _check_choice("pixels", self.pixels, get_args(Pixels))
         _check_positive("batch_size", self.batch_size)
-        if self.crop is not None:
-            _check_positive("crop", self.crop)
+        _check_choice("views", self.views, get_args(Views))
+        _check_choice("mean_position", self.mean_position, get_args(MeanPosition))
+        if self.color is not None:
+            _check_choice("color", self.color, get_args(ColorReading))
+        for name in ("crop", "crop_offsets", "crop_share"):
+            if getattr(self, name) is not None:
+                _check_positive(name, getattr(self, name))
+        about_crops = ("random_crops", "crop_offsets", "crop_share", "mean_position", "views")
+        idle = [name for name in about_crops if getattr(self, name) != getattr(InputConfig, name)]
+        if self.crop is None and idle:
+            raise ValueError(f"{', '.join(idle)} say something of crops, but crop=None; set crop or leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)

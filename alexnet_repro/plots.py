@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from torch import Tensor
 
+from alexnet_repro.augment import PCAColor
 from alexnet_repro.config import Conv, Linear
 from alexnet_repro.evidence import Record, Verdict
 from alexnet_repro.nets import Network
@@ -182,6 +185,48 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         ax.set_xlabel("step")
     for ax in axes[:, 0]:
         ax.set_ylabel("loss, nats")
+    return _finished(figure)
+
+
+def pictures(rows: Mapping[str, Tensor]) -> Figure:
+    """Rows of pictures, each with its title at the left.
+
+    Args:
+        rows: title -> (n, 3, H, W), grey levels; what lies outside 0..255 is shown as the nearest of these.
+    """
+    columns = max(len(row) for row in rows.values())
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(9, 9 / columns * len(rows)), squeeze=False, layout="constrained", facecolor="white"
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+    for line, (title, row) in zip(axes, rows.items(), strict=True):
+        for ax, picture in zip(line, row, strict=False):
+            ax.imshow(picture.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+        line[0].set_title(title, loc="left", fontsize=10)
+    return _finished(figure)
+
+
+def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
+    """A sample of pixels in three views of RGB space, with the principal axes, two deviations long either way.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        color: their axes.
+        sample: how many pixels are drawn, evenly spread over the images.
+    """
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
+    pixels = pixels[:: max(1, len(pixels) // sample)].numpy()
+    mean = images.transpose(0, 1).flatten(1).double().mean(1).numpy()
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained", facecolor="white")
+    for ax, (x, y) in zip(axes, ((0, 1), (2, 1), (0, 2)), strict=True):
+        ax.scatter(pixels[:, x], pixels[:, y], c=pixels / 255, s=3)
+        for number, (style, deviation) in enumerate(zip(STYLES, color.deviations, strict=False)):
+            ends = mean[:, None] + np.outer(2 * deviation * color.axes[:, number], (-1, 1))
+            ax.plot(ends[x], ends[y], **style, markersize=5, label=f"axis {number + 1}")
+        ax.set(xlabel=f"{'RGB'[x]}, grey levels", ylabel=f"{'RGB'[y]}, grey levels", aspect="equal")
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
     return _finished(figure)
 
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from alexnet_repro.augment import InputTransform, grid_views, random_crop_flip
+from alexnet_repro.augment import (
+    InputTransform,
+    PCAColor,
+    centre_crop,
+    grid_views,
+    random_crop_flip,
+    ten_crop,
+)
 from alexnet_repro.config import InputConfig
 
 
@@ -93,3 +100,127 @@ def test_standardized_channels_have_mean_0_and_deviation_1():
 def test_without_a_crop_there_is_one_view_the_picture():
     images = numbered(2).to(torch.uint8)
     assert InputTransform.fit(InputConfig(), images).views(images).shape == (1, 2, 3, 4, 4)
+
+
+def test_224_of_256_pixels_have_33_places_an_axis_or_the_paper_s_32():
+    wide, tall = torch.arange(256).view(1, 1, 1, 256), torch.arange(256).view(1, 1, 256, 1)
+    corners = random_crop_flip(wide.expand(4000, 1, 256, 256), 224, seeded())[:, 0, 0].amin(1)
+    assert sorted(set(corners.tolist())) == list(range(33))
+    assert chisquare(list(Counter(corners.tolist()).values())).pvalue > 1e-3
+    corners = random_crop_flip(tall.expand(4000, 1, 256, 256), 224, seeded(), offsets=32)[:, 0].amin((1, 2))
+    assert sorted(set(corners.tolist())) == list(range(32))
+
+
+def test_images_may_share_a_draw():
+    crops = random_crop_flip(numbered(70, 8, 8), 3, seeded(), share=32)
+    assert crops[:32].eq(crops[0]).all()
+    assert crops[32:64].eq(crops[32]).all()
+    assert crops[64:].eq(crops[64]).all()
+    assert not crops[0].equal(crops[32])
+
+
+def test_more_places_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="a crop of 3 from 4x4 pixels has fewer than 3 places per axis"):
+        random_crop_flip(numbered(1), 3, seeded(), offsets=3)
+
+
+def test_the_ten_views_are_corners_and_centre_and_their_mirror_images():
+    views = ten_crop(numbered(2, 6, 6), 4)
+    assert views.shape == (10, 2, 3, 4, 4)
+    assert views[:5, 0, 0, 0, 0].tolist() == [0, 2, 12, 14, 7]
+    assert views[5:].equal(views[:5].flip(-1))
+
+
+def test_the_configuration_chooses_the_views():
+    images = numbered(2, 6, 6).to(torch.uint8)
+    for name, count in (("grid", 9), ("ten", 10), ("centre", 1)):
+        transform = InputTransform.fit(InputConfig(crop=4, views=name), images)
+        assert transform.views(images).shape == (count, 2, 3, 4, 4)
+
+
+def test_without_random_crops_training_sees_the_centre_as_it_is():
+    images = torch.randint(0, 256, (5, 3, 6, 6), generator=seeded()).to(torch.uint8)
+    transform = InputTransform.fit(InputConfig(crop=4, random_crops=False), images)
+    assert transform.training(images, seeded()).equal(transform.views(images)[4])
+    assert centre_crop(images, 4).equal(images[..., 1:5, 1:5])
+
+
+def test_a_matched_mean_is_the_part_under_the_crop():
+    images = numbered(3, 4, 4).to(torch.uint8)  # the mean picture is the picture
+    transform = InputTransform.fit(InputConfig(crop=2, mean_position="matched"), images)
+    assert not transform.views(images).any()
+    assert not transform.training(images, seeded()).any()
+
+
+# --- colour noise ---------------------------------------------------------------------------------------------------
+
+EASY = PCAColor(torch.tensor([4.0, 2.0, 1.0]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("reading", "spread", "divisor"),
+    [("run145", (4, 2, 1), 1.1), ("paper", (16, 4, 1), 1.0), ("lighting", (16 / 255, 4 / 255, 1 / 255), 1.0)],
+)
+def test_a_shift_by_hand_under_each_reading(reading, spread, divisor):
+    z = torch.randn(1, 3, generator=seeded(5))[0]
+    color = PCAColor(EASY.deviations, EASY.axes, reading)
+    image = torch.full((1, 3, 2, 2), 50.0)
+    shifted = color(image, seeded(5))[0]
+    by_channel = [0.1 * z[1] * spread[1], 0.1 * z[0] * spread[0], 0.1 * z[2] * spread[2]]  # the first axis is green
+    for channel, shift in zip(shifted, by_channel, strict=True):
+        torch.testing.assert_close(channel, torch.full((2, 2), float((50 + shift) / divisor)))
+    assert image.eq(50).all()
+
+
+def test_shifts_have_the_covariance_of_the_axes():
+    shifts = PCAColor.imagenet().shifts(200_000, seeded()).double()
+    imagenet = PCAColor.imagenet()
+    axes, deviations = imagenet.axes.double(), imagenet.deviations.double()
+    expected = axes @ torch.diag((0.1 * deviations) ** 2) @ axes.T
+    torch.testing.assert_close(shifts.T.cov(), expected, rtol=0.02, atol=0.05)
+    torch.testing.assert_close(shifts.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=0.1)
+
+
+def test_imagenet_s_axes_are_those_that_were_shipped():
+    color = PCAColor.imagenet()
+    torch.testing.assert_close(color.axes.T @ color.axes, torch.eye(3), atol=1e-4, rtol=0)
+    channels = (color.axes.square() @ color.deviations.square()).sqrt()
+    torch.testing.assert_close(channels, torch.tensor([74.0, 72.0, 77.0]), atol=0.1, rtol=0)
+    first = PCAColor.imagenet("lighting").deviations.square() / 255**2
+    torch.testing.assert_close(first, torch.tensor([0.2175, 0.0188, 0.0045]), rtol=0.4, atol=0)
+
+
+def test_readings_differ_as_the_notes_on_the_code_say():
+    color = PCAColor.imagenet("run145")
+    torch.testing.assert_close(0.1 * color.deviations, torch.tensor([12.18, 3.71, 1.97]), atol=0.01, rtol=0)
+    printed = PCAColor.imagenet("paper").shifts(1, seeded())
+    assert printed.allclose(255 * PCAColor.imagenet("lighting").shifts(1, seeded()))
+
+
+def test_the_axes_of_images_are_those_of_their_covariance():
+    images = torch.randint(0, 256, (300, 3, 5, 5), generator=seeded()).to(torch.uint8)
+    images[:, 1] = images[:, 0] // 2 + images[:, 1] // 4
+    color = PCAColor.fit(images)
+    covariance = images.transpose(0, 1).flatten(1).double().cov(correction=0)
+    rebuilt = color.axes.double() @ torch.diag(color.deviations.double() ** 2) @ color.axes.double().T
+    torch.testing.assert_close(rebuilt, covariance, rtol=1e-5, atol=1e-3)
+    assert color.deviations.tolist() == sorted(color.deviations.tolist(), reverse=True)
+    assert (color.axes.gather(0, color.axes.abs().argmax(0, keepdim=True)) > 0).all()
+
+
+def test_grey_pictures_only_become_lighter_or_darker():
+    grey = torch.randint(0, 256, (50, 1, 4, 4), generator=seeded()).to(torch.uint8).expand(50, 3, 4, 4)
+    shifts = PCAColor.fit(grey).shifts(10, seeded())
+    torch.testing.assert_close(shifts, shifts[:, :1].expand(10, 3), atol=1e-3, rtol=1e-4)
+
+
+def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
+    images = torch.randint(0, 256, (20, 3, 4, 4), generator=seeded()).to(torch.uint8)
+    noisy = InputTransform.fit(InputConfig(color="run145"), images)
+    plain = InputTransform.fit(InputConfig(), images)
+    assert noisy.views(images).equal(plain.views(images))
+    first, again, other = (noisy.training(images, seeded(seed)) for seed in (1, 1, 2))
+    assert first.equal(again)
+    assert not first.equal(other)
+    shifts = first * 1.1 - plain.training(images, seeded())
+    torch.testing.assert_close(shifts, shifts[..., :1, :1].expand_as(shifts), atol=1e-3, rtol=0)

@@ -2,8 +2,9 @@ import io
 import math
 
 import pytest
+import torch
 
-from alexnet_repro import CLAIMS, AlexNet, NetConfig, build, plots
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build, plots
 from alexnet_repro.evidence import Verdict
 
 
@@ -76,3 +77,24 @@ def test_first_losses_have_a_panel_each_with_the_first_run_behind_and_stay_insid
     assert labels == [["printed", "a"], ["printed", "b"]]
     assert [list(ax.lines[1].get_ydata()) for ax in panels] == [[2.3, 4.6], [2.3, 4.6]]
     assert [list(ax.lines[0].get_ydata()) for ax in panels] == [[2.3, 2.2], [2.3, 2.2]]
+
+
+def test_pictures_are_shown_as_they_are_within_what_a_screen_can_show():
+    rows = {"a": torch.full((2, 3, 4, 4), 300.0), "b": torch.arange(48.0).view(1, 3, 4, 4)}
+    figure = plots.pictures(rows)
+    shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert len(shown) == 3
+    assert (shown[0] == 255).all()
+    assert shown[2][1, 2].tolist() == [6, 22, 38]
+    assert [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")] == ["a", "b"]
+
+
+def test_colour_axes_run_two_deviations_either_way_from_the_mean():
+    images = torch.randint(0, 256, (4, 3, 5, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    color = PCAColor(torch.tensor([30.0, 20.0, 10.0]), torch.eye(3))
+    first, *_ = plots.color_axes(images, color).axes
+    mean = images.double().mean((0, 2, 3)).tolist()
+    assert first.get_xlabel() == "R, grey levels"
+    assert list(first.lines[0].get_xdata()) == pytest.approx([mean[0] - 60, mean[0] + 60])
+    assert list(first.lines[0].get_ydata()) == pytest.approx([mean[1], mean[1]])
+    assert list(first.lines[2].get_xdata()) == pytest.approx([mean[0], mean[0]])
