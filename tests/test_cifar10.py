@@ -147,8 +147,8 @@ def test_the_environment_names_the_folder_where_none_is_given(archive, root, mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "mnist"}, "photos, cifar10, not 'mnist'"),
-        ({"name": "photos", "split": "val"}, "train, test, not 'val'"),
+        ({"name": "mnist"}, "photos, cifar10 or the path of a folder, not 'mnist'"),
+        ({"name": "photos", "split": "val"}, "train or test, not 'val'"),
         ({"name": "cifar10", "size": 64}, "32 pixels, not 64"),
     ],
 )

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet_repro.data import DatasetNotFoundError, PictureError, load_dataset
 from alexnet_repro.data.folders import read_class_folders
 
 
@@ -54,3 +55,47 @@ def test_an_empty_class_is_named(tmp_path):
     (tmp_path / "b").mkdir()
     with pytest.raises(ValueError, match="no pictures of b"):
         read_class_folders(tmp_path, ("a", "b"), size=4)
+
+
+def test_a_folder_without_splits_is_for_training(tmp_path):
+    save(tmp_path / "zebra" / "1.png", (1, 0, 0), size=(9, 6))
+    save(tmp_path / "Äpfel" / "ä.png", 77, mode="L")
+    dataset = load_dataset(str(tmp_path), size=4)
+    assert dataset.classes == ("zebra", "Äpfel")
+    assert dataset.images[:, 0, 0, 0].tolist() == [1, 77]
+    assert dataset.images.shape == (2, 3, 4, 4)
+    assert dataset.origin == f"class folders {tmp_path.name}, central squares at 4 pixels; 1 greyscale"
+    with pytest.raises(DatasetNotFoundError, match="has no split 'val', only train"):
+        load_dataset(str(tmp_path), split="val")
+
+
+def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
+    for split, shades in (("train", (1, 2)), ("val", (3, 4))):
+        for name, shade in zip("ab", shades, strict=True):
+            save(tmp_path / split / name / "1.png", (shade, 0, 0))
+    assert load_dataset(str(tmp_path), split="val", size=4).images[:, 0, 0, 0].tolist() == [3, 4]
+    assert load_dataset(str(tmp_path), split="train", size=4).images[:, 0, 0, 0].tolist() == [1, 2]
+    save(tmp_path / "val" / "c" / "1.png", (5, 0, 0))
+    with pytest.raises(ValueError, match=r"has classes that .*train lacks: c"):
+        load_dataset(str(tmp_path), split="val", size=4)
+    assert len(load_dataset(str(tmp_path), size=4)) == 2
+
+
+def test_a_class_that_is_missing_from_a_split_is_named(tmp_path):
+    for place in ("train/a", "train/b", "val/a"):
+        save(tmp_path / place / "1.png", (0, 0, 0))
+    with pytest.raises(ValueError, match="val: no pictures of b"):
+        load_dataset(str(tmp_path), split="val", size=4)
+
+
+def test_a_folder_of_pictures_without_classes_is_refused(tmp_path):
+    save(tmp_path / "1.png", (0, 0, 0))
+    with pytest.raises(ValueError, match="has no class folders: pictures belong into"):
+        load_dataset(str(tmp_path), size=4)
+
+
+def test_a_folder_within_a_class_is_no_picture(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    (tmp_path / "a" / "more").mkdir()
+    with pytest.raises(PictureError, match="more is not a readable picture"):
+        load_dataset(str(tmp_path), size=4)

@@ -15,7 +15,7 @@ ORDER = (
     "config",
     "presets",
     "weights", "nets", "towers", "augment",
-    "data.dataset", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
+    "data.dataset", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
     "optim", "evaluate",
     "train",
     "claims", "evidence",

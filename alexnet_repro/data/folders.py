@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
+from alexnet_repro.data.decode import PictureError, decode, read
 
-def read_class_folders(folder: Path, classes: tuple[str, ...], size: int) -> tuple[Tensor, Tensor]:
-    """Every picture of ``folder/<class>/``, by class and then by file name.
+SPLITS = ("train", "val", "test")
+
+
+def load_folder(folder: Path, split: str, size: int) -> Dataset:
+    """Every picture of ``folder/<split>/<class>/``, or of ``folder/<class>/``, which then is the split "train".
+
+    The classes are those of the training split, by name; pictures come by class and then by file name. Each is brought
+    to ``size`` x ``size`` pixels as ``decode`` says, and ``origin`` counts those that were no ordinary RGB pictures.
+
+    Raises:
+        DatasetNotFoundError: the folder has no such split.
+        ValueError: no classes, an empty class, or one that the training split lacks.
+        PictureError: a file is no picture that can be used.
+    """
+    splits = [name for name in SPLITS if (folder / name).is_dir() and _class_folders(folder / name)]
+    if split not in (splits or ["train"]):
+        raise DatasetNotFoundError(f"{folder} has no split {split!r}, only {', '.join(splits) or 'train'}")
+    training = folder / "train" if "train" in splits else folder
+    classes = _class_folders(training)
+    if not classes or (splits and "train" not in splits):
+        raise ValueError(f"{training} has no class folders: pictures belong into {folder}/[train/]<class>/")
+    place = folder / split if splits else folder
+    if foreign := sorted(set(_class_folders(place)) - set(classes)):
+        raise ValueError(f"{place} has classes that {training} lacks: {', '.join(foreign)}")
+    files = _files(place, classes)
+    with ThreadPoolExecutor() as pool:
+        decoded = list(pool.map(lambda file: decode(file[0], size), files))
+    images, labels = _stacked([pixels for pixels, _ in decoded], files)
+    repaired = Counter(repair for _, repair in decoded if repair)
+    origin = f"class folders {folder.name}, central squares at {size} pixels" + "".join(
+        f"; {count} {repair}" for repair, count in sorted(repaired.items())
+    )
+    return Dataset(folder.name, split, images, labels, classes, origin)
+
+
+def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
+    """Every picture of ``folder/<class>/``, by class and then by file name, none of them resampled.
 
     Args:
         folder: holds one folder per class.
@@ -22,28 +60,37 @@ def read_class_folders(folder: Path, classes: tuple[str, ...], size: int) -> tup
     Returns: images (N, 3, size, size) uint8 and labels (N,) int64.
 
     Raises:
-        ValueError: a file is no readable picture, or has another size, or a class has none; names the file.
+        ValueError: a class has no pictures.
+        PictureError: a file is no picture that can be used, or has another size; names the file.
     """
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if not path.name.startswith(".")
-    ]
-    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-    if empty := [name for label, name in enumerate(classes) if not (labels == label).any()]:
-        raise ValueError(f"{folder}: no pictures of {', '.join(empty)}")
+    files = _files(folder, classes)
     with ThreadPoolExecutor() as pool:
-        pixels = np.stack(list(pool.map(lambda file: _read(file[0], size), files)))
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels
+        return _stacked(list(pool.map(lambda file: _of_size(file[0], size), files)), files)
 
 
-def _read(path: Path, size: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} is not a readable picture: {error}. Replace or remove the file.") from error
-    if pixels.shape != (size, size, 3):
-        raise ValueError(f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels; here {size}x{size} are needed")
-    return pixels
+def _class_folders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+
+
+def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Path and label of everything in the class folders but hidden files."""
+    files = []
+    for label, name in enumerate(classes):
+        present = (folder / name).is_dir()
+        paths = sorted(path for path in (folder / name).iterdir() if path.name[0] != ".") if present else []
+        if not paths:
+            raise ValueError(f"{folder}: no pictures of {name}. Add some, or remove the class.")
+        files += [(path, label) for path in paths]
+    return files
+
+
+def _stacked(pixels: list[np.ndarray], files: Sequence[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
+    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(), labels
+
+
+def _of_size(path: Path, size: int) -> np.ndarray:
+    image, _ = read(path)
+    if image.size != (size, size):
+        raise PictureError(f"{path} has {image.width}x{image.height} pixels; here {size}x{size} are needed")
+    return np.array(image)
