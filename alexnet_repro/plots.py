@@ -189,21 +189,21 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
 
 
 def pictures(rows: Mapping[str, Tensor]) -> Figure:
-    """Rows of pictures, each with its title at the left.
+    """Rows of pictures, each below its title.
 
     Args:
         rows: title -> (n, 3, H, W), grey levels; what lies outside 0..255 is shown as the nearest of these.
     """
     columns = max(len(row) for row in rows.values())
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(9, 9 / columns * len(rows)), squeeze=False, layout="constrained", facecolor="white"
-    )
-    for ax in axes.flat:
-        ax.axis("off")
-    for line, (title, row) in zip(axes, rows.items(), strict=True):
-        for ax, picture in zip(line, row, strict=False):
+    height = 9 / columns + 0.3  # inches, with the title
+    figure = plt.figure(figsize=(9, height * len(rows)), layout="constrained", facecolor="white")
+    for part, (title, row) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
+        part.suptitle(title, x=0.01, ha="left", fontsize=10)
+        axes = part.subplots(1, columns, squeeze=False)[0]
+        for ax in axes:
+            ax.axis("off")
+        for ax, picture in zip(axes, row, strict=False):
             ax.imshow(picture.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
-        line[0].set_title(title, loc="left", fontsize=10)
     return _finished(figure)
 
 

@@ -82,11 +82,12 @@ def test_first_losses_have_a_panel_each_with_the_first_run_behind_and_stay_insid
 def test_pictures_are_shown_as_they_are_within_what_a_screen_can_show():
     rows = {"a": torch.full((2, 3, 4, 4), 300.0), "b": torch.arange(48.0).view(1, 3, 4, 4)}
     figure = plots.pictures(rows)
-    shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    parts = figure.subfigs
+    shown = [ax.images[0].get_array() for part in parts for ax in part.axes if ax.images]
     assert len(shown) == 3
     assert (shown[0] == 255).all()
     assert shown[2][1, 2].tolist() == [6, 22, 38]
-    assert [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")] == ["a", "b"]
+    assert [part.get_suptitle() for part in parts] == ["a", "b"]
 
 
 def test_colour_axes_run_two_deviations_either_way_from_the_mean():
