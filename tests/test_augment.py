@@ -119,6 +119,14 @@ def test_images_may_share_a_draw():
     assert not crops[0].equal(crops[32])
 
 
+@pytest.mark.parametrize("share", [1, 3])
+def test_crops_are_the_same_in_every_precision(share):
+    images = numbered(50, 8, 8)  # numbers below 64 are exact in bfloat16, which takes another way
+    expected = random_crop_flip(images, 5, seeded(), share=share)
+    for dtype in (torch.uint8, torch.float32, torch.bfloat16):
+        assert random_crop_flip(images.to(dtype), 5, seeded(), share=share).equal(expected.to(dtype))
+
+
 def test_more_places_than_there_are_are_refused():
     with pytest.raises(ValueError, match="a crop of 3 from 4x4 pixels has fewer than 3 places per axis"):
         random_crop_flip(numbered(1), 3, seeded(), offsets=3)

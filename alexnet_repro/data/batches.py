@@ -43,4 +43,5 @@ class Batches:
         if self.transform.config.reshuffle:
             self.order = torch.randperm(len(self.order), generator=self.generator)
         for indices in self.order.to(self.device).split(self.transform.config.batch_size):
-            yield self.transform.training(self.images[indices], self.generator), self.labels[indices]
+            images = self.images.index_select(0, indices)  # a tenth of the time of images[indices]
+            yield self.transform.training(images, self.generator), self.labels[indices]
