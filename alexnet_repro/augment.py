@@ -1,8 +1,7 @@
-"""Pictures into network inputs, a whole batch at a time, every draw from an explicit generator."""
+"""Crops, mirror images, views and colour noise, a whole batch at a time, every draw from an explicit generator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,56 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from alexnet_repro.config import ColorReading, InputConfig
+from alexnet_repro.config import ColorReading
+from alexnet_repro.moments import Moments
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Where a crop of every image begins and whether it is mirrored: three tensors (n,)."""
+
+    top: Tensor
+    left: Tensor
+    mirrored: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, int, int],
+        size: int,
+        generator: torch.Generator,
+        *,
+        offsets: int | None = None,
+        share: int = 1,
+    ) -> Crops:
+        """Crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
+        n, height, width = shape
+        _check_crop(size, height, width)
+        rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
+        if max(rows - height, columns - width) + size > 1:
+            raise ValueError(f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} places per axis")
+        draws = -(-n // share), 1
+        top, left, mirrored = (
+            torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]
+            for choices in (rows, columns, 2)
+        )
+        return cls(top, left, mirrored.bool())
+
+    def __getitem__(self, rows: slice) -> Crops:
+        return Crops(self.top[rows], self.left[rows], self.mirrored[rows])
+
+    def of(self, images: Tensor, size: int) -> Tensor:
+        """Shape: images (n, C, H, W) -> (n, C, size, size)."""
+        n = len(images)
+        if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # which numpy, several times as fast, lacks
+            windows = sliding_window_view(images.numpy(), (size, size), axis=(2, 3))
+            mirrored = self.mirrored.numpy()
+            crops = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()]
+            crops[mirrored] = crops[mirrored][..., ::-1]
+            return torch.from_numpy(crops)
+        top, left, mirrored = (draw.to(images.device) for draw in (self.top, self.left, self.mirrored))
+        crops = images.unfold(2, size, 1).unfold(3, size, 1)[torch.arange(n, device=images.device), :, top, left]
+        return torch.where(mirrored[:, None, None, None], crops.flip(-1), crops)
 
 
 def random_crop_flip(
@@ -31,22 +79,7 @@ def random_crop_flip(
     Shape: images (N, C, H, W), any dtype -> (N, C, size, size).
     """
     n, _, height, width = images.shape
-    _check_crop(size, height, width)
-    rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
-    if max(rows - height, columns - width) + size > 1:
-        raise ValueError(f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} places per axis")
-    draws = -(-n // share), 1
-    top = torch.randint(rows, draws, generator=generator).expand(-1, share).flatten()[:n]
-    left = torch.randint(columns, draws, generator=generator).expand(-1, share).flatten()[:n]
-    mirrored = torch.randint(2, draws, generator=generator).expand(-1, share).flatten()[:n].bool()
-    if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # which numpy, several times as fast, lacks
-        windows = sliding_window_view(images.numpy(), (size, size), axis=(2, 3))
-        crops = windows[np.arange(n), :, top.numpy(), left.numpy()]
-        crops[mirrored.numpy()] = crops[mirrored.numpy()][..., ::-1]
-        return torch.from_numpy(crops)
-    top, left, mirrored = (draw.to(images.device) for draw in (top, left, mirrored))
-    crops = images.unfold(2, size, 1).unfold(3, size, 1)[torch.arange(n, device=images.device), :, top, left]
-    return torch.where(mirrored[:, None, None, None], crops.flip(-1), crops)
+    return Crops.draw((n, height, width), size, generator, offsets=offsets, share=share).of(images, size)
 
 
 def grid_views(images: Tensor, size: int) -> Tensor:
@@ -106,18 +139,10 @@ class PCAColor:
     reading: ColorReading = "run145"
 
     @classmethod
-    def fit(cls, images: Tensor, reading: ColorReading = "run145") -> PCAColor:
-        """The axes of ``images``, (N, 3, H, W) uint8. Each points to where its largest component is positive."""
-        total, products = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
-        for part in images.split(256):
-            pixels = part.transpose(0, 1).flatten(1).cpu().double()
-            total += pixels.sum(1)
-            products += pixels @ pixels.T
-        count = images.numel() // 3
-        mean = total / count
-        variances, axes = torch.linalg.eigh(products / count - mean.outer(mean))
-        axes = axes.flip(1) * axes.flip(1).gather(0, axes.flip(1).abs().argmax(0, keepdim=True)).sign()
-        return cls(variances.flip(0).clamp(min=0).sqrt().float(), axes.float(), reading)
+    def fit(cls, images: Tensor | Moments, reading: ColorReading = "run145") -> PCAColor:
+        """The axes of ``images``, (N, 3, H, W) uint8 or their moments; each points to its largest component."""
+        deviations, axes = Moments.of(images).principal_axes()
+        return cls(deviations.float(), axes.float(), reading)
 
     @classmethod
     def imagenet(cls, reading: ColorReading = "run145") -> PCAColor:
@@ -127,93 +152,28 @@ class PCAColor:
 
     def shifts(self, n: int, generator: torch.Generator) -> Tensor:
         """What is added to each of ``n`` images before any division: (n, 3), grey levels."""
+        return self.along_axes(torch.randn(n, 3, generator=generator))
+
+    def along_axes(self, z: Tensor) -> Tensor:
+        """The shifts of standard normal draws ``z``, (n, 3)."""
         spread = {
             "run145": self.deviations,
             "paper": self.deviations.square(),
             "lighting": self.deviations.square() / 255,
         }[self.reading]
-        z = torch.randn(n, 3, generator=generator).to(self.axes.device)
-        return (0.1 * z * spread) @ self.axes.T
+        return (0.1 * z.to(self.axes.device) * spread) @ self.axes.T
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Shape: images (N, 3, H, W), grey levels with or without their mean -> the same in float32."""
-        shifted = images + self.shifts(len(images), generator)[..., None, None]
-        return shifted.div_(1.1) if self.reading == "run145" else shifted
+        return self.apply_(images.float().clone(), self.shifts(len(images), generator))
+
+    def apply_(self, images: Tensor, shifts: Tensor) -> Tensor:
+        """Shifts images in place, and divides them where the reading says so."""
+        images += shifts[..., None, None]
+        return images.div_(1.1) if self.reading == "run145" else images
 
     def to(self, device: torch.device | str) -> PCAColor:
         return PCAColor(self.deviations.to(device), self.axes.to(device), self.reading)
-
-
-@dataclass(frozen=True)
-class InputTransform:
-    """Stored pictures (uint8) into network inputs (float32), as an ``InputConfig`` says.
-
-    Attributes:
-        config: the reading.
-        mean: subtracted, grey levels; (3, H, W) for a mean picture, (3, 1, 1) for channel means.
-        scale: multiplied afterwards, per grey level.
-        color: the colour noise of training, or None.
-    """
-
-    config: InputConfig
-    mean: Tensor
-    scale: Tensor
-    color: PCAColor | None = None
-
-    @classmethod
-    def fit(cls, config: InputConfig, images: Tensor) -> InputTransform:
-        """The transform whose mean, deviation and axes are those of the training ``images``, (N, 3, H, W) uint8."""
-        color = None if config.color is None else PCAColor.fit(images, config.color)
-        # In slices: a float64 copy of the whole set would take eight times its size.
-        mean_image = sum(part.double().sum(0) for part in images.split(1000)) / len(images)
-        if config.pixels == "minus-mean-image":
-            return cls(config, mean_image.float(), torch.ones(()), color)
-        mean = mean_image.mean((1, 2), keepdim=True)
-        squares = sum((part - mean).square().sum((0, 2, 3), keepdim=True) for part in images.split(1000))
-        variance = squares[0] * images.shape[1] / images.numel()
-        return cls(config, mean.float(), variance.rsqrt().float(), color)
-
-    def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One training batch: cropped, mirrored and recoloured at random where the configuration says so."""
-        size, offsets, share = self.config.crop, self.config.crop_offsets, self.config.crop_share
-        if size is None:
-            crop = lambda x: x  # noqa: E731
-        elif self.config.random_crops:
-            crop = lambda x: random_crop_flip(x, size, generator, offsets=offsets, share=share)  # noqa: E731
-        else:
-            crop = lambda x: centre_crop(x, size)  # noqa: E731
-        inputs = self._centred(images, crop)
-        if self.color is not None:
-            inputs = self.color(inputs, generator)
-        return self._scaled(inputs)
-
-    def views(self, images: Tensor) -> Tensor:
-        """What a test image is judged by: (views, N, 3, h, w)."""
-        size = self.config.crop
-        if size is None:
-            return self._scaled(self._centred(images, lambda x: x[None]))
-        views = {
-            "grid": grid_views,
-            "ten": ten_crop,
-            "centre": lambda x, size: centre_crop(x, size)[None],
-        }[self.config.views]
-        return self._scaled(self._centred(images, lambda x: views(x, size)))
-
-    def to(self, device: torch.device) -> InputTransform:
-        color = None if self.color is None else self.color.to(device)
-        return InputTransform(self.config, self.mean.to(device), self.scale.to(device), color)
-
-    def _centred(self, images: Tensor, crop: Callable[[Tensor], Tensor]) -> Tensor:
-        """The crops minus their part of the mean."""
-        mean = self.mean
-        if self.config.crop is not None and mean.shape[-1] > 1:  # a mean picture, larger than the crops
-            if self.config.mean_position == "matched":
-                return crop(images - mean)
-            mean = centre_crop(mean, self.config.crop)
-        return crop(images) - mean
-
-    def _scaled(self, inputs: Tensor) -> Tensor:
-        return inputs if self.config.pixels == "minus-mean-image" else inputs.mul_(self.scale)
 
 
 def _check_crop(size: int, height: int, width: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.augment import InputTransform
+from alexnet_repro.inputs import InputTransform
 
 
 def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.claims import STUDIES, Arm
 from alexnet_repro.config import digest
 from alexnet_repro.data import Batches, Dataset, load_dataset
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
+from alexnet_repro.inputs import InputTransform
 from alexnet_repro.nets import Network, build, neuron_slopes
 from alexnet_repro.train import train
 

@@ -25,8 +25,8 @@ from torchvision.transforms import v2
 
 from alexnet_repro import AlexNet, Dataset, InputConfig, LocalResponseNorm
 from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.data import Batches
+from alexnet_repro.inputs import InputTransform
 from alexnet_repro.optim import KrizhevskySGD, parameter_groups
 
 SHAPES = ((64, 96, 55, 55), (64, 256, 27, 27))  # what AlexNet's two normalizations see

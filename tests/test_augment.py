@@ -5,14 +5,11 @@ import torch
 from scipy.stats import chisquare
 
 from alexnet_repro.augment import (
-    InputTransform,
     PCAColor,
-    centre_crop,
     grid_views,
     random_crop_flip,
     ten_crop,
 )
-from alexnet_repro.config import InputConfig
 
 
 def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
@@ -71,37 +68,6 @@ def test_the_nine_views_lie_on_a_grid():
     assert views[:, 0, 0, 0, 0].tolist() == [8 * y + x for y in (0, 2, 4) for x in (0, 2, 4)]
 
 
-def test_the_mean_picture_is_subtracted_and_nothing_scaled():
-    images = torch.randint(0, 256, (50, 3, 4, 4), generator=seeded()).to(torch.uint8)
-    transform = InputTransform.fit(InputConfig(), images)
-    inputs = transform.training(images, seeded())
-    torch.testing.assert_close(inputs.double(), images.double() - images.double().mean(0), atol=1e-4, rtol=0)
-
-
-def test_a_crop_has_the_central_part_of_the_mean_subtracted_wherever_it_lies():
-    images = numbered(3, 4, 4).to(torch.uint8)  # the mean picture is the picture
-    transform = InputTransform.fit(InputConfig(crop=2), images)
-    corner = transform.views(images)[0, 0, 0]
-    assert corner.tolist() == [[0 - 5, 1 - 6], [4 - 9, 5 - 10]]
-
-
-def test_standardized_channels_have_mean_0_and_deviation_1():
-    generator = seeded()
-    images = (
-        torch.randint(0, 100, (2500, 3, 5, 5), generator=generator) + torch.tensor([0, 50, 150]).view(3, 1, 1)
-    ).to(torch.uint8)
-    inputs = InputTransform.fit(InputConfig(pixels="standardized"), images).views(images)[0].double()
-    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
-    torch.testing.assert_close(
-        inputs.var((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0
-    )
-
-
-def test_without_a_crop_there_is_one_view_the_picture():
-    images = numbered(2).to(torch.uint8)
-    assert InputTransform.fit(InputConfig(), images).views(images).shape == (1, 2, 3, 4, 4)
-
-
 def test_224_of_256_pixels_have_33_places_an_axis_or_the_paper_s_32():
     wide, tall = torch.arange(256).view(1, 1, 1, 256), torch.arange(256).view(1, 1, 256, 1)
     corners = random_crop_flip(wide.expand(4000, 1, 256, 256), 224, seeded())[:, 0, 0].amin(1)
@@ -137,27 +103,6 @@ def test_the_ten_views_are_corners_and_centre_and_their_mirror_images():
     assert views.shape == (10, 2, 3, 4, 4)
     assert views[:5, 0, 0, 0, 0].tolist() == [0, 2, 12, 14, 7]
     assert views[5:].equal(views[:5].flip(-1))
-
-
-def test_the_configuration_chooses_the_views():
-    images = numbered(2, 6, 6).to(torch.uint8)
-    for name, count in (("grid", 9), ("ten", 10), ("centre", 1)):
-        transform = InputTransform.fit(InputConfig(crop=4, views=name), images)
-        assert transform.views(images).shape == (count, 2, 3, 4, 4)
-
-
-def test_without_random_crops_training_sees_the_centre_as_it_is():
-    images = torch.randint(0, 256, (5, 3, 6, 6), generator=seeded()).to(torch.uint8)
-    transform = InputTransform.fit(InputConfig(crop=4, random_crops=False), images)
-    assert transform.training(images, seeded()).equal(transform.views(images)[4])
-    assert centre_crop(images, 4).equal(images[..., 1:5, 1:5])
-
-
-def test_a_matched_mean_is_the_part_under_the_crop():
-    images = numbered(3, 4, 4).to(torch.uint8)  # the mean picture is the picture
-    transform = InputTransform.fit(InputConfig(crop=2, mean_position="matched"), images)
-    assert not transform.views(images).any()
-    assert not transform.training(images, seeded()).any()
 
 
 # --- colour noise ---------------------------------------------------------------------------------------------------
@@ -220,15 +165,3 @@ def test_grey_pictures_only_become_lighter_or_darker():
     grey = torch.randint(0, 256, (50, 1, 4, 4), generator=seeded()).to(torch.uint8).expand(50, 3, 4, 4)
     shifts = PCAColor.fit(grey).shifts(10, seeded())
     torch.testing.assert_close(shifts, shifts[:, :1].expand(10, 3), atol=1e-3, rtol=1e-4)
-
-
-def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
-    images = torch.randint(0, 256, (20, 3, 4, 4), generator=seeded()).to(torch.uint8)
-    noisy = InputTransform.fit(InputConfig(color="run145"), images)
-    plain = InputTransform.fit(InputConfig(), images)
-    assert noisy.views(images).equal(plain.views(images))
-    first, again, other = (noisy.training(images, seeded(seed)) for seed in (1, 1, 2))
-    assert first.equal(again)
-    assert not first.equal(other)
-    shifts = first * 1.1 - plain.training(images, seeded())
-    torch.testing.assert_close(shifts, shifts[..., :1, :1].expand_as(shifts), atol=1e-3, rtol=0)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from alexnet_repro import evaluate, top_k_error
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.config import InputConfig
 from alexnet_repro.evaluate import predict
+from alexnet_repro.inputs import InputTransform
 
 SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
 LABELS = torch.tensor([1, 1, 0, 0])

@@ -11,10 +11,10 @@ PACKAGE = Path(alexnet_repro.__file__).parent
 
 # Every module may import from those before it, and from no other.
 ORDER = (
-    "paper", "lrn", "layers", "allocator", "files", "table",
+    "paper", "lrn", "layers", "allocator", "files", "table", "moments",
     "config",
     "presets",
-    "weights", "nets", "towers", "augment",
+    "weights", "nets", "towers", "augment", "inputs", "inputs",
     "data.dataset", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
     "optim", "evaluate",
     "train",

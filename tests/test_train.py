@@ -6,9 +6,9 @@ from conftest import TINY_NET
 from torch import nn
 
 from alexnet_repro import TrainConfig, build, train
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.config import InputConfig
 from alexnet_repro.data import Batches
+from alexnet_repro.inputs import InputTransform
 
 INPUT = InputConfig(pixels="standardized", batch_size=8)
 CONFIG = TrainConfig(epochs=3, lr=0.05)

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from alexnet_repro.augment import InputTransform
 from alexnet_repro.data.dataset import Dataset
+from alexnet_repro.inputs import Draws, InputTransform
+
+RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
+
+Batch = tuple[Tensor, Tensor]
 
 
 class Batches:
     """Every iteration is one epoch of training batches: (n, 3, h, w) float32 inputs and (n,) int64 labels.
 
     The order is shuffled once, or anew for every epoch where the configuration says so; the last batch may be smaller.
+    Batches are made ahead in the background, ``ahead`` of them at a time, each by a thread of its own. What chance
+    decides is drawn beforehand and in order, so that a batch depends neither on ``ahead`` nor on ``ranks``: the parts
+    that all ranks get of a batch are the batch.
 
     Args:
         dataset: the training set.
         transform: pixels to inputs; its ``config`` gives batch size and shuffling.
-        generator: a CPU generator for order, crops and flips; two equal ones give equal batches.
-        device: where the data set is kept and the batches are made.
+        generator: a CPU generator for order, crops, flips and colours; two equal ones give equal batches. For nothing
+            else while an epoch is under way.
+        device: where the batches go.
+        rank, ranks: of every batch only the part ``rank`` of ``ranks`` equal parts, for data parallelism.
+        ahead: batches.
+
+    Raises:
+        ValueError: a rank that there is not, or a batch with fewer pictures than there are ranks.
     """
 
     def __init__(
@@ -30,18 +47,84 @@ class Batches:
         transform: InputTransform,
         generator: torch.Generator,
         device: str | torch.device = "cpu",
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        ahead: int = 2,
     ) -> None:
         self.device = torch.device(device)
-        self.images, self.labels = dataset.images.to(self.device), dataset.labels.to(self.device)
         self.transform, self.generator = transform.to(self.device), generator
+        self.rank, self.ranks, self.ahead = rank, ranks, ahead
+        self._check(len(dataset))
+        self.images, self.labels = dataset.images, dataset.labels
+        if isinstance(self.images, Tensor) and self.images.nbytes <= RESIDENT:
+            self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.order = torch.randperm(len(dataset), generator=generator)
+        self._begun = False  # an epoch
+        self._given = 0  # batches of it that the caller has had
+        self._resumed = False
+        self._drawn = generator.get_state()  # before the first draw that no given batch has used
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.transform.config.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.transform.config.reshuffle:
-            self.order = torch.randperm(len(self.order), generator=self.generator)
-        for indices in self.order.to(self.device).split(self.transform.config.batch_size):
-            images = self.images.index_select(0, indices)  # a tenth of the time of images[indices]
-            yield self.transform.training(images, self.generator), self.labels[indices]
+    def __iter__(self) -> Iterator[Batch]:
+        if not self._resumed:
+            self._given = 0
+            if self.transform.config.reshuffle:
+                self.order = torch.randperm(len(self.order), generator=self.generator)
+        self._begun, self._resumed, self._drawn = True, False, self.generator.get_state()
+        jobs = self._jobs(self._given)
+        with ThreadPoolExecutor(self.ahead, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting: deque[tuple[Future[Batch], Tensor]] = deque()
+            try:
+                for rows, draws in jobs:
+                    waiting.append((pool.submit(self._made, rows, draws), self.generator.get_state()))
+                    if len(waiting) > self.ahead:
+                        yield self._give(*waiting.popleft())
+                while waiting:
+                    yield self._give(*waiting.popleft())
+            finally:  # a caller may leave in the middle of an epoch
+                for future, _ in waiting:
+                    future.cancel()
+                self.generator.set_state(self._drawn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the caller is in the epoch; the next batch, and all after it, follow from it."""
+        return {"order": self.order, "begun": self._begun, "given": self._given, "generator": self._drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next iteration goes on after the batches that had been given."""
+        if len(state["order"]) != len(self.order):
+            raise ValueError(f"the state is of a data set of {len(state['order'])} pictures, not {len(self.order)}")
+        self.order, self._given, self._drawn = state["order"], state["given"], state["generator"]
+        self.generator.set_state(self._drawn)
+        self._begun = self._resumed = state["begun"]
+
+    def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws]]:
+        """This rank's pictures and draws of every batch from the given one on."""
+        for rows in islice(self.order.split(self.transform.config.batch_size), start, None):
+            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self.generator)
+            first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
+            yield rows[first:last], draws[first:last]
+
+    def _made(self, rows: Tensor, draws: Draws) -> Batch:
+        rows = rows.to(self.labels.device)
+        images = self.images.index_select(0, rows)  # a tenth of the time of images[rows]
+        labels = self.labels.index_select(0, rows).to(self.device)
+        return self.transform.apply(images, draws), labels
+
+    def _give(self, batch: Future[Batch], drawn: Tensor) -> Batch:
+        made = batch.result()
+        self._given, self._drawn = self._given + 1, drawn
+        return made
+
+    def _check(self, pictures: int) -> None:
+        if not 0 <= self.rank < self.ranks:
+            raise ValueError(f"rank must be between 0 and {self.ranks - 1}, not {self.rank}")
+        if self.ahead < 1:
+            raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
+        size = self.transform.config.batch_size
+        smallest = pictures % size or size
+        if smallest < self.ranks:
+            raise ValueError(f"the last batch of {pictures} pictures has {smallest}: too few for {self.ranks} ranks")

@@ -1,0 +1,134 @@
+"""Stored pictures into network inputs, as a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet_repro.augment import Crops, PCAColor, centre_crop, grid_views, ten_crop
+from alexnet_repro.config import InputConfig
+from alexnet_repro.moments import Moments
+
+CACHED = 2**18  # values of a batch that are worked on at a time
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides for a batch of training pictures.
+
+    Attributes:
+        crops: None where none are drawn.
+        color: (n, 3) standard normal, one for each axis, or None.
+    """
+
+    crops: Crops | None
+    color: Tensor | None
+
+    def __getitem__(self, rows: slice) -> Draws:
+        return Draws(*(None if draw is None else draw[rows] for draw in (self.crops, self.color)))
+
+
+@dataclass(frozen=True)
+class InputTransform:
+    """Stored pictures (uint8) into network inputs (float32), as an ``InputConfig`` says.
+
+    Attributes:
+        config: the reading.
+        mean: subtracted, grey levels; (3, H, W) for a mean picture, (3, 1, 1) for channel means.
+        scale: multiplied afterwards, per grey level.
+        color: the colour noise of training, or None.
+    """
+
+    config: InputConfig
+    mean: Tensor
+    scale: Tensor
+    color: PCAColor | None = None
+
+    @classmethod
+    def fit(cls, config: InputConfig, images: Tensor | Moments) -> InputTransform:
+        """The transform whose mean, deviation and axes are those of the training ``images``, (N, 3, H, W) uint8."""
+        moments = Moments.of(images)
+        color = None if config.color is None else PCAColor.fit(moments, config.color)
+        if config.pixels == "minus-mean-image":
+            return cls(config, moments.mean_image.float(), torch.ones(()), color)
+        deviation = moments.covariance.diagonal().sqrt()
+        return cls(config, moments.mean.float()[:, None, None], deviation.float()[:, None, None].reciprocal(), color)
+
+    def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """One training batch: cropped, mirrored and recoloured at random where the configuration says so."""
+        n, _, height, width = images.shape
+        return self.apply(images, self.draw((n, height, width), generator))
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+        """All that chance decides for a batch of ``shape = (n, height, width)``."""
+        config, crops = self.config, None
+        if config.crop is not None and config.random_crops:
+            crops = Crops.draw(shape, config.crop, generator, offsets=config.crop_offsets, share=config.crop_share)
+        return Draws(crops, None if self.color is None else torch.randn(shape[0], 3, generator=generator))
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        """The training batch of these draws, on the transform's device; the images may be on another."""
+        crop = self._whole
+        if self.config.crop is not None:
+            crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
+        pieces = crop(images).to(self.mean.device, non_blocking=True)
+        mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
+        shifts = None if self.color is None else self.color.along_axes(draws.color)
+        inputs = _empty(pieces)
+        for rows in _slices(pieces):  # a few pictures at a time: what is written last is still in the cache
+            part = torch.sub(pieces[rows], mean[rows] if len(mean) > 1 else mean, out=inputs[rows])
+            if shifts is not None:
+                self.color.apply_(part, shifts[rows])
+            self._scale_(part)
+        return inputs
+
+    def views(self, images: Tensor) -> Tensor:
+        """What a test image is judged by: (views, N, 3, h, w)."""
+        views = {
+            "grid": lambda x: grid_views(x, self.config.crop),
+            "ten": lambda x: ten_crop(x, self.config.crop),
+            "centre": lambda x: self._centre(x)[None],
+        }[self.config.views]
+        if self.config.crop is None:
+            views = lambda x: x[None]  # noqa: E731
+        if self._mean_is_matched():
+            return self._scale_(views(images - self.mean))
+        return self._scale_(views(images) - self._mean())
+
+    def to(self, device: torch.device) -> InputTransform:
+        color = None if self.color is None else self.color.to(device)
+        return InputTransform(self.config, self.mean.to(device), self.scale.to(device), color)
+
+    def _mean_is_matched(self) -> bool:
+        return self.config.mean_position == "matched" and self.mean.shape[-1] > 1
+
+    def _mean(self) -> Tensor:
+        """What every piece has subtracted: of a mean picture the centre."""
+        return self._centre(self.mean) if self.config.crop is not None and self.mean.shape[-1] > 1 else self.mean
+
+    def _centre(self, images: Tensor) -> Tensor:
+        return centre_crop(images, self.config.crop)
+
+    @staticmethod
+    def _whole(images: Tensor) -> Tensor:
+        return images
+
+    def _scale_(self, inputs: Tensor) -> Tensor:
+        return inputs if self.config.pixels == "minus-mean-image" else inputs.mul_(self.scale)
+
+
+def _empty(like: Tensor) -> Tensor:
+    """Float32 of the same shape and device. On a CPU numpy's, which asks the kernel for large pages."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.empty(like.shape, np.float32))
+    return torch.empty(like.shape, device=like.device)
+
+
+def _slices(images: Tensor) -> Iterator[slice]:
+    """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
+    step = max(1, CACHED // images[:1].numel()) if images.device.type == "cpu" else len(images)
+    return (slice(start, start + step) for start in range(0, len(images), step))

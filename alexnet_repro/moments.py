@@ -1,0 +1,89 @@
+"""Mean picture and RGB covariance of a set of pictures, from one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+AT_A_TIME = 2**22  # values that are turned into float64 at a time
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a network's input is centred by, and its colours are shifted along.
+
+    Attributes:
+        count: pictures.
+        mean_image: (3, H, W) float64, grey levels.
+        covariance: (3, 3) float64 of the RGB values of all pixels, square grey levels.
+    """
+
+    count: int
+    mean_image: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor | Moments) -> Moments:
+        """The moments of images, (N, 3, H, W) uint8; moments stay as they are."""
+        if isinstance(images, Moments):
+            return images
+        sums = PixelSums.of_none(*images.shape[2:])
+        for part in images.split(max(1, AT_A_TIME // images[:1].numel())):
+            sums.add(part.cpu())
+        return sums.moments()
+
+    @property
+    def mean(self) -> Tensor:
+        """(3,) over all pixels."""
+        return self.mean_image.mean((1, 2))
+
+    def principal_axes(self) -> tuple[Tensor, Tensor]:
+        """Standard deviations along the axes, (3,), descending, and the axes, (3, 3), in columns.
+
+        An axis has no sign of its own; here each points to where its largest component is positive.
+        """
+        variances, axes = (x.flip(-1) for x in torch.linalg.eigh(self.covariance))
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        return variances.clamp(min=0).sqrt(), axes
+
+
+@dataclass
+class PixelSums:
+    """Sums over pictures, exact: in whatever order and in whatever parts they are added, the result is the same.
+
+    Attributes:
+        count: pictures.
+        image: (3, H, W) int64, their sum.
+        products: (3, 3) int64, the sum over all pixels of the products of two channels.
+    """
+
+    count: int
+    image: Tensor
+    products: Tensor
+
+    @classmethod
+    def of_none(cls, height: int, width: int) -> PixelSums:
+        zeros = (torch.zeros(shape, dtype=torch.int64) for shape in ((3, height, width), (3, 3)))
+        return cls(0, *zeros)
+
+    def add(self, images: Tensor) -> None:
+        """Images, (N, 3, H, W) uint8, of which at most 2**53 / 255**2 pixels, so that float64 is exact."""
+        self.count += len(images)
+        self.image += images.sum(0, dtype=torch.int64)
+        pixels = images.transpose(0, 1).flatten(1).double()
+        self.products += (pixels @ pixels.T).long()
+
+    def merge(self, other: PixelSums) -> None:
+        self.count += other.count
+        self.image += other.image
+        self.products += other.products
+
+    def moments(self) -> Moments:
+        if not self.count:
+            raise ValueError("there are no pictures to take a mean of")
+        mean_image = self.image.double() / self.count
+        mean = mean_image.mean((1, 2))
+        pixels = self.count * self.image[0].numel()
+        return Moments(self.count, mean_image, self.products.double() / pixels - mean.outer(mean))
