@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,7 @@ from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
 from alexnet_repro.inputs import InputTransform
 from alexnet_repro.nets import Network, build, neuron_slopes
+from alexnet_repro.processes import spawned
 from alexnet_repro.train import train
 
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
@@ -77,7 +77,7 @@ def run_claim(
     load_dataset(protocol.dataset, data_root)  # a missing data set is one error here, not one from every process
     done = {} if out is None else {(r.arm, r.seed): r for r in load_evidence(study, scale, out)}
     todo = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
-    with _processes(min(threads if device == "cpu" else 1, len(todo)) or 1) as pool:
+    with spawned(min(threads if device == "cpu" else 1, len(todo)) or 1) as pool:
         runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device) for arm, seed in todo]
         try:
             for finished in as_completed(runs):
@@ -130,7 +130,7 @@ def first_losses(
         device, threads: as for ``run_claim``.
     """
     device = resolve_device(device)
-    with _processes(threads if device == "cpu" else 1) as pool:
+    with spawned(threads if device == "cpu" else 1) as pool:
         runs = {name: pool.submit(_losses, arm, pictures, seed, device) for name, arm in arms.items()}
         return {name: run.result() for name, run in runs.items()}
 
@@ -141,11 +141,6 @@ def _losses(arm: Arm, pictures: Dataset, seed: int, device: str) -> list[float]:
     losses: list[Tensor] = []
     train(model, batches, dataclasses.replace(arm.train, epochs=1, target_error=None), on_step=losses.append)
     return torch.stack(losses).tolist()
-
-
-def _processes(workers: int) -> ProcessPoolExecutor:
-    """Spawned processes, which start clean: no threads, locks or random state of this one."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _settle(device: str) -> None:
@@ -196,7 +191,7 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
 def _fresh(arm: Arm, training: Dataset, seed: int, device: str) -> tuple[Network, InputTransform, Batches]:
     """What a run starts from."""
     model = build(arm.net, _generator(seed, "weights")).to(device, memory_format=torch.channels_last)
-    transform = InputTransform.fit(arm.input, training.images).to(torch.device(device))
+    transform = InputTransform.fit(arm.input, training.moments).to(torch.device(device))
     return model, transform, Batches(training, transform, _generator(seed, "batches"), device)
 
 

@@ -53,7 +53,7 @@ def test_a_picture_of_another_size_is_named_with_its_size(tmp_path):
 def test_an_empty_class_is_named(tmp_path):
     save(tmp_path / "a" / "1.png", (0, 0, 0))
     (tmp_path / "b").mkdir()
-    with pytest.raises(ValueError, match="no pictures of b"):
+    with pytest.raises(ValueError, match="b has no pictures"):
         read_class_folders(tmp_path, ("a", "b"), size=4)
 
 
@@ -76,7 +76,7 @@ def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
     assert load_dataset(str(tmp_path), split="val", size=4).images[:, 0, 0, 0].tolist() == [3, 4]
     assert load_dataset(str(tmp_path), split="train", size=4).images[:, 0, 0, 0].tolist() == [1, 2]
     save(tmp_path / "val" / "c" / "1.png", (5, 0, 0))
-    with pytest.raises(ValueError, match=r"has classes that .*train lacks: c"):
+    with pytest.raises(ValueError, match="val/c is a class that train lacks"):
         load_dataset(str(tmp_path), split="val", size=4)
     assert len(load_dataset(str(tmp_path), size=4)) == 2
 
@@ -84,7 +84,7 @@ def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
 def test_a_class_that_is_missing_from_a_split_is_named(tmp_path):
     for place in ("train/a", "train/b", "val/a"):
         save(tmp_path / place / "1.png", (0, 0, 0))
-    with pytest.raises(ValueError, match="val: no pictures of b"):
+    with pytest.raises(ValueError, match="val/b has no pictures"):
         load_dataset(str(tmp_path), split="val", size=4)
 
 

@@ -11,11 +11,12 @@ PACKAGE = Path(alexnet_repro.__file__).parent
 
 # Every module may import from those before it, and from no other.
 ORDER = (
-    "paper", "lrn", "layers", "allocator", "files", "table", "moments",
+    "paper", "lrn", "layers", "allocator", "files", "table", "moments", "processes",
     "config",
     "presets",
     "weights", "nets", "towers", "augment", "inputs", "inputs",
-    "data.dataset", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.batches", "data",
+    "data.dataset", "data.archives", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.imagenet",
+    "data.store", "data.parts", "data.prepare", "data.batches", "data",
     "optim", "evaluate",
     "train",
     "claims", "evidence",

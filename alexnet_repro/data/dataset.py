@@ -9,6 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from alexnet_repro.moments import Moments
+
 
 class DatasetNotFoundError(FileNotFoundError):
     """A data set is not where it was looked for."""
@@ -16,12 +18,12 @@ class DatasetNotFoundError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures of one size, in memory.
+    """Labelled pictures of one size.
 
     Attributes:
         name: "photos", "cifar10", ...
         split: "train" or "test".
-        images: (N, 3, H, W) uint8, RGB.
+        images: (N, 3, H, W) uint8, RGB; of a large set no tensor, but what gives its rows like one.
         labels: (N,) int64, indices into ``classes``.
         classes: names of the classes.
         origin: where the pixels come from, in words.
@@ -50,6 +52,11 @@ class Dataset:
         digest.update(self.images.contiguous().numpy().tobytes())
         digest.update(self.labels.numpy().astype("<i8").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean picture and RGB covariance."""
+        return Moments.of(self.images)
 
     @property
     def fingerprint(self) -> dict[str, str | int]:

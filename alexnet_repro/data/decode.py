@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -11,20 +13,33 @@ MAX_PIXELS = 89_478_485  # more are taken for a decompression bomb; Pillow's own
 
 
 class PictureError(ValueError):
-    """A file is no picture that can be used; says which and why."""
+    """A file is no picture that can be used.
+
+    Attributes:
+        name: of the file.
+        reason: what is wrong with it, without the name.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple:  # from a worker to the process that waits for it
+        return type(self), (self.name, self.reason)
 
 
-def decode(path: Path, size: int) -> tuple[np.ndarray, str]:
+def decode(file: Path | BinaryIO, size: int, name: str | None = None) -> tuple[np.ndarray, str]:
     """The picture in a file as a square of pixels, (size, size, 3) uint8, and what ``read`` had to do to it."""
-    image, repairs = read(path)
+    image, repairs = read(file, name)
     return central_square(image, size), repairs
 
 
-def read(path: Path) -> tuple[Image.Image, str]:
+def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, str]:
     """The picture in a file, upright and in RGB of 8 bits.
 
     Args:
-        path: any format that Pillow reads.
+        file: any format that Pillow reads.
+        name: what errors call it; None: its path.
 
     Returns: the picture; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
         "16 bits", "transparent" (now on white), "turned" (by its EXIF orientation), or several of them.
@@ -32,19 +47,23 @@ def read(path: Path) -> tuple[Image.Image, str]:
     Raises:
         PictureError: no picture, a damaged or an animated one, or one of more than ``MAX_PIXELS``.
     """
+    name = str(file) if name is None else name
+    if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
+        raise PictureError(name, "is not a readable picture: no regular file. Replace or remove it.")
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{path} has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
+                raise PictureError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
             if getattr(image, "n_frames", 1) > 1:
-                raise PictureError(f"{path} is animated ({image.n_frames} frames); one picture is needed")
+                raise PictureError(name, f"is animated ({image.n_frames} frames); one picture is needed")
             image.load()
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
             rgb, repairs = _as_rgb(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"{path} has more than {MAX_PIXELS:,} pixels") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # damaged PNGs raise the last
-        raise PictureError(f"{path} is not a readable picture: {error}. Replace or remove the file.") from error
+        raise PictureError(name, f"has more than {MAX_PIXELS:,} pixels") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:  # damaged PNGs raise the last two
+        what = "of no known format" if isinstance(error, UnidentifiedImageError) else _without_path(error)
+        raise PictureError(name, f"is not a readable picture: {what}. Replace or remove it.") from error
     return rgb, ", ".join(repairs + ["turned"] * turned)
 
 
@@ -65,6 +84,10 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
         method = Image.Resampling.BOX if side >= size else Image.Resampling.BICUBIC
         image = image.resize((size, size), method, box=(left, top, left + side, top + side))
     return np.array(image)
+
+
+def _without_path(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:

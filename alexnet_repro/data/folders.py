@@ -1,14 +1,19 @@
-"""Folders of class folders of pictures."""
+"""Sources of pictures, and folders of class folders as such."""
 
 from __future__ import annotations
 
+import io
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
@@ -17,36 +22,137 @@ from alexnet_repro.data.decode import PictureError, decode, read
 SPLITS = ("train", "val", "test")
 
 
-def load_folder(folder: Path, split: str, size: int) -> Dataset:
-    """Every picture of ``folder/<split>/<class>/``, or of ``folder/<class>/``, which then is the split "train".
+class Picture(NamedTuple):
+    """Where one picture lies; nothing has looked into it."""
 
-    The classes are those of the training split, by name; pictures come by class and then by file name. Each is brought
-    to ``size`` x ``size`` pixels as ``decode`` says, and ``origin`` counts those that were no ordinary RGB pictures.
+    name: str  # within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
+    label: int
+    file: Path
+    length: int  # bytes
+    offset: int | None = None  # bytes, where it begins in an archive that is not compressed; None: it is the file
+
+    def open(self) -> Path | BinaryIO:
+        if self.offset is None:
+            return self.file
+        with self.file.open("rb") as archive:
+            archive.seek(self.offset)
+            return io.BytesIO(archive.read(self.length))
+
+
+class Problem(NamedTuple):
+    """Something in a source that gives no picture; ``fatal`` where a careful reader would stop."""
+
+    name: str
+    reason: str
+    fatal: bool = True
+
+
+Listing = Callable[[], Iterator[Picture | Problem]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled picture files, listed anew whenever asked, so that no list of all of them is ever held.
+
+    Attributes:
+        name: "imagenette", or the name of the folder.
+        origin: where the files come from, in words.
+        classes: names of the classes.
+        listings: split -> its pictures and problems, by class and then by name.
+        archives: files that must have these md5 sums.
+        expected: split -> number of pictures, where it is known.
+    """
+
+    name: str
+    origin: str
+    classes: tuple[str, ...]
+    listings: Mapping[str, Listing]
+    archives: Mapping[Path, str] = field(default_factory=dict)
+    expected: Mapping[str, int] = field(default_factory=dict)
+
+    def listed(self, split: str) -> Iterator[Picture | Problem]:
+        """The split's pictures and problems, the last of which may be that their number is not the expected one."""
+        count = 0
+        for entry in self.listings[split]():
+            count += isinstance(entry, Picture)
+            yield entry
+        if (expected := self.expected.get(split, count)) != count:
+            yield Problem(split, f"has {count:,} pictures, but {self.name} has {expected:,}")
+
+    def in_memory(self, split: str, size: int) -> Dataset:
+        """The split as a data set in memory, every picture decoded as ``decode`` says.
+
+        ``origin`` counts the pictures that were no ordinary RGB ones.
+
+        Raises:
+            DatasetNotFoundError: there is no such split.
+            ValueError: a problem of the listing.
+            PictureError: a file is no picture that can be used.
+        """
+        if split not in self.listings:
+            raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
+        pictures = list(strictly(self.listed(split)))
+        with ThreadPoolExecutor() as pool:
+            decoded = list(pool.map(lambda p: decode(p.open(), size, p.name), pictures))
+        repaired = Counter(repair for _, repair in decoded if repair)
+        origin = f"{self.origin}, central squares at {size} pixels" + "".join(
+            f"; {count} {repair}" for repair, count in sorted(repaired.items())
+        )
+        images = _stacked([pixels for pixels, _ in decoded])
+        labels = torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
+        return Dataset(self.name, split, images, labels, self.classes, origin)
+
+
+def strictly(listed: Iterator[Picture | Problem]) -> Iterator[Picture]:
+    """The pictures; ``ValueError`` at the first fatal problem."""
+    for entry in listed:
+        if isinstance(entry, Picture):
+            yield entry
+        elif entry.fatal:
+            raise ValueError(f"{entry.name} {entry.reason}")
+
+
+def folder_source(folder: Path) -> Source:
+    """``folder/<split>/<class>/``, or ``folder/<class>/``, which then is the split "train".
+
+    The classes are those of the training split, by name. Hidden files are no pictures; what lies beside the split
+    folders is not looked at.
 
     Raises:
-        DatasetNotFoundError: the folder has no such split.
-        ValueError: no classes, an empty class, or one that the training split lacks.
-        PictureError: a file is no picture that can be used.
+        ValueError: there are no class folders.
     """
-    splits = [name for name in SPLITS if (folder / name).is_dir() and _class_folders(folder / name)]
-    if split not in (splits or ["train"]):
-        raise DatasetNotFoundError(f"{folder} has no split {split!r}, only {', '.join(splits) or 'train'}")
-    training = folder / "train" if "train" in splits else folder
-    classes = _class_folders(training)
-    if not classes or (splits and "train" not in splits):
+    splits = [name for name in SPLITS if (folder / name).is_dir() and class_folders(folder / name)]
+    training = folder / "train" if splits else folder
+    classes = class_folders(training) if training.is_dir() else ()
+    if not classes:
         raise ValueError(f"{training} has no class folders: pictures belong into {folder}/[train/]<class>/")
-    place = folder / split if splits else folder
-    if foreign := sorted(set(_class_folders(place)) - set(classes)):
-        raise ValueError(f"{place} has classes that {training} lacks: {', '.join(foreign)}")
-    files = _files(place, classes)
-    with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda file: decode(file[0], size), files))
-    images, labels = _stacked([pixels for pixels, _ in decoded], files)
-    repaired = Counter(repair for _, repair in decoded if repair)
-    origin = f"class folders {folder.name}, central squares at {size} pixels" + "".join(
-        f"; {count} {repair}" for repair, count in sorted(repaired.items())
-    )
-    return Dataset(folder.name, split, images, labels, classes, origin)
+    places = {name: name for name in splits} or {"train": ""}
+    listings = {split: class_folder_listing(folder, place, classes) for split, place in places.items()}
+    return Source(folder.name, f"class folders {folder.name}", classes, listings)
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Names of the folders in a folder, sorted; hidden ones left out."""
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+
+
+def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> Listing:
+    """Of ``root/place/<class>/``; label i is ``classes[i]``."""
+    labels = {name: label for label, name in enumerate(classes)}
+
+    def listing() -> Iterator[Picture | Problem]:
+        for entry in _visible(root / place):
+            name = f"{place}/{entry.name}".lstrip("/")
+            if not Path(entry).is_dir():
+                looks_like_a_picture = Path(entry.name).suffix.lower() in Image.registered_extensions()
+                fatal = looks_like_a_picture or not Path(entry).exists()  # the last: a link that leads nowhere
+                yield Problem(name, "lies outside the class folders", fatal)
+            elif entry.name not in labels:
+                yield Problem(name, f"is a class that train lacks; it has {len(labels)}")
+        for name, label in labels.items():
+            yield from _pictures(root, f"{place}/{name}".lstrip("/"), label)
+
+    return listing
 
 
 def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
@@ -60,37 +166,40 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
     Returns: images (N, 3, size, size) uint8 and labels (N,) int64.
 
     Raises:
-        ValueError: a class has no pictures.
+        ValueError: a problem of the listing.
         PictureError: a file is no picture that can be used, or has another size; names the file.
     """
-    files = _files(folder, classes)
+    pictures = list(strictly(class_folder_listing(folder, "", classes)()))
     with ThreadPoolExecutor() as pool:
-        return _stacked(list(pool.map(lambda file: _of_size(file[0], size), files)), files)
+        images = _stacked(list(pool.map(lambda picture: _of_size(picture, size), pictures)))
+    return images, torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
 
 
-def _class_folders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+def _pictures(root: Path, place: str, label: int) -> Iterator[Picture | Problem]:
+    """Everything in one class folder but hidden files."""
+    empty = True
+    for entry in _visible(root / place) if (root / place).is_dir() else ():
+        empty = False
+        try:
+            length = entry.stat().st_size
+        except OSError:
+            length = 0  # the reason will be found when it is opened
+        yield Picture(f"{place}/{entry.name}", label, Path(entry), length)
+    if empty:
+        yield Problem(place, "has no pictures: add some, or remove the class")
 
 
-def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """Path and label of everything in the class folders but hidden files."""
-    files = []
-    for label, name in enumerate(classes):
-        present = (folder / name).is_dir()
-        paths = sorted(path for path in (folder / name).iterdir() if path.name[0] != ".") if present else []
-        if not paths:
-            raise ValueError(f"{folder}: no pictures of {name}. Add some, or remove the class.")
-        files += [(path, label) for path in paths]
-    return files
+def _visible(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _stacked(pixels: list[np.ndarray], files: Sequence[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
-    labels = torch.tensor([label for _, label in files], dtype=torch.int64)
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(), labels
+def _stacked(pixels: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
 
 
-def _of_size(path: Path, size: int) -> np.ndarray:
-    image, _ = read(path)
+def _of_size(picture: Picture, size: int) -> np.ndarray:
+    image, _ = read(picture.file)
     if image.size != (size, size):
-        raise PictureError(f"{path} has {image.width}x{image.height} pixels; here {size}x{size} are needed")
+        raise PictureError(str(picture.file), f"has {image.width}x{image.height} pixels; here {size}x{size} are needed")
     return np.array(image)

@@ -1,0 +1,104 @@
+"""Archives that data sets come in: fetched, checked, unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tqdm import tqdm
+
+from alexnet_repro.data.dataset import DatasetNotFoundError
+
+BLOCK = 2**20  # bytes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that is known by its md5, wherever it comes from."""
+
+    file: str
+    md5: str
+    mirrors: tuple[str, ...]
+
+
+def fetch(archive: Archive, root: Path) -> Path:
+    """The archive in ``root``, downloaded from the first mirror that delivers it whole.
+
+    A download that was interrupted goes on where it stopped, if the server allows it.
+
+    Raises:
+        DatasetNotFoundError: no mirror did; says what went wrong with each.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    path, part = root / archive.file, root / f".{archive.file}.part"
+    failures = []
+    for mirror in archive.mirrors:
+        try:
+            _download(mirror, part)
+            check(part, archive.md5)
+        except ValueError as error:  # whole, but another file
+            part.unlink()
+            failures.append(f"  - {mirror}: {error}")
+        except OSError as error:  # part stays, to go on from
+            failures.append(f"  - {mirror}: {error}")
+        else:
+            part.replace(path)
+            return path
+        logger.warning(failures[-1].strip(" -"))
+    raise DatasetNotFoundError(f"{archive.file} could not be downloaded:\n" + "\n".join(failures))
+
+
+def check(path: Path, md5: str) -> None:
+    """``ValueError`` if the file's md5 is another."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            bar.update(len(block))
+    if digest.hexdigest() != md5:
+        raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Fetch it again.")
+
+
+def unpack(archive: Path, folder: str) -> Path:
+    """The folder of this name from a tar file, beside the tar file: there whole or not at all."""
+    target = archive.parent / folder
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}.") as temporary:
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+        Path(temporary, folder).replace(target)
+    return target
+
+
+def _download(address: str, part: Path) -> None:
+    """Appends to ``part`` what it lacks."""
+    have = part.stat().st_size if part.exists() else 0
+    try:
+        response = urlopen(Request(address, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60)
+    except HTTPError as error:
+        if error.code != 416:  # what we have is all there is
+            raise
+        return
+    with response:
+        goes_on = response.status == 206 if have and hasattr(response, "status") else False
+        left = int(response.headers.get("Content-Length") or 0)
+        if not goes_on:
+            have = 0
+        with part.open("ab" if goes_on else "wb") as file, _bar(address.rpartition("/")[2], have + left, have) as bar:
+            while block := response.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    if left and part.stat().st_size < have + left:
+        raise OSError(f"the connection ended after {part.stat().st_size:,} of {have + left:,} bytes")
+
+
+def _bar(what: str, total: int, have: int = 0) -> tqdm:
+    """Rate and time left, on a terminal only."""
+    return tqdm(desc=what, total=total or None, initial=have, unit="B", unit_scale=True, disable=None)

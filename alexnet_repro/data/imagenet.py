@@ -1,0 +1,156 @@
+"""ImageNet (ILSVRC-2012) and its ten-class part Imagenette, as sources."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_repro.data.archives import Archive, check, fetch, unpack
+from alexnet_repro.data.dataset import DatasetNotFoundError
+from alexnet_repro.data.folders import Listing, Picture, Source, class_folder_listing, class_folders, folder_source
+
+IMAGENETTE = {  # name -> folder, archive; the number is the shorter side, pixels
+    name: (folder, Archive(f"{folder}.tgz", md5, (f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",)))
+    for name, folder, md5 in (
+        ("imagenette", "imagenette2", "fe2fc210e6bb7c5664d602c3cd71e612"),
+        ("imagenette-320", "imagenette2-320", "3df6f0d01a2c9592104656642f5e78a3"),
+        ("imagenette-160", "imagenette2-160", "e793b78cc4c9e9a4ccc0c1155377a412"),
+    )
+}
+IMAGENETTE_CLASSES = (
+    "n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413",
+    "n03445777", "n03888257",
+)  # fmt: skip
+IMAGENETTE_COUNTS = {"train": 9_469, "val": 3_925}
+
+TRAIN = ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e")
+VAL = ("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622")
+DEVKIT = ("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf")
+IMAGENET_COUNTS = {"train": 1_281_167, "val": 50_000}
+IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial research and education)"
+
+
+def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
+    """Imagenette (Howard 2019): 9,469 and 3,925 pictures of ten classes of ImageNet.
+
+    Looked for as the unpacked folder in ``root`` or as ``root`` itself, then as the archive in ``root``, which is
+    checked by md5 and unpacked.
+
+    Raises:
+        DatasetNotFoundError: nothing was found; says how to get it.
+        ValueError: the archive's md5 is wrong.
+    """
+    folder, archive = IMAGENETTE[name]
+    for place in (root / folder, root):
+        if all((place / "train" / wnid).is_dir() for wnid in IMAGENETTE_CLASSES):
+            return _imagenette(name, place)
+    path = root / archive.file
+    if path.is_file():
+        check(path, archive.md5)
+    elif download:
+        fetch(archive, root)
+    else:
+        raise DatasetNotFoundError(
+            f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."
+            f"\nTo get it: alexnet-repro data get {name} --root {root}; or put {archive.mirrors[0]} there."
+        )
+    return _imagenette(name, unpack(path, folder))
+
+
+def imagenet_source(root: Path) -> Source:
+    """ILSVRC-2012: 1,281,167 pictures for training, 50,000 for validation; 1000 classes in the order of their ids.
+
+    Looked for in ``root``: the three files of the challenge (their pictures are read where they are, none is
+    unpacked), or the folders ``train/<id>/`` and ``val/<id>/``, or ``val/`` without class folders and the devkit.
+
+    Raises:
+        DatasetNotFoundError: nothing was found; says what is needed and whence.
+        ValueError: a md5 is wrong; or the folders hold no 1000 classes.
+    """
+    archives = {root / name: md5 for name, md5 in (TRAIN, VAL, DEVKIT) if (root / name).is_file()}
+    devkit = root / DEVKIT[0]
+    if len(archives) == 3:
+        classes, truth = _devkit(devkit)
+        listings = {"train": _train_tar(root / TRAIN[0], classes), "val": _val_tar(root / VAL[0], truth)}
+        return Source("imagenet", "ILSVRC-2012, official archives", classes, listings, archives, IMAGENET_COUNTS)
+    if (root / "train").is_dir() and (root / "val").is_dir():
+        classes = class_folders(root / "train")
+        listings = {"train": class_folder_listing(root, "train", classes)}
+        if class_folders(root / "val"):
+            listings["val"] = class_folder_listing(root, "val", classes)
+        elif devkit in archives:
+            listings["val"] = _val_folder(root / "val", _devkit(devkit)[1])
+        else:
+            raise DatasetNotFoundError(f"{root}/val has no class folders; then {DEVKIT[0]} is needed beside it")
+        used = {devkit: DEVKIT[1]} if devkit in archives else {}
+        return Source("imagenet", "ILSVRC-2012, folders", classes, listings, used, IMAGENET_COUNTS)
+    missing = ", ".join(name for name, _ in (TRAIN, VAL, DEVKIT) if root / name not in archives)
+    raise DatasetNotFoundError(
+        f"ImageNet was not found in {root}: there are no folders train/<class>/ and val/, and of the archives these\n"
+        f"are missing: {missing}. They can't be fetched for you: {IMAGENET_TERMS}."
+    )
+
+
+def _imagenette(name: str, folder: Path) -> Source:
+    return replace(folder_source(folder), name=name, expected=IMAGENETTE_COUNTS)
+
+
+def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """The ids of the classes, sorted, and the label of every validation picture by its number."""
+    from scipy.io import loadmat
+
+    with tarfile.open(path) as tar:
+        files = {Path(member.name).name: member for member in tar.getmembers()}
+        synsets = loadmat(tar.extractfile(files["meta.mat"]), squeeze_me=True)["synsets"]
+        truth = np.loadtxt(tar.extractfile(files["ILSVRC2012_validation_ground_truth.txt"]), dtype=int, ndmin=1)
+    ids = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if s["num_children"] == 0}
+    classes = tuple(sorted(ids.values()))
+    return classes, np.array([classes.index(ids[number]) for number in truth])
+
+
+def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
+    """The archive of archives, one per class."""
+
+    def listing() -> Iterator[Picture]:
+        with path.open("rb") as file:
+            inner = {Path(member.name).stem: member.offset_data for member in _files(file)}
+            for label, name in enumerate(classes):
+                file.seek(inner[name])
+                for member in _files(file):
+                    yield Picture(f"train/{name}/{member.name}", label, path, member.size, member.offset_data)
+
+    return listing
+
+
+def _val_tar(path: Path, truth: np.ndarray) -> Listing:
+    def listing() -> Iterator[Picture]:
+        with path.open("rb") as file:
+            for member in sorted(_files(file), key=lambda m: truth[_number(m.name)]):
+                name = Path(member.name).name
+                yield Picture(f"val/{name}", int(truth[_number(name)]), path, member.size, member.offset_data)
+
+    return listing
+
+
+def _val_folder(folder: Path, truth: np.ndarray) -> Listing:
+    def listing() -> Iterator[Picture]:
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        for path in sorted(files, key=lambda path: truth[_number(path.name)]):
+            yield Picture(f"val/{path.name}", int(truth[_number(path.name)]), path, path.stat().st_size)
+
+    return listing
+
+
+def _files(file: object) -> list[tarfile.TarInfo]:
+    """The files of an uncompressed archive that begins here, by name."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        return sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
+
+
+def _number(name: str) -> int:
+    """ILSVRC2012_val_00000001.JPEG as 0."""
+    return int(Path(name).stem.rpartition("_")[2]) - 1

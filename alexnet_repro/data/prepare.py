@@ -1,0 +1,263 @@
+"""Pictures decoded once, into a store."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+
+from alexnet_repro.config import digest
+from alexnet_repro.data.archives import check
+from alexnet_repro.data.folders import Picture, Problem, Source, strictly
+from alexnet_repro.data.parts import FORMS, PART, Form, join_pixels, npy, write_part
+from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
+from alexnet_repro.files import write_atomically
+from alexnet_repro.moments import Moments, PixelSums
+from alexnet_repro.processes import spawned
+
+RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
+UNFINISHED = ".unfinished"
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    size: int = 256,
+    form: Form | None = None,
+    tolerant: bool = False,
+    workers: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Store:
+    """Decodes every picture of a source, all splits, into a store in the folder ``out``.
+
+    Can be killed at any moment and called again to go on; however often, the files are the same to the byte. Until
+    everything is done the folder has no manifest, and so is no store.
+
+    Source:  Sec. 2; cuda-convnet2, make-data (256x256 pixels, JPEG of quality 95).
+
+    Args:
+        size: height and width of the pictures, pixels.
+        form: "raw", pixels as they are, or "jpeg"; None: raw where it takes at most ``RAW_LIMIT`` bytes.
+        tolerant: what can't be used is skipped and listed in the manifest; otherwise it is an error.
+        workers: processes; None: as many as there are cores.
+        on_progress: called with the pictures that are done and all there are.
+
+    Raises:
+        ValueError: a problem of the source; a wrong md5; an argument that is not allowed; a folder that holds or was
+            begun with something else.
+        PictureError: a file is no picture that can be used.
+        OSError: the disk is full; what is done is kept.
+    """
+    if form is not None and form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    unfinished = out / UNFINISHED
+    if not (out / MANIFEST).exists():
+        _check_archives(source, unfinished)
+    counts, skipped, listings = _list(source, tolerant)
+    total = sum(sum(count.values()) for count in counts.values())
+    form = form or ("raw" if total * 3 * size * size <= RAW_LIMIT else "jpeg")
+    request = {
+        "format": FORMAT,
+        "pillow": PIL.__version__,
+        "source": {
+            "name": source.name,
+            "origin": source.origin,
+            "listings": listings,
+            "archives": {path.name: md5 for path, md5 in source.archives.items()},
+        },
+        "classes": list(source.classes),
+        "size": size,
+        "form": form,
+        "tolerant": tolerant,
+    }
+    if (out / MANIFEST).exists():
+        store = Store.open(out)
+        _same(request, {key: store.manifest[key] for key in request}, out)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return store
+    _begin(request, unfinished)
+    if form == "raw":
+        _check_room(total * 3 * size * size, out)
+    try:
+        workers = workers or os.cpu_count() or 1
+        with spawned(workers) as pool:
+            for split in source.listings:
+                progress = lambda done: on_progress(done, total)  # noqa: E731
+                _write_parts(pool, 2 * workers, source, split, request, unfinished, progress)
+        splits = {split: _assemble(split, request, counts[split], skipped[split], out) for split in source.listings}
+        manifest = request | {"splits": splits}
+        text = json.dumps(manifest | {"sha256": digest(manifest)}, indent=1) + "\n"
+        write_atomically(unfinished / MANIFEST, text)
+        (unfinished / MANIFEST).replace(out / MANIFEST)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno, f"there is no room left for {out}. What is done is kept: make room and call again"
+        ) from error
+    shutil.rmtree(unfinished)
+    return Store.open(out)
+
+
+def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str, list[Problem]], dict[str, str]]:
+    """For every split: pictures per class, problems, and a sum over all names and lengths."""
+    counts: dict[str, Counter] = {}
+    problems: dict[str, list[Problem]] = {}
+    sums = {}
+    for split in source.listings:
+        counts[split], problems[split], listing = Counter(), [], hashlib.sha256()
+        for entry in source.listed(split):
+            if isinstance(entry, Picture):
+                counts[split][entry.label] += 1
+                line = f"{entry.name}\0{entry.label}\0{entry.length}\n"
+            else:
+                if not tolerant:
+                    list(strictly(iter([entry])))
+                problems[split].append(entry)
+                line = f"{entry.name}\0{entry.reason}\n"
+            listing.update(line.encode(errors="surrogateescape"))
+        sums[split] = listing.hexdigest()
+        if not counts[split]:
+            raise ValueError(f"{source.name} has no pictures for {split}")
+    return counts, problems, sums
+
+
+def _begin(request: dict[str, Any], unfinished: Path) -> None:
+    path = unfinished / "request.json"
+    if path.exists():
+        _same(request, json.loads(path.read_text(encoding="utf-8")), unfinished)
+    else:
+        write_atomically(path, json.dumps(request))
+
+
+def _same(request: dict[str, Any], before: dict[str, Any], folder: Path) -> None:
+    if different := [key for key in request if request[key] != before.get(key)]:
+        raise ValueError(
+            f"{folder} was made from another source or with other settings ({', '.join(different)} differ). Choose "
+            f"another folder, or remove this one"
+        )
+
+
+def _check_archives(source: Source, unfinished: Path) -> None:
+    """Each once, however often one has to begin again, as long as the file is not touched."""
+    path = unfinished / "checked.json"
+    checked = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for archive, md5 in source.archives.items():
+        state = [archive.stat().st_size, archive.stat().st_mtime_ns]
+        if checked.get(archive.name) != state:
+            check(archive, md5)
+            checked[archive.name] = state
+            write_atomically(path, json.dumps(checked))
+
+
+def _check_room(pixels: int, out: Path) -> None:
+    """The parts, and the file that they are put together in, at the same time."""
+    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    free = shutil.disk_usage(out).free
+    if 2 * pixels - there > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{out} needs {(2 * pixels - there) / 2**30:.1f} GiB while it is made, half of that later, but only "
+            f"{free / 2**30:.1f} GiB are free. Make room, or choose another folder, a smaller size or the form jpeg",
+        )
+
+
+def _write_parts(
+    pool: ProcessPoolExecutor,
+    limit: int,
+    source: Source,
+    split: str,
+    request: dict[str, Any],
+    unfinished: Path,
+    on_progress: Callable[[int], None],
+) -> None:
+    """All parts that are not there yet; at most ``limit`` at a time are with the pool."""
+    pictures = (entry for entry in source.listed(split) if isinstance(entry, Picture))
+    form, size, tolerant = (request[key] for key in ("form", "size", "tolerant"))
+    done = sum(json.loads(path.read_text())["listed"] for path in unfinished.glob("*-[0-9]*.json"))
+    on_progress(done)
+    waiting: set[Future[int]] = set()
+    try:
+        for number in count():
+            part = list(islice(pictures, PART[form]))
+            stem = unfinished / f"{split}-{number:05d}"
+            if part and not stem.with_suffix(".json").exists():
+                waiting.add(pool.submit(write_part, part, stem, size, form, tolerant))
+            while waiting and (not part or len(waiting) >= limit):
+                finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done += sum(future.result() for future in finished)
+                on_progress(done)
+            if not part:
+                return
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: list[Problem], out: Path) -> dict:
+    """The split's files, from its parts, and its entry in the manifest."""
+    unfinished, size, form = out / UNFINISHED, request["size"], request["form"]
+    stems = sorted(path.with_suffix("") for path in unfinished.glob(f"{split}-[0-9]*.json"))
+    parts = [json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) for stem in stems]
+    labels = np.array([label for part in parts for label in part["labels"]], dtype="<i8")
+    if not len(labels):
+        raise ValueError(f"none of the {sum(listed.values())} pictures for {split} could be used")
+    files = {f"{split}-labels.npy": npy(labels)}
+    moments = _moments(stems, len(labels), size)
+    files[f"{split}-mean.npy"] = npy(moments.mean_image.numpy())
+    if form == "raw":
+        images = unfinished / f"{split}-images.npy"
+        join_pixels([stem.with_suffix(".pixels") for stem in stems], (len(labels), 3, size, size), images)
+        images.replace(out / images.name)
+        names = [images.name]
+    else:
+        index = [(tar, *place) for tar, part in enumerate(parts) for place in part["places"]]
+        files[f"{split}-index.npy"] = npy(np.array(index, dtype="<i8"))
+        names = [f"{stem.name}.tar" for stem in stems]
+        for name in names:
+            if (unfinished / name).exists():  # otherwise it was moved before an interruption
+                (unfinished / name).replace(out / name)
+    for name, content in files.items():
+        write_atomically(unfinished / name, content)
+        (unfinished / name).replace(out / name)
+    deviations, axes = moments.principal_axes()
+    sides = [side for part in parts for side in part["shorter_sides"]]
+    counts = Counter(labels.tolist())
+    return {
+        "pictures": len(labels),
+        "counts": {name: counts[label] for label, name in enumerate(request["classes"])},
+        "shorter_sides": {"smallest": min(sides), "largest": max(sides), "enlarged": sum(x < size for x in sides)},
+        "files": {
+            name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)} for name in [*names, *files]
+        },
+        "mean": moments.mean.tolist(),
+        "covariance": moments.covariance.tolist(),
+        "deviations": deviations.tolist(),
+        "axes": axes.tolist(),
+        "repaired": [entry for part in parts for entry in part["repaired"]],
+        "skipped": [[p.name, p.reason] for p in problems] + [entry for part in parts for entry in part["skipped"]],
+    }
+
+
+def _moments(stems: Sequence[Path], count: int, size: int) -> Moments:
+    total = PixelSums.of_none(size, size)
+    for stem in stems:
+        flat = torch.from_numpy(np.load(stem.with_suffix(".npy")))
+        total.merge(PixelSums(0, flat[9:].view(3, size, size), flat[:9].view(3, 3)))
+    total.count = count
+    return total.moments()

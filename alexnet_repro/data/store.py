@@ -1,0 +1,184 @@
+"""A data set as ``prepare`` leaves it on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from alexnet_repro.config import digest
+from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
+from alexnet_repro.moments import Moments
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class StoreError(ValueError):
+    """A store is damaged, or is not the one that was asked for."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Pictures of one size, decoded once.
+
+    ``<split>-images.npy`` holds them as (N, 3, size, size) uint8, memory-mapped when read; or the tar files
+    ``<split>-00000.tar``, ... hold them as JPEG files, in the format of WebDataset, and ``<split>-index.npy``, (N, 3)
+    int64, says where: number of the tar file, first byte, bytes. ``<split>-labels.npy``, (N,) int64, and
+    ``<split>-mean.npy``, the mean picture, (3, size, size) float64, go with either. The manifest has the rest.
+
+    Attributes:
+        folder: where it lies.
+        manifest: source, size, classes; for every split counts, sums, skipped and repaired pictures, RGB statistics.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Raises ``DatasetNotFoundError`` where there is none, ``StoreError`` where the manifest is damaged."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise DatasetNotFoundError(f"{folder} holds no prepared data set: there is no {MANIFEST}")
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            intact = manifest.pop("sha256") == digest(manifest)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            intact = False
+        if not intact:
+            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set anew.")
+        if manifest["format"] != FORMAT:
+            raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. Prepare it anew.")
+        return cls(folder, manifest)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.manifest["splits"])
+
+    def dataset(self, split: str = "train") -> Dataset:
+        """The split; its pictures stay on disk.
+
+        Raises:
+            DatasetNotFoundError: there is no such split.
+            StoreError: a file is missing or has another size; ``verify`` looks closer.
+        """
+        if split not in self.splits:
+            raise DatasetNotFoundError(f"{self.folder} has no split {split!r}, only {', '.join(self.splits)}")
+        entry = self.manifest["splits"][split]
+        for name, expected in entry["files"].items():
+            path = self.folder / name
+            size = path.stat().st_size if path.is_file() else 0
+            if size != expected["bytes"]:
+                raise StoreError(f"{path} has {size:,} bytes, not {expected['bytes']:,}. Prepare the data set anew.")
+        source = self.manifest["source"]
+        return StoredDataset(
+            name=source["name"],
+            split=split,
+            images=self._images(split),
+            labels=torch.from_numpy(np.load(self.folder / f"{split}-labels.npy")),
+            classes=tuple(self.manifest["classes"]),
+            origin=f"{source['origin']}, central squares at {self.manifest['size']} pixels"
+            + ", JPEG" * (self.manifest["form"] == "jpeg"),
+            store=self,
+        )
+
+    def verify(self) -> Iterator[str]:
+        """What is wrong, file by file, each read in full; nothing where all is well."""
+        for split in self.splits:
+            for name, expected in self.manifest["splits"][split]["files"].items():
+                path = self.folder / name
+                if not path.is_file():
+                    yield f"{name} is missing"
+                elif file_sha256(path) != expected["sha256"]:
+                    yield f"{name} is not what was written: its sha256 is another"
+
+    def _images(self, split: str) -> Tensor | JpegImages:
+        if self.manifest["form"] == "raw":  # "c": changes would stay in memory, and torch asks for a writable array
+            return torch.from_numpy(np.load(self.folder / f"{split}-images.npy", mmap_mode="c"))
+        tars = [name for name in self.manifest["splits"][split]["files"] if name.endswith(".tar")]
+        index = np.load(self.folder / f"{split}-index.npy")
+        return JpegImages([self.folder / name for name in tars], index, self.manifest["size"])
+
+
+@dataclass(frozen=True)
+class StoredDataset(Dataset):
+    """A data set whose sha256 and moments are those of its store."""
+
+    store: Store
+
+    @cached_property
+    def sha256(self) -> str:
+        """Over the sums of the split's files."""
+        return digest(self.store.manifest["splits"][self.split]["files"])
+
+    @cached_property
+    def moments(self) -> Moments:
+        mean_image = torch.from_numpy(np.load(self.store.folder / f"{self.split}-mean.npy"))
+        covariance = self.store.manifest["splits"][self.split]["covariance"]
+        return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64))
+
+
+class JpegImages:
+    """JPEG files in tar files, as far as needed like the tensor of their pixels, (N, 3, size, size) uint8.
+
+    Args:
+        tars: the tar files.
+        index: (N, 3) int64: number of the tar file, first byte, bytes.
+        size: height and width, pixels.
+    """
+
+    dtype, ndim = torch.uint8, 4
+
+    def __init__(self, tars: list[Path], index: np.ndarray, size: int) -> None:
+        self.tars, self.index = tars, index
+        self.shape = torch.Size((len(index), 3, size, size))
+        self._maps: dict[int, mmap.mmap] = {}
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """The pictures in these rows; ``dim`` must be 0."""
+        if dim:
+            raise ValueError(f"only whole pictures can be selected, along dim 0, not {dim}")
+        images = np.empty((len(rows), *self.shape[2:], 3), np.uint8)
+        for image, row in zip(images, rows.tolist(), strict=True):
+            image[:] = self._decoded(row)
+        return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+
+    def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
+        chosen = torch.arange(len(self))[rows]
+        return self.index_select(0, chosen) if chosen.ndim else self.index_select(0, chosen[None])[0]
+
+    def split(self, size: int) -> Iterator[Tensor]:
+        """Consecutive pictures, ``size`` at a time."""
+        return (self.index_select(0, rows) for rows in torch.arange(len(self)).split(size))
+
+    def _decoded(self, row: int) -> np.ndarray:
+        tar, start, length = (int(number) for number in self.index[row])
+        if tar not in self._maps:
+            with self.tars[tar].open("rb") as file:
+                self._maps[tar] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            return np.asarray(Image.open(io.BytesIO(self._maps[tar][start : start + length])))
+        except (OSError, SyntaxError) as error:
+            where = f"{self.tars[tar]}, byte {start}"
+            raise StoreError(f"{where}: picture {row} can't be read: alexnet-repro data verify says more") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,104 @@
+import hashlib
+import io
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from alexnet_repro.data import DatasetNotFoundError
+from alexnet_repro.data.archives import Archive, check, fetch, unpack
+
+CONTENT = bytes(range(256)) * 1000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/whole serves the content, parts of it on request; /breaks ends in the middle; /other is another file."""
+
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012
+
+    def do_GET(self):
+        wanted = self.headers["Range"]
+        self.asked.append((self.path, wanted))
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.path != "/no-ranges" else 0
+        if self.path == "/absent":
+            self.send_error(404)
+            return
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        content = b"something else" if self.path == "/other" else CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if self.path == "/breaks" else content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    Handler.asked = []
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{http.server_port}"
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def archive(*mirrors):
+    return Archive("a.bin", MD5, mirrors)
+
+
+def test_a_whole_download_is_kept_under_its_name_and_nothing_else(server, tmp_path):
+    assert fetch(archive(f"{server}/whole"), tmp_path / "new") == tmp_path / "new" / "a.bin"
+    assert (tmp_path / "new" / "a.bin").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="/breaks: the connection ended after 128,000 of 256,000 bytes"):
+        fetch(archive(f"{server}/breaks"), tmp_path)
+    assert not (tmp_path / "a.bin").exists()
+    assert fetch(archive(f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+    assert Handler.asked == [("/breaks", None), ("/whole", "bytes=128000-")]
+
+
+def test_a_server_that_can_not_go_on_begins_anew(server, tmp_path):
+    (tmp_path / ".a.bin.part").write_bytes(b"x" * 1000)
+    assert fetch(archive(f"{server}/no-ranges"), tmp_path).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_complete_but_not_yet_checked_is_not_fetched_again(server, tmp_path):
+    (tmp_path / ".a.bin.part").write_bytes(CONTENT)
+    assert fetch(archive(f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+
+
+def test_another_file_is_thrown_away_and_the_next_mirror_asked(server, tmp_path, caplog):
+    assert fetch(archive(f"{server}/absent", f"{server}/other", f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+    assert "/absent: HTTP Error 404" in caplog.text
+    assert f"md5 is not {MD5}" in caplog.text
+
+
+def test_a_wrong_md5_names_the_file(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"a\.bin is not the official archive"):
+        check(tmp_path / "a.bin", MD5)
+
+
+def test_an_archive_unpacks_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("folder/file.txt")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"hello"))
+    assert (unpack(path, "folder") / "file.txt").read_bytes() == b"hello"
+    damaged = tmp_path / "b.tgz"
+    damaged.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises((EOFError, tarfile.ReadError, OSError)):
+        unpack(damaged, "other")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "b.tgz", "folder"}

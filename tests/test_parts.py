@@ -1,0 +1,76 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from alexnet_repro.data.decode import PictureError
+from alexnet_repro.data.folders import Picture
+from alexnet_repro.data.parts import write_part
+
+
+def pictures(folder, shades=(10, 200)) -> list[Picture]:
+    listed = []
+    for label, shade in enumerate(shades):
+        path = folder / f"{label}.png"
+        Image.new("RGB", (6, 4), (shade, 0, 0)).save(path)
+        listed.append(Picture(f"c/{path.name}", label, path, path.stat().st_size))
+    return listed
+
+
+def test_a_raw_part_holds_the_pixels_and_says_what_was_done(tmp_path):
+    grey = tmp_path / "grey.png"
+    Image.new("L", (3, 3), 77).save(grey)
+    listed = [*pictures(tmp_path), Picture("c/grey.png", 5, grey, 0)]
+    assert write_part(listed, tmp_path / "train-00000", 4, "raw", tolerant=False) == 3
+    pixels = np.fromfile(tmp_path / "train-00000.pixels", np.uint8).reshape(3, 3, 4, 4)
+    assert pixels[:, 0, 0, 0].tolist() == [10, 200, 77]
+    assert not pixels[:2, 1:].any()
+    report = json.loads((tmp_path / "train-00000.json").read_text())
+    assert report["labels"] == [0, 1, 5]
+    assert report["repaired"] == [["c/grey.png", "greyscale"]]
+    assert report["shorter_sides"] == [4, 4, 3]
+    products, image = np.split(np.load(tmp_path / "train-00000.npy"), [9])
+    assert products[0] == 16 * (10**2 + 200**2 + 77**2)
+    assert image.reshape(3, 16)[:, 0].tolist() == [287, 77, 77]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # WebDataset leaves files open
+def test_a_jpeg_part_is_read_by_webdataset_and_at_the_places_it_names(tmp_path):
+    write_part(pictures(tmp_path), tmp_path / "train-00003", 8, "jpeg", tolerant=False)
+    tar = tmp_path / "train-00003.tar"
+    samples = list(webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False))
+    assert [(s["__key__"], s["cls"]) for s in samples] == [("train-00003-0000", b"0"), ("train-00003-0001", b"1")]
+    places = json.loads(tar.with_suffix(".json").read_text())["places"]
+    content = tar.read_bytes()
+    for (start, length), sample, shade in zip(places, samples, (10, 200), strict=True):
+        assert content[start : start + length] == sample["jpg"]
+        image = np.asarray(Image.open(io.BytesIO(sample["jpg"])))
+        assert image.shape == (8, 8, 3)
+        assert abs(int(image[4, 4, 0]) - shade) <= 2
+    with tarfile.open(tar) as members:
+        assert all(member.mtime == 0 for member in members)
+
+
+def test_a_strict_part_names_the_file_and_a_tolerant_one_lists_it(tmp_path):
+    listed = pictures(tmp_path)
+    listed[0].file.write_bytes(b"")
+    with pytest.raises(PictureError, match=rf"{tmp_path}/0\.png is not a readable picture"):
+        write_part(listed, tmp_path / "train-00000", 4, "raw", tolerant=False)
+    assert not (tmp_path / "train-00000.json").exists()
+    assert write_part(listed, tmp_path / "train-00000", 4, "raw", tolerant=True) == 2
+    report = json.loads((tmp_path / "train-00000.json").read_text())
+    assert report["labels"] == [1]
+    [[name, reason]] = report["skipped"]
+    assert name == "c/0.png"
+    assert reason.startswith("is not a readable picture: of no known format")
+    assert str(tmp_path) not in reason
+
+
+def test_a_picture_in_an_archive_is_named_with_it(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"x" * 100)
+    with pytest.raises(PictureError, match=rf"train/1\.jpg in {tmp_path}/a\.tar is not"):
+        write_part([Picture("train/1.jpg", 0, tmp_path / "a.tar", 10, 5)], tmp_path / "p", 4, "raw", tolerant=False)
