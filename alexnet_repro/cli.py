@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from alexnet_repro import cli_data
 from alexnet_repro.claims import CLAIMS, STUDIES
 from alexnet_repro.evidence import EVIDENCE_FOLDER, Record, load_evidence, verdict
 from alexnet_repro.experiments import run_claim
@@ -21,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cli_data.app, name="data")
 
 
 @app.command()

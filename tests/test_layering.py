@@ -22,7 +22,7 @@ ORDER = (
     "claims", "evidence",
     "experiments", "plots", "tables",
     "chapter",
-    "cli",
+    "cli_data", "cli",
 )  # fmt: skip
 
 

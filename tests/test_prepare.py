@@ -197,6 +197,13 @@ def test_tolerant_skips_what_can_not_be_used_and_lists_each(folder, tmp_path):
     assert dataset.images[0].unique().tolist() == [9]
 
 
+def test_strict_does_not_take_what_tolerant_left_out(folder, tmp_path):
+    (folder / "train" / "eins" / "text.jpg").write_text("not a picture")
+    prepare(folder_source(folder), tmp_path / "store", size=12, tolerant=True, workers=1)
+    with pytest.raises(PictureError, match=r"train/eins/text\.jpg is not a readable picture"):
+        prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+
+
 @pytest.mark.parametrize("name", ["train/eins/cut.jpg", "train/eins/loop.jpg", "val/alien", "train/leer", "train/loop"])
 def test_strict_stops_at_what_can_not_be_used_and_names_it(folder, tmp_path, name):
     reasons = bad_files(folder)

@@ -20,6 +20,7 @@ import torch
 
 from alexnet_repro.config import digest
 from alexnet_repro.data.archives import check
+from alexnet_repro.data.decode import PictureError
 from alexnet_repro.data.folders import Picture, Problem, Source, strictly
 from alexnet_repro.data.parts import FORMS, PART, Form, join_pixels, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
@@ -68,7 +69,7 @@ def prepare(
     unfinished = out / UNFINISHED
     if not (out / MANIFEST).exists():
         _check_archives(source, unfinished)
-    counts, skipped, listings = _list(source, tolerant)
+    counts, problems, listings = _list(source, tolerant)
     total = sum(sum(count.values()) for count in counts.values())
     form = form or ("raw" if total * 3 * size * size <= RAW_LIMIT else "jpeg")
     request = {
@@ -83,11 +84,12 @@ def prepare(
         "classes": list(source.classes),
         "size": size,
         "form": form,
-        "tolerant": tolerant,
     }
     if (out / MANIFEST).exists():
         store = Store.open(out)
         _same(request, {key: store.manifest[key] for key in request}, out)
+        if not tolerant:
+            _refuse_skipped(store.manifest["splits"], problems)
         shutil.rmtree(unfinished, ignore_errors=True)
         return store
     _begin(request, unfinished)
@@ -98,8 +100,10 @@ def prepare(
         with spawned(workers) as pool:
             for split in source.listings:
                 progress = lambda done: on_progress(done, total)  # noqa: E731
-                _write_parts(pool, 2 * workers, source, split, request, unfinished, progress)
-        splits = {split: _assemble(split, request, counts[split], skipped[split], out) for split in source.listings}
+                _write_parts(pool, 2 * workers, source, split, request, tolerant, unfinished, progress)
+        splits = {split: _assemble(split, request, counts[split], problems[split], out) for split in source.listings}
+        if not tolerant:
+            _refuse_skipped(splits, problems)
         manifest = request | {"splits": splits}
         text = json.dumps(manifest | {"sha256": digest(manifest)}, indent=1) + "\n"
         write_atomically(unfinished / MANIFEST, text)
@@ -153,6 +157,14 @@ def _same(request: dict[str, Any], before: dict[str, Any], folder: Path) -> None
         )
 
 
+def _refuse_skipped(splits: dict[str, Any], problems: dict[str, list[Problem]]) -> None:
+    """What an earlier, tolerant call skipped."""
+    for split, entry in splits.items():
+        for name, reason in entry["skipped"]:
+            if name not in {problem.name for problem in problems[split]}:
+                raise PictureError(name, reason)
+
+
 def _check_archives(source: Source, unfinished: Path) -> None:
     """Each once, however often one has to begin again, as long as the file is not touched."""
     path = unfinished / "checked.json"
@@ -183,12 +195,13 @@ def _write_parts(
     source: Source,
     split: str,
     request: dict[str, Any],
+    tolerant: bool,
     unfinished: Path,
     on_progress: Callable[[int], None],
 ) -> None:
     """All parts that are not there yet; at most ``limit`` at a time are with the pool."""
     pictures = (entry for entry in source.listed(split) if isinstance(entry, Picture))
-    form, size, tolerant = (request[key] for key in ("form", "size", "tolerant"))
+    form, size = request["form"], request["size"]
     done = sum(json.loads(path.read_text())["listed"] for path in unfinished.glob("*-[0-9]*.json"))
     on_progress(done)
     waiting: set[Future[int]] = set()
