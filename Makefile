@@ -61,7 +61,8 @@ evidence: .venv/.installed
 	alexnet-repro run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
 
 bench: .venv/.installed
-	python benchmarks/compare.py
+	python benchmarks/network.py
+	python benchmarks/data.py
 
 lint: .venv/.installed
 	ruff check

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,6 +13,10 @@ from torch import Tensor
 
 from alexnet_repro.config import ColorReading
 from alexnet_repro.moments import Moments
+
+Array = Tensor | np.ndarray
+
+CACHED = 2**18  # values of a batch that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -165,15 +171,44 @@ class PCAColor:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Shape: images (N, 3, H, W), grey levels with or without their mean -> the same in float32."""
-        return self.apply_(images.float().clone(), self.shifts(len(images), generator))
+        shifts, shifted = self.shifts(len(images), generator), float32_like(images)
+        for rows in slices(images):
+            operations, (image, shift, out) = arrays(images[rows], shifts[rows], shifted[rows])
+            self.apply(operations, image, shift, out)
+        return shifted
 
-    def apply_(self, images: Tensor, shifts: Tensor) -> Tensor:
-        """Shifts images in place, and divides them where the reading says so."""
-        images += shifts[..., None, None]
-        return images.div_(1.1) if self.reading == "run145" else images
+    def apply(self, operations: ModuleType, images: Array, shifts: Array, out: Array) -> None:
+        """Writes the images, shifted, and divided where the reading says so, into ``out``, which may be the images."""
+        operations.add(images, shifts[..., None, None], out=out)
+        if self.reading == "run145":
+            operations.divide(out, 1.1, out=out)
 
     def to(self, device: torch.device | str) -> PCAColor:
         return PCAColor(self.deviations.to(device), self.axes.to(device), self.reading)
+
+
+def float32_like(like: Tensor) -> Tensor:
+    """Float32 of the same shape and device. On a CPU numpy's, which asks the kernel for large pages."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.empty(like.shape, np.float32))
+    return torch.empty(like.shape, device=like.device)
+
+
+def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
+    """numpy and the tensors as its arrays; on other devices torch and the tensors.
+
+    On a CPU numpy, because it works in the calling thread alone: torch's threads cost more than they gain on a few
+    pictures, and those of a loader in the background would disturb the network's.
+    """
+    if tensors[0].device.type != "cpu":
+        return torch, list(tensors)
+    return np, [tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for tensor in tensors]
+
+
+def slices(images: Tensor) -> Iterator[slice]:
+    """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
+    step = max(1, CACHED // images[:1].numel()) if images.device.type == "cpu" else len(images)
+    return (slice(start, start + step) for start in range(0, len(images), step))
 
 
 def _check_crop(size: int, height: int, width: int) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from alexnet_repro.augment import Crops, PCAColor, centre_crop, grid_views, ten_crop
+from alexnet_repro.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
 from alexnet_repro.config import InputConfig
 from alexnet_repro.moments import Moments
-
-CACHED = 2**18  # values of a batch that are worked on at a time
 
 
 @dataclass(frozen=True)
@@ -78,12 +74,15 @@ class InputTransform:
         pieces = crop(images).to(self.mean.device, non_blocking=True)
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
         shifts = None if self.color is None else self.color.along_axes(draws.color)
-        inputs = _empty(pieces)
-        for rows in _slices(pieces):  # a few pictures at a time: what is written last is still in the cache
-            part = torch.sub(pieces[rows], mean[rows] if len(mean) > 1 else mean, out=inputs[rows])
+        inputs = float32_like(pieces)
+        for rows in slices(pieces):  # a few pictures at a time: what is written last is still in the cache
+            under = mean[rows] if len(mean) > 1 else mean
+            operations, (piece, under, scale, out) = arrays(pieces[rows], under, self.scale, inputs[rows])
+            operations.subtract(piece, under, out=out)
             if shifts is not None:
-                self.color.apply_(part, shifts[rows])
-            self._scale_(part)
+                self.color.apply(operations, out, arrays(shifts[rows])[1][0], out)
+            if self.config.pixels == "standardized":
+                operations.multiply(out, scale, out=out)
         return inputs
 
     def views(self, images: Tensor) -> Tensor:
@@ -119,16 +118,3 @@ class InputTransform:
 
     def _scale_(self, inputs: Tensor) -> Tensor:
         return inputs if self.config.pixels == "minus-mean-image" else inputs.mul_(self.scale)
-
-
-def _empty(like: Tensor) -> Tensor:
-    """Float32 of the same shape and device. On a CPU numpy's, which asks the kernel for large pages."""
-    if like.device.type == "cpu":
-        return torch.from_numpy(np.empty(like.shape, np.float32))
-    return torch.empty(like.shape, device=like.device)
-
-
-def _slices(images: Tensor) -> Iterator[slice]:
-    """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
-    step = max(1, CACHED // images[:1].numel()) if images.device.type == "cpu" else len(images)
-    return (slice(start, start + step) for start in range(0, len(images), step))

@@ -225,14 +225,14 @@ def test_a_full_disk_is_said_beforehand_or_keeps_what_is_done(folder, tmp_path, 
     usage = namedtuple("usage", "total used free")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 0))
-        with pytest.raises(OSError, match="GiB while it is made"):
+        with pytest.raises(OSError, match=r"but only 0\.0 GiB are free"):
             prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(PREPARE, "join_pixels", full)
+        patch.setattr(PREPARE, "npy", full)
         with pytest.raises(OSError, match=r"no room left for .* What is done is kept"):
             prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
     seen = []

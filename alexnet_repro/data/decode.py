@@ -58,7 +58,7 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
                 raise PictureError(name, f"is animated ({image.n_frames} frames); one picture is needed")
             image.load()
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            rgb, repairs = _as_rgb(ImageOps.exif_transpose(image))
+            rgb, repairs = _as_rgb(ImageOps.exif_transpose(image) if turned else image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(name, f"has more than {MAX_PIXELS:,} pixels") from error
     except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:  # damaged PNGs raise the last two
@@ -105,4 +105,4 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         repairs.append("transparent")
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB"), repairs
+    return image if image.mode == "RGB" else image.convert("RGB"), repairs

@@ -1,16 +1,15 @@
-"""A store in the making: parts, each decoded and written by one process."""
+"""A store in the making: parts, each decoded and written by one thread."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
-import shutil
 import tarfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,55 +23,66 @@ from alexnet_repro.moments import PixelSums
 Form = Literal["raw", "jpeg"]
 FORMS = get_args(Form)
 
-PART = {"raw": 256, "jpeg": 1024}  # pictures
+PART = {"raw": 128, "jpeg": 1024}  # pictures
 JPEG_QUALITY = 95  # as in cuda-convnet2's make-data
 
 
 class RawPart:
-    """Pixels, (n, 3, size, size), one picture after the other."""
+    """Pixels, (n, 3, size, size), at their place in the array of all pictures, which ``make_array`` made."""
 
-    suffix = ".pixels"
-
-    def __init__(self) -> None:
+    def __init__(self, stem: Path, first: int) -> None:
+        self.path, self.first = array_path(stem), first
         self.buffer = io.BytesIO()
 
-    def add(self, key: str, pixels: np.ndarray, label: int) -> None:
+    def add(self, pixels: np.ndarray, label: int) -> None:
         self.buffer.write(pixels.transpose(2, 0, 1).tobytes())
 
-    def content(self) -> bytes:
-        return self.buffer.getvalue()
+    def save(self) -> None:
+        with self.path.open("r+b") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            file.seek(self.first * math.prod(shape[1:]), os.SEEK_CUR)
+            file.write(self.buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class JpegPart:
     """A tar file in WebDataset's format: for every picture ``<key>.jpg`` and its label, ``<key>.cls``."""
 
-    suffix = ".tar"
-
-    def __init__(self) -> None:
+    def __init__(self, stem: Path, first: int) -> None:
+        self.path, self.key = stem.with_suffix(".tar"), first
         self.buffer = io.BytesIO()
         self.tar = tarfile.TarFile(fileobj=self.buffer, mode="w", format=tarfile.USTAR_FORMAT)
 
-    def add(self, key: str, pixels: np.ndarray, label: int) -> tuple[int, int]:
+    def add(self, pixels: np.ndarray, label: int) -> tuple[int, int]:
         """First byte and bytes of the picture."""
         encoded = io.BytesIO()
         Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
         start = self.buffer.tell() + tarfile.BLOCKSIZE  # after its header
         for suffix, content in (("jpg", encoded.getvalue()), ("cls", str(label).encode())):
-            member = tarfile.TarInfo(f"{key}.{suffix}")
+            member = tarfile.TarInfo(f"{self.key:08d}.{suffix}")
             member.size = len(content)
             self.tar.addfile(member, io.BytesIO(content))
+        self.key += 1
         return start, len(encoded.getvalue())
 
-    def content(self) -> bytes:
+    def save(self) -> None:
         self.tar.close()
-        return self.buffer.getvalue()
+        write_atomically(self.path, self.buffer.getvalue())
 
 
 PARTS = {"raw": RawPart, "jpeg": JpegPart}
 
 
-def write_part(pictures: Sequence[Picture], stem: Path, size: int, form: Form, tolerant: bool) -> int:
-    """Writes three files: the pictures, their sums (.npy), and last ``<stem>.json``, which says that all is there.
+def write_part(pictures: Sequence[Picture], stem: Path, first: int, size: int, form: Form, tolerant: bool) -> int:
+    """Writes the pictures, their sums (.npy), and last ``<stem>.json``, which says that all is there.
+
+    Args:
+        pictures: consecutive ones.
+        stem: of the part's files.
+        first: number of the first of them in the split.
+        size, form, tolerant: as for ``prepare``.
 
     Returns: the number of pictures that were listed.
 
@@ -81,11 +91,10 @@ def write_part(pictures: Sequence[Picture], stem: Path, size: int, form: Form, t
     """
     report: dict[str, Any] = {"listed": len(pictures), "labels": [], "places": [], "shorter_sides": []}
     report |= {"repaired": [], "skipped": []}
-    sums, part = PixelSums.of_none(size, size), PARTS[form]()
-    for number, picture in enumerate(pictures):
+    sums, part = PixelSums.of_none(size, size), PARTS[form](stem, first)
+    for picture in pictures:
         try:
-            with warnings.catch_warnings(action="ignore"):  # Pillow's, of what is an error here or no matter
-                image, repair = read(picture.open(), picture.name)
+            image, repair = read(picture.open(), picture.name)
         except PictureError as error:
             if not tolerant:
                 where = picture.file if picture.offset is None else f"{picture.name} in {picture.file}"
@@ -95,26 +104,46 @@ def write_part(pictures: Sequence[Picture], stem: Path, size: int, form: Form, t
         if repair:
             report["repaired"].append([picture.name, repair])
         pixels = central_square(image, size)
-        sums.add(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        report["places"].append(part.add(f"{stem.name}-{number:04d}", pixels, picture.label))
+        sums.add(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
+        report["places"].append(part.add(pixels, picture.label))
         report["labels"].append(picture.label)
         report["shorter_sides"].append(min(image.size))
-    write_atomically(stem.with_suffix(part.suffix), part.content())
+    part.save()
     write_atomically(stem.with_suffix(".npy"), npy(torch.cat([sums.products.flatten(), sums.image.flatten()]).numpy()))
     write_atomically(stem.with_suffix(".json"), json.dumps(report))
     return len(pictures)
 
 
-def join_pixels(parts: Sequence[Path], shape: tuple[int, ...], path: Path) -> None:
-    """The parts one after the other as one .npy file."""
-    with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            with part.open("rb") as content:
-                shutil.copyfileobj(content, file, 2**20)
+def array_path(stem: Path) -> Path:
+    """Where the array of all pictures of a part's split is."""
+    return stem.with_name(f"{stem.name.rpartition('-')[0]}-images.npy")
+
+
+def make_array(path: Path, pictures: int, size: int) -> None:
+    """An array of so many pictures, all zeros, which take no room yet."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        _write_header(file, (pictures, 3, size, size))
+        file.truncate(file.tell() + pictures * 3 * size * size)
+    temporary.replace(path)
+
+
+def close_gaps(path: Path, places: Sequence[tuple[int, int]], target: Path) -> None:
+    """Moves the array, leaving of it the pictures at ``places`` only: first, number."""
+    pixels = np.load(path, mmap_mode="r")
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        _write_header(file, (sum(number for _, number in places), *pixels.shape[1:]))
+        for first, number in places:
+            file.write(pixels[first : first + number].data)
         file.flush()
         os.fsync(file.fileno())
+    temporary.replace(target)
+    path.unlink()
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ from alexnet_repro.config import digest
 from alexnet_repro.data.archives import check
 from alexnet_repro.data.decode import PictureError
 from alexnet_repro.data.folders import Picture, Problem, Source, strictly
-from alexnet_repro.data.parts import FORMS, PART, Form, join_pixels, npy, write_part
+from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
 from alexnet_repro.files import write_atomically
 from alexnet_repro.moments import Moments, PixelSums
-from alexnet_repro.processes import spawned
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
 UNFINISHED = ".unfinished"
@@ -53,7 +53,7 @@ def prepare(
         size: height and width of the pictures, pixels.
         form: "raw", pixels as they are, or "jpeg"; None: raw where it takes at most ``RAW_LIMIT`` bytes.
         tolerant: what can't be used is skipped and listed in the manifest; otherwise it is an error.
-        workers: processes; None: as many as there are cores.
+        workers: threads; None: as many as there are cores.
         on_progress: called with the pictures that are done and all there are.
 
     Raises:
@@ -95,9 +95,14 @@ def prepare(
     _begin(request, unfinished)
     if form == "raw":
         _check_room(total * 3 * size * size, out)
+        for split in source.listings:
+            array = unfinished / f"{split}-images.npy"
+            if not array.exists() and not (out / array.name).exists():
+                make_array(array, counts[split].total(), size)
     try:
         workers = workers or os.cpu_count() or 1
-        with spawned(workers) as pool:
+        # Pillow's warnings are errors here, or no matter.
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers) as pool:
             for split in source.listings:
                 progress = lambda done: on_progress(done, total)  # noqa: E731
                 _write_parts(pool, 2 * workers, source, split, request, tolerant, unfinished, progress)
@@ -178,19 +183,19 @@ def _check_archives(source: Source, unfinished: Path) -> None:
 
 
 def _check_room(pixels: int, out: Path) -> None:
-    """The parts, and the file that they are put together in, at the same time."""
-    there = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    """For the pixels that are not there yet."""
+    there = sum(path.stat().st_blocks * 512 for path in out.rglob("*-images.npy"))
     free = shutil.disk_usage(out).free
-    if 2 * pixels - there > free:
+    if pixels - there > free:
         raise OSError(
             errno.ENOSPC,
-            f"{out} needs {(2 * pixels - there) / 2**30:.1f} GiB while it is made, half of that later, but only "
-            f"{free / 2**30:.1f} GiB are free. Make room, or choose another folder, a smaller size or the form jpeg",
+            f"{out} needs {(pixels - there) / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free. Make room, or "
+            f"choose another folder, a smaller size or the form jpeg",
         )
 
 
 def _write_parts(
-    pool: ProcessPoolExecutor,
+    pool: ThreadPoolExecutor,
     limit: int,
     source: Source,
     split: str,
@@ -207,10 +212,10 @@ def _write_parts(
     waiting: set[Future[int]] = set()
     try:
         for number in count():
-            part = list(islice(pictures, PART[form]))
+            part, first = list(islice(pictures, PART[form])), number * PART[form]
             stem = unfinished / f"{split}-{number:05d}"
             if part and not stem.with_suffix(".json").exists():
-                waiting.add(pool.submit(write_part, part, stem, size, form, tolerant))
+                waiting.add(pool.submit(write_part, part, stem, first, size, form, tolerant))
             while waiting and (not part or len(waiting) >= limit):
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 done += sum(future.result() for future in finished)
@@ -234,17 +239,17 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
     moments = _moments(stems, len(labels), size)
     files[f"{split}-mean.npy"] = npy(moments.mean_image.numpy())
     if form == "raw":
-        images = unfinished / f"{split}-images.npy"
-        join_pixels([stem.with_suffix(".pixels") for stem in stems], (len(labels), 3, size, size), images)
-        images.replace(out / images.name)
-        names = [images.name]
+        names = [f"{split}-images.npy"]
+        if any(part["skipped"] for part in parts) and (unfinished / names[0]).exists():
+            places = [(number * PART[form], len(part["labels"])) for number, part in enumerate(parts)]
+            close_gaps(unfinished / names[0], places, out / names[0])
     else:
         index = [(tar, *place) for tar, part in enumerate(parts) for place in part["places"]]
         files[f"{split}-index.npy"] = npy(np.array(index, dtype="<i8"))
         names = [f"{stem.name}.tar" for stem in stems]
-        for name in names:
-            if (unfinished / name).exists():  # otherwise it was moved before an interruption
-                (unfinished / name).replace(out / name)
+    for name in names:
+        if (unfinished / name).exists():  # otherwise it was moved before an interruption
+            (unfinished / name).replace(out / name)
     for name, content in files.items():
         write_atomically(unfinished / name, content)
         (unfinished / name).replace(out / name)

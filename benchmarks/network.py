@@ -1,40 +1,24 @@
-"""Speed against what one would otherwise use: ``make bench``.
+"""Response normalization and a training step against torch's own layers: ``make bench``.
 
-Every contestant lives in a process of its own, so that none profits from another's warm memory or allocator setting.
-They are timed round by round, one after the other; a ratio is that of the medians over the rounds. Nothing else should
-run meanwhile.
+See ``racing`` for how it is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import multiprocessing
-import resource
-import statistics
-from collections.abc import Callable
-from multiprocessing.connection import Connection
-from time import perf_counter
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from racing import Work, race
 from torch import nn
-from torchvision.transforms import v2
 
-from alexnet_repro import AlexNet, Dataset, InputConfig, LocalResponseNorm
+from alexnet_repro import AlexNet, LocalResponseNorm
 from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.data import Batches
-from alexnet_repro.inputs import InputTransform
 from alexnet_repro.optim import KrizhevskySGD, parameter_groups
 
 SHAPES = ((64, 96, 55, 55), (64, 256, 27, 27))  # what AlexNet's two normalizations see
 BATCH = 64
 MATRIX = 2048
-PICTURES = 10_000
-
-Work = Callable[[], object]
 
 
 def sgemm() -> Work:
@@ -112,76 +96,8 @@ def our_step(large_blocks: bool) -> Work:
     return training_step(model, optimizer, torch.channels_last)
 
 
-class StockPictures(torch.utils.data.Dataset):
-    """CIFAR-10 as torchvision's class keeps it: an array, and a Pillow picture made of a row when it is asked for."""
-
-    def __init__(self, transform: Callable) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), np.uint8)
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.pixels[i])), i % 10
-
-
-def stock_batches() -> Work:
-    crops = v2.Compose([v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)])
-    options = {"batch_size": 128, "shuffle": True, "num_workers": 2, "persistent_workers": True}
-    loader = torch.utils.data.DataLoader(StockPictures(crops), **options)
-    return lambda: sum(len(labels) for _, labels in loader)
-
-
-def our_batches() -> Work:
-    images = torch.randint(0, 256, (PICTURES, 3, 32, 32), dtype=torch.uint8)
-    dataset = Dataset("made up", "train", images, torch.arange(PICTURES) % 10, tuple("0123456789"), "random numbers")
-    transform = InputTransform.fit(InputConfig(crop=24), images)
-    batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
-    return lambda: sum(len(labels) for _, labels in batches)
-
-
 def multiply_adds() -> int:
     return sum(cost.multiply_adds for cost in AlexNet().costs())
-
-
-def serve(connection: Connection, threads: int, make: Callable[..., Work], arguments: tuple) -> None:
-    """One contestant: times itself once for every message, and at last reports the memory it took, MiB."""
-    torch.set_num_threads(threads)
-    logging.disable(logging.WARNING)  # torch.compile looks for a GPU
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    work = make(*arguments)
-    work()
-    while connection.recv():
-        start = perf_counter()
-        work()
-        connection.send(perf_counter() - start)
-    connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-
-
-def race(
-    contestants: dict[str, tuple[Callable[..., Work], tuple]], rounds: int, threads: int
-) -> dict[str, tuple[float, float]]:
-    """Name -> median seconds, and peak memory in MiB above that of a process that has only imported everything."""
-    context = multiprocessing.get_context("spawn")
-    connections: dict[str, Connection] = {}
-    processes = []
-    for name, (make, arguments) in contestants.items():
-        connections[name], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(other, threads, make, arguments)))
-        processes[-1].start()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, connection in connections.items():
-            connection.send(True)
-            times[name].append(connection.recv())
-    memory = {}
-    for name, connection in connections.items():
-        connection.send(False)
-        memory[name] = connection.recv()
-    for process in processes:
-        process.join()
-    return {name: (statistics.median(times[name]), memory[name]) for name in contestants}
 
 
 def main() -> None:
@@ -206,10 +122,6 @@ def main() -> None:
                 print(
                     f"  {name}: {baseline / seconds:.1f}x torch's speed, {memory / baseline_memory:.2f} of its memory"
                 )
-    result = race({"stock": (stock_batches, ()), "ours": (our_batches, ())}, options.rounds, options.threads)
-    print(f"\nBatches of 128 random crops of 24 from {PICTURES:,} pictures of 32, mirrored at random")
-    ratio = result["stock"][0] / result["ours"][0]
-    print(f"  ours: {ratio:.1f}x the speed of DataLoader(num_workers=2) with torchvision's v2 transforms")
     contestants = {
         "sgemm": (sgemm, ()), "copy": (copy, ()), "naive": (naive_step, ()),
         "ours, allocator off": (our_step, (False,)), "ours": (our_step, (True,)),
