@@ -17,7 +17,7 @@ class Inline:
 
     workers: list[int] = []  # noqa: RUF012
 
-    def __init__(self, workers: int, mp_context: object) -> None:
+    def __init__(self, workers: int) -> None:
         self.workers.append(workers)
 
     def __enter__(self):
@@ -39,7 +39,7 @@ class Inline:
 def tiny_runs(monkeypatch, tiny_claim, tiny_dataset):
     """Runs of the tiny claim, in this process, on tiny pictures."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(experiments, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(experiments, "spawned", Inline)
     monkeypatch.setattr(experiments, "keep_large_blocks", lambda: False)
     monkeypatch.setattr(
         experiments, "load_dataset", lambda name, root, split="train": replace(tiny_dataset, split=split)

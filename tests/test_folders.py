@@ -1,9 +1,12 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet_repro.data import DatasetNotFoundError, PictureError, load_dataset
-from alexnet_repro.data.folders import read_class_folders
+from alexnet_repro.data.folders import Problem, folder_source, read_class_folders
 
 
 def save(path, colour, size=(4, 4), mode="RGB"):
@@ -98,4 +101,31 @@ def test_a_folder_within_a_class_is_no_picture(tmp_path):
     save(tmp_path / "a" / "1.png", (0, 0, 0))
     (tmp_path / "a" / "more").mkdir()
     with pytest.raises(PictureError, match="more is not a readable picture"):
+        load_dataset(str(tmp_path), size=4)
+
+
+def test_a_class_that_can_not_be_listed_is_a_problem(tmp_path, monkeypatch):
+    for name in "ab":
+        save(tmp_path / name / "1.png", (0, 0, 0))
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    entries = list(folder_source(tmp_path).listed("train"))
+    assert entries[0] == Problem("a", "can't be listed: Permission denied")
+    assert [entry.name for entry in entries[1:]] == ["b/1.png"]
+
+
+def test_a_file_that_can_not_be_opened_is_named_with_the_reason(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "somewhere")
+
+    monkeypatch.setattr(Image, "open", denied)
+    with pytest.raises(PictureError, match=r"a/1\.png is not a readable picture: Permission denied"):
         load_dataset(str(tmp_path), size=4)

@@ -177,15 +177,18 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
 
 def _pictures(root: Path, place: str, label: int) -> Iterator[Picture | Problem]:
     """Everything in one class folder but hidden files."""
-    empty = True
-    for entry in _visible(root / place) if (root / place).is_dir() else ():
-        empty = False
+    try:
+        entries = _visible(root / place) if (root / place).is_dir() else []
+    except OSError as error:
+        yield Problem(place, f"can't be listed: {error.strerror}")
+        return
+    for entry in entries:
         try:
             length = entry.stat().st_size
         except OSError:
             length = 0  # the reason will be found when it is opened
         yield Picture(f"{place}/{entry.name}", label, Path(entry), length)
-    if empty:
+    if not entries:
         yield Problem(place, "has no pictures: add some, or remove the class")
 
 
