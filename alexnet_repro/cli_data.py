@@ -99,7 +99,7 @@ def prepare_(
         def show(done: int, total: int) -> None:
             if bar.total is None:
                 bar.reset(total)
-                bar.initial = done  # so that the rate is that of this call
+                bar.initial = bar.n = bar.last_print_n = done  # so that the rate is that of this call
             bar.update(done - bar.n)
 
         store = prepare(source, out, size=size, form=form, tolerant=tolerant, workers=workers, on_progress=show)
