@@ -41,8 +41,8 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """Where it lies within a folder of evidence."""
-        return Path(self.study, self.scale, f"{self.arm}-seed{self.seed}.json")
+        """Where it lies within a folder of evidence; without spaces, which make does not know how to handle."""
+        return Path(self.study, self.scale, f"{self.arm.replace(' ', '-')}-seed{self.seed}.json")
 
     def save(self, folder: Path) -> None:
         """Writes the record, with a checksum over all of it, so that a digit changed by hand is found."""

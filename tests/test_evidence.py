@@ -205,3 +205,9 @@ def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
             assert len(record.data["train"]["sha256"]) == 64
             assert record.environment["revision"] != "unknown"
             assert not record.environment["revision"].endswith("+changes")
+
+
+def test_no_record_s_path_has_a_space(make_record):
+    record = replace(make_record("relu", 3, [0.2]), arm="crops and flips")
+    assert record.path.name == "crops-and-flips-seed3.json"
+    assert not any(" " in str(path) for path in EVIDENCE_FOLDER.rglob("*.json"))
