@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import alexnet_repro
 from alexnet_repro.data import PictureError, load_dataset, load_source, prepare
 from alexnet_repro.data import prepare as preparing
 from alexnet_repro.data.folders import folder_source
@@ -114,13 +116,28 @@ def test_a_killed_process_leaves_nothing_that_changes_the_result(folder, tmp_pat
     command = [sys.executable, str(script), str(folder), str(tmp_path / "store"), form]
     for marker in ("*-00000.json", "val-*.json", "train-labels.npy", ".unfinished/manifest.json"):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list((tmp_path / "store").rglob(marker)):
-            pass
+        with contextlib.suppress(FileNotFoundError):  # what is listed may be on its way
+            while process.poll() is None and not list((tmp_path / "store").rglob(marker)):
+                pass
         process.send_signal(signal.SIGKILL)
         process.wait()
     prepare(folder_source(folder), tmp_path / "store", size=12, form=form, workers=1)
     prepare(folder_source(folder), tmp_path / "undisturbed", size=12, form=form, workers=1)
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
+
+
+def test_another_version_takes_a_finished_store_but_no_unfinished_one(folder, tmp_path, monkeypatch):
+    store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    assert store.manifest["library"] == alexnet_repro.__version__
+    (folder / "val" / "eins" / "ä 0.png").rename(tmp_path / "later.png")
+    (folder / "val" / "eins" / "ä 0.png").write_text("no picture")
+    with pytest.raises(PictureError):
+        prepare(folder_source(folder), tmp_path / "unfinished", size=12, workers=1)
+    (tmp_path / "later.png").rename(folder / "val" / "eins" / "ä 0.png")
+    monkeypatch.setattr(alexnet_repro, "__version__", "99.0")
+    assert prepare(folder_source(folder), tmp_path / "store", size=12, workers=1) == store
+    with pytest.raises(ValueError, match=r"other settings \(source, library differ\)|\(library, source differ\)"):
+        prepare(folder_source(folder), tmp_path / "unfinished", size=12, workers=1)
 
 
 def test_a_finished_store_is_not_made_again(folder, tmp_path):
@@ -133,7 +150,7 @@ def test_a_finished_store_is_not_made_again(folder, tmp_path):
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_settings_or_pictures_are_refused(folder, tmp_path, finished):
     prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
-    if not finished:
+    if not finished:  # as if it had been killed just before the end
         (tmp_path / "store" / ".unfinished").mkdir()
         manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
         (tmp_path / "store" / ".unfinished" / "request.json").write_text(json.dumps(manifest))

@@ -46,6 +46,9 @@ class Problem(NamedTuple):
     reason: str
     fatal: bool = True
 
+    def error(self) -> ValueError:
+        return ValueError(f"{self.name} {self.reason}")
+
 
 Listing = Callable[[], Iterator[Picture | Problem]]
 
@@ -109,7 +112,7 @@ def strictly(listed: Iterator[Picture | Problem]) -> Iterator[Picture]:
         if isinstance(entry, Picture):
             yield entry
         elif entry.fatal:
-            raise ValueError(f"{entry.name} {entry.reason}")
+            raise entry.error()
 
 
 def folder_source(folder: Path) -> Source:

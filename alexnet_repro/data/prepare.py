@@ -22,7 +22,7 @@ import torch
 from alexnet_repro.config import digest
 from alexnet_repro.data.archives import check
 from alexnet_repro.data.decode import PictureError
-from alexnet_repro.data.folders import Picture, Problem, Source, strictly
+from alexnet_repro.data.folders import Picture, Problem, Source
 from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
 from alexnet_repro.files import write_atomically
@@ -62,6 +62,8 @@ def prepare(
         PictureError: a file is no picture that can be used.
         OSError: the disk is full; what is done is kept.
     """
+    from alexnet_repro import __version__
+
     if form is not None and form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     if size < 1:
@@ -74,7 +76,9 @@ def prepare(
     form = form or ("raw" if total * 3 * size * size <= RAW_LIMIT else "jpeg")
     request = {
         "format": FORMAT,
+        "library": __version__,
         "pillow": PIL.__version__,
+        "part": PART[form],
         "source": {
             "name": source.name,
             "origin": source.origin,
@@ -87,7 +91,7 @@ def prepare(
     }
     if (out / MANIFEST).exists():
         store = Store.open(out)
-        _same(request, {key: store.manifest[key] for key in request}, out)
+        _same({key: request[key] for key in ("source", "classes", "size", "form")}, store.manifest, out)
         if not tolerant:
             _refuse_skipped(store.manifest["splits"], problems)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -135,8 +139,8 @@ def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str,
                 counts[split][entry.label] += 1
                 line = f"{entry.name}\0{entry.label}\0{entry.length}\n"
             else:
-                if not tolerant:
-                    list(strictly(iter([entry])))
+                if entry.fatal and not tolerant:
+                    raise entry.error()
                 problems[split].append(entry)
                 line = f"{entry.name}\0{entry.reason}\n"
             listing.update(line.encode(errors="surrogateescape"))
