@@ -200,9 +200,11 @@ def pictures(rows: Mapping[str, Tensor]) -> Figure:
     for part, (title, row) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
         part.suptitle(title, x=0.01, ha="left", fontsize=10)
         axes = part.subplots(1, columns, squeeze=False)[0]
-        for ax in axes:
+        for ax in axes[len(row) :]:
             ax.axis("off")
         for ax, picture in zip(axes, row, strict=False):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_color("0.7")  # a white picture has an edge too
             ax.imshow(picture.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
     return _finished(figure)
 
