@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
-from alexnet_repro import cli_data
+from alexnet_repro import cli_data, cli_train
 from alexnet_repro.claims import CLAIMS, STUDIES
+from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.evidence import EVIDENCE_FOLDER, Record, load_evidence, verdict
 from alexnet_repro.experiments import run_claim
 from alexnet_repro.files import write_atomically
+from alexnet_repro.runs import Interrupted
 from alexnet_repro.tables import with_claims
 
 app = typer.Typer(
@@ -24,6 +26,13 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+for command in (cli_train.train, cli_train.resume, cli_train.evaluate, cli_train.summary, cli_train.bench):
+    app.command()(command)
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="show where in the code an error arose")] = False):
+    """The AlexNet paper, claim by claim."""  # ``main`` looks for --debug itself
 
 
 @app.command()
@@ -74,12 +83,21 @@ def run(
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend ends in one line, not in a traceback."""
+    """Runs the command line; what a user can mend ends in one line, not in a traceback.
+
+    Exit status: 0; 1 where a training failed or a check found something; 2 where the user is asked to mend something;
+    130 after an interruption.
+    """
     try:
         app()
-    except (ValueError, OSError) as error:
+    except Interrupted as stop:
+        typer.echo(f"alexnet-repro: {stop}. The same command, or `alexnet-repro resume`, goes on from there", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, TrainingError) as error:
+        if "--debug" in sys.argv[1:]:
+            raise
         typer.echo(f"alexnet-repro: {error}", err=True)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, TrainingError) else 2)
 
 
 def _seeds(text: str | None) -> int | list[int] | None:

@@ -7,11 +7,12 @@ Two runs with equal configurations and equal seeds are the same experiment. A va
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from alexnet_repro.schedules import Drops, Plateau, Schedule, Stage, Stages
+from alexnet_repro.values import check_choice, check_positive, from_json
 
 Activation = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
@@ -20,6 +21,7 @@ Reads = Literal["all", "own"]
 Views = Literal["grid", "ten", "centre"]
 MeanPosition = Literal["central", "matched"]
 ColorReading = Literal["run145", "paper", "lighting"]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,10 @@ class NetConfig:
     pool_size: int | None = None  # pixels, of every Pool; None: as the layers say
 
     def __post_init__(self) -> None:
-        _check_choice("activation", self.activation, get_args(Activation))
-        _check_choice("initialization", self.initialization, get_args(Initialization))
+        check_choice("activation", self.activation, get_args(Activation))
+        check_choice("initialization", self.initialization, get_args(Initialization))
         for name in ("image_size", "num_classes", "towers", "width"):
-            _check_positive(name, getattr(self, name))
+            check_positive(name, getattr(self, name))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability of at least 0 and less than 1, not {self.dropout!r}")
         names = [layer.name for layer in self.layers]
@@ -155,7 +157,7 @@ class NetConfig:
         if self.norm_average is not None and not any(isinstance(layer, Norm) for layer in self.effective_layers()):
             raise ValueError(f"{self.name}: norm_average={self.norm_average} needs a Norm layer, but there is none")
         if self.pool_size is not None:
-            _check_positive("pool_size", self.pool_size)
+            check_positive("pool_size", self.pool_size)
         for layer in self.effective_layers():
             units = getattr(layer, "maps", None) or getattr(layer, "outputs", None)
             if units is not None and (units != int(units) or int(units) % self.towers):
@@ -183,7 +185,7 @@ class NetConfig:
     @staticmethod
     def preset(name: str) -> NetConfig:
         """The network of that name; ``ValueError`` lists the names if there is none."""
-        _check_choice("preset", name, tuple(PRESETS))
+        check_choice("preset", name, tuple(PRESETS))
         return PRESETS[name]
 
     def without(self, *layer_types: type) -> NetConfig:
@@ -234,56 +236,102 @@ class InputConfig:
     reshuffle: bool = False  # every epoch; the 2012 code shuffled once and kept that order
 
     def __post_init__(self) -> None:
-        _check_choice("pixels", self.pixels, get_args(Pixels))
-        _check_positive("batch_size", self.batch_size)
-        _check_choice("views", self.views, get_args(Views))
-        _check_choice("mean_position", self.mean_position, get_args(MeanPosition))
+        check_choice("pixels", self.pixels, get_args(Pixels))
+        check_positive("batch_size", self.batch_size)
+        check_choice("views", self.views, get_args(Views))
+        check_choice("mean_position", self.mean_position, get_args(MeanPosition))
         if self.color is not None:
-            _check_choice("color", self.color, get_args(ColorReading))
+            check_choice("color", self.color, get_args(ColorReading))
         for name in ("crop", "crop_offsets", "crop_share"):
             if getattr(self, name) is not None:
-                _check_positive(name, getattr(self, name))
+                check_positive(name, getattr(self, name))
         about_crops = ("random_crops", "crop_offsets", "crop_share", "mean_position", "views")
         idle = [name for name in about_crops if getattr(self, name) != getattr(InputConfig, name)]
         if self.crop is None and idle:
             raise ValueError(f"{', '.join(idle)} say something of crops, but crop=None; set crop or leave them out")
 
+    @staticmethod
+    def preset(name: str) -> InputConfig:
+        """The input of that name; ``ValueError`` lists the names if there is none."""
+        check_choice("preset", name, tuple(INPUT_PRESETS))
+        return INPUT_PRESETS[name]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How one network is trained, by the paper's update rule (Sec. 5)."""
+    """How one network is trained, by the paper's update rule (Sec. 5).
+
+    Raises:
+        ValueError: a field outside its allowed values, or two schedules.
+    """
 
     epochs: int  # at most; fewer if target_error is reached
     lr: float  # of the weights, initial
     bias_lr_factor: float = 2.0  # rate of the biases as a multiple of lr; the 2012 code's epsB over epsW
     lr_drops: tuple[int, ...] = ()  # epochs after which the weights' rate is divided by 10; the biases keep theirs
+    schedule: Schedule | None = None  # in place of lr_drops
     momentum: float = 0.9
     weight_decay: Mapping[str, float] = field(default_factory=dict)  # layer name -> decay of its weights; others 0
     target_error: float | None = None  # fraction; stop after the first epoch whose training error is at most this
+    stuck_after: int | None = None  # steps; an error if the mean loss over so many in a row is no better than chance
+    precision: Precision = "float32"  # of the forward pass, where the device has it; weights are always float32
+    accumulate: int = 1  # parts of a minibatch that are computed one after the other, where memory is small
+    compile: bool = False  # by torch.compile
 
     def __post_init__(self) -> None:
-        _check_positive("epochs", self.epochs)
-        _check_positive("lr", self.lr)
+        for name in ("epochs", "lr", "bias_lr_factor", "accumulate"):
+            check_positive(name, getattr(self, name))
+        check_choice("precision", self.precision, get_args(Precision))
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and less than 1, not {self.momentum!r}")
         if self.target_error is not None and not 0 < self.target_error < 1:
             raise ValueError(f"target_error is a fraction between 0 and 1, not {self.target_error!r}")
+        if self.stuck_after is not None:
+            check_positive("stuck_after", self.stuck_after)
+        if self.schedule is not None and self.lr_drops:
+            raise ValueError("schedule takes the place of lr_drops; leave one of them out")
+
+    @staticmethod
+    def preset(name: str) -> TrainConfig:
+        """The training of that name; ``ValueError`` lists the names if there is none."""
+        check_choice("preset", name, tuple(TRAIN_PRESETS))
+        return TRAIN_PRESETS[name]
+
+    def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
+        """What epoch number ``epoch`` (1, 2, ...) is trained with, given the validation errors of those before it."""
+        return (self.schedule or Drops(self.lr_drops)).stage(epoch, self.epochs, val_errors)
+
+    def shortened(self, epochs: int) -> TrainConfig:
+        """The same in ``epochs`` epochs, its stages or drops in proportion; ``ValueError`` if they are too few."""
+        drops = tuple(max(1, round(drop * epochs / self.epochs)) for drop in self.lr_drops)
+        schedule = self.schedule.shortened(epochs) if isinstance(self.schedule, Stages) else self.schedule
+        return dataclasses.replace(self, epochs=epochs, lr_drops=drops, schedule=schedule)
+
+    def needs_validation(self) -> bool:
+        """Whether the schedule looks at validation errors."""
+        return isinstance(self.schedule, Plateau)
 
 
-def as_json(config: Any) -> Any:
-    """A configuration as plain JSON values; a dataclass becomes an object whose ``type`` names it."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        fields = {f.name: as_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
-        return {"type": type(config).__name__} | fields
-    if isinstance(config, Mapping):
-        return {key: as_json(value) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return [as_json(value) for value in config]
-    return config
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, whole: what ``alexnet-repro train`` trains."""
+
+    dataset: str  # as for load_dataset
+    size: int | None = None  # of the stored pictures, pixels
+    seed: int = 0
+    net: NetConfig
+    input: InputConfig
+    train: TrainConfig
+
+    @classmethod
+    def from_json(cls, value: Any) -> RunConfig:
+        """From ``values.as_json``'s form; ``ValueError`` names what it does not know."""
+        layers = get_args(Layer)
+        return from_json(value, (cls, NetConfig, InputConfig, TrainConfig, *layers, Stage, *get_args(Schedule)))
 
 
-def digest(json_value: Any) -> str:
-    """sha256 (hexadecimal) of a JSON value in canonical form: sorted keys, no spaces."""
-    text = json.dumps(json_value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+TRAIN_PRESETS: dict[str, TrainConfig] = {}  # filled by alexnet_repro.recipes
+INPUT_PRESETS: dict[str, InputConfig] = {}
 
 
 def _is_norm(layer: Layer) -> bool:
@@ -293,13 +341,3 @@ def _is_norm(layer: Layer) -> bool:
 def _whole(number: float) -> int | float:
     """2.0 as 2; what is no whole number stays as it is, for a message to name."""
     return int(number) if number == int(number) else number
-
-
-def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be greater than 0, not {value!r}")

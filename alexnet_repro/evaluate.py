@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from alexnet_repro.inputs import InputTransform
+from alexnet_repro.table import Table
+from alexnet_repro.training import summed
+
+TOP = 5
 
 
 def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
@@ -39,9 +47,64 @@ def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_s
     return torch.cat(probabilities)
 
 
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, transform: InputTransform) -> dict[str, float]:
-    """``top1_error`` (fraction) and ``log_probability`` (mean, nats) of the view-averaged probabilities."""
-    probabilities = predict(model, images, transform)
-    labels = labels.to(probabilities.device)
-    log_probability = probabilities.gather(1, labels[:, None]).double().log().mean().item()
-    return {"top1_error": top_k_error(probabilities, labels), "log_probability": log_probability}
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, transform: InputTransform, shard: int = 0, shards: int = 1
+) -> dict[str, float]:
+    """``errors`` of the view-averaged probabilities.
+
+    Args:
+        shard, shards: which part of the images is this process's, of how many; the errors are those of all.
+    """
+    first, last = (len(images) * s // shards for s in (shard, shard + 1))
+    return errors(predict(model, images[first:last], transform), labels[first:last])
+
+
+def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """``top1_error``, with more than five classes ``top5_error`` (fractions), and ``log_probability`` (mean, nats).
+
+    In several processes each gives its part, and gets what holds of all.
+
+    Shape: probabilities (N, classes), labels (N,) int64.
+    """
+    labels, n = labels.to(probabilities.device), len(labels)
+    found = {"top1_error": top_k_error(probabilities, labels)}
+    if probabilities.shape[1] > TOP:
+        found["top5_error"] = top_k_error(probabilities, labels, TOP)
+    found["log_probability"] = probabilities.gather(1, labels[:, None]).double().log().mean().item()
+    *sums, pictures = summed(probabilities.new_tensor([*found.values(), 1.0], dtype=torch.float64) * n).tolist()
+    return {name: total / pictures for name, total in zip(found, sums, strict=True)}
+
+
+def ensemble(probabilities: Iterable[Tensor]) -> Tensor:
+    """What several networks say together: the mean of their probabilities.
+
+    Source:  Sec. 6, "averaging the predictions"; 2012 code, avg-test.py, there with weights.
+
+    Shape: each (N, classes) -> the same.
+    """
+    return torch.stack(list(probabilities)).mean(0)
+
+
+def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> Table:
+    """Per class its pictures, the error in percent, and what it is taken for most often when it is not recognized."""
+    guesses, rows = probabilities.argmax(1).cpu(), []
+    labels = labels.cpu()
+    for label, name in enumerate(classes):
+        of_class = guesses[labels == label]
+        wrong = of_class[of_class != label]
+        error = f"{100 * len(wrong) / len(of_class):.1f}" if len(of_class) else "-"
+        mistaken = classes[int(wrong.mode().values)] if len(wrong) else "-"
+        rows.append([name, f"{len(of_class):,}", error, mistaken])
+    return Table(["class", "pictures", "top-1 error, %", "most often taken for"], rows)
+
+
+def predictions_csv(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
+    """One line per picture, in the data set's order: number, class, the five likeliest classes, their probabilities."""
+    likeliest = probabilities.cpu().topk(min(TOP, len(classes)))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ranks = range(1, likeliest.values.shape[1] + 1)
+    writer.writerow(["picture", "class", *(f"guess{i}" for i in ranks), *(f"probability{i}" for i in ranks)])
+    for i, (values, indices) in enumerate(zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)):
+        writer.writerow([i, classes[int(labels[i])], *(classes[j] for j in indices), *(f"{v:.6g}" for v in values)])
+    return out.getvalue()

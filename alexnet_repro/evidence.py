@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.claims import STUDIES, Claim, Outcome, Protocol, decide
-from alexnet_repro.config import as_json, digest
 from alexnet_repro.files import write_atomically
+from alexnet_repro.values import as_json, differences, digest
 
 EVIDENCE_FOLDER = Path(__file__).resolve().parents[1] / "book" / "evidence"
 
@@ -89,7 +89,7 @@ def load_evidence(study: str, scale: str | None = None, folder: str | os.PathLik
         record = Record.load(path)
         if root / record.path != path or record.arm not in protocol.arms:
             raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
-        if changed := _differences(record.config, arm_config(protocol, record.arm)):
+        if changed := differences(record.config, arm_config(protocol, record.arm)):
             raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
         records.append(record)
     return sorted(records, key=lambda r: (list(protocol.arms).index(r.arm), r.seed))
@@ -204,16 +204,3 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 def _reached(record: Record, metric: str) -> float:
     value = record.final[metric]
     return float(len(record.epochs)) if value is None else value
-
-
-def _differences(recorded: Any, current: Any, name: str = "") -> list[str]:
-    """What is no longer as recorded. A field that did not exist then is no difference: its default is the old way."""
-    if isinstance(recorded, dict) and isinstance(current, dict):
-        return [
-            d for key in recorded for d in _differences(recorded[key], current.get(key), f"{name}.{key}".strip("."))
-        ]
-    if isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
-        return [
-            d for i, pair in enumerate(zip(recorded, current, strict=True)) for d in _differences(*pair, f"{name}[{i}]")
-        ]
-    return [] if recorded == current else [f"{name} went from {recorded!r} to {current!r}"]

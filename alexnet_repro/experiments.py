@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import lru_cache
@@ -19,14 +17,17 @@ from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
 from alexnet_repro.claims import STUDIES, Arm
-from alexnet_repro.config import digest
-from alexnet_repro.data import Batches, Dataset, load_dataset
+from alexnet_repro.data import Dataset, load_dataset
+from alexnet_repro.diagnosis import TrainingError
+from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
-from alexnet_repro.inputs import InputTransform
-from alexnet_repro.nets import Network, build, neuron_slopes
+from alexnet_repro.nets import neuron_slopes
 from alexnet_repro.processes import spawned
+from alexnet_repro.runs import fresh
 from alexnet_repro.train import train
+from alexnet_repro.training import Epoch
+from alexnet_repro.values import digest
 
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
 
@@ -113,7 +114,7 @@ def run_one(
         environment=environment(device),
         seconds=round(perf_counter() - start, 1),
         ended=history.ended,
-        epochs=[_finite(dataclasses.asdict(epoch)) for epoch in history.epochs],
+        epochs=[_finite(_recorded(epoch)) for epoch in history.epochs],
         final=_finite(final),
     )
 
@@ -137,9 +138,13 @@ def first_losses(
 
 def _losses(arm: Arm, pictures: Dataset, seed: int, device: str) -> list[float]:
     _settle(device)
-    model, _, batches = _fresh(arm, pictures, seed, device)
+    model, _, batches = fresh(arm, pictures, seed, device)
     losses: list[Tensor] = []
-    train(model, batches, dataclasses.replace(arm.train, epochs=1, target_error=None), on_step=losses.append)
+    once = dataclasses.replace(arm.train, epochs=1, target_error=None)
+    try:
+        train(model, batches, once, on_step=lambda training: losses.append(training.loss))
+    except TrainingError as error:
+        losses.append(torch.tensor(error.loss))
     return torch.stack(losses).tolist()
 
 
@@ -150,32 +155,12 @@ def _settle(device: str) -> None:
         keep_large_blocks()
 
 
-def resolve_device(device: str) -> str:
-    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    known = ["cpu"] + (["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]) * torch.cuda.is_available()
-    if device not in known:
-        raise ValueError(f"device must be auto or one of {', '.join(known)} on this machine, not {device!r}")
-    return device
-
-
-def environment(device: str) -> dict[str, Any]:
-    """What a number may depend on besides the configuration: code, versions, hardware, threads."""
-    return {
-        "revision": _revision(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "platform": platform.system() + "-" + platform.machine(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
-        "threads": torch.get_num_threads(),
-    }
-
-
 def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str):
-    model, transform, batches = _fresh(arm, training, seed, device)
-    history = train(model, batches, arm.train)
+    model, transform, batches = fresh(arm, training, seed, device)
+    try:
+        history = train(model, batches, arm.train)
+    except TrainingError as error:
+        history = error.history
     errors = [epoch.train_error for epoch in history.epochs]
     final: dict[str, float | None] = {"train_error": errors[-1]}
     if arm.train.target_error is not None:
@@ -186,19 +171,6 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
         sample = transform.views(testing.images[:SLOPE_IMAGES].to(device))[0]
         final |= {f"slope_{layer}": slope for layer, slope in neuron_slopes(model, sample).items()}
     return history, final
-
-
-def _fresh(arm: Arm, training: Dataset, seed: int, device: str) -> tuple[Network, InputTransform, Batches]:
-    """What a run starts from."""
-    model = build(arm.net, _generator(seed, "weights")).to(device, memory_format=torch.channels_last)
-    transform = InputTransform.fit(arm.input, training.moments).to(torch.device(device))
-    return model, transform, Batches(training, transform, _generator(seed, "batches"), device)
-
-
-def _generator(seed: int, purpose: str) -> torch.Generator:
-    """Independent generators for one seed; arms of the same seed start alike and see the same batches."""
-    state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> 1))
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
@@ -213,29 +185,11 @@ def _dataset(name: str, root: str | os.PathLike[str] | None, split: str) -> Data
     return load_dataset(name, root, split)
 
 
+def _recorded(epoch: Epoch) -> dict[str, float]:
+    """Without validation, which a claim's runs do not have."""
+    return {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
+
+
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     """JSON has no infinities; what is not finite becomes None."""
     return {key: None if isinstance(v, float) and not np.isfinite(v) else v for key, v in values.items()}
-
-
-def _revision() -> str:
-    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside a repository."""
-    package = Path(__file__).resolve().parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

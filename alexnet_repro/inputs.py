@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from alexnet_repro.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
-from alexnet_repro.config import InputConfig
+from alexnet_repro.config import InputConfig, Views
 from alexnet_repro.moments import Moments
 
 
@@ -59,12 +60,13 @@ class InputTransform:
         n, _, height, width = images.shape
         return self.apply(images, self.draw((n, height, width), generator))
 
-    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
-        """All that chance decides for a batch of ``shape = (n, height, width)``."""
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator, color: bool = True) -> Draws:
+        """All that chance decides for a batch of ``shape = (n, height, width)``; without ``color`` no colour noise."""
         config, crops = self.config, None
         if config.crop is not None and config.random_crops:
             crops = Crops.draw(shape, config.crop, generator, offsets=config.crop_offsets, share=config.crop_share)
-        return Draws(crops, None if self.color is None else torch.randn(shape[0], 3, generator=generator))
+        colorful = color and self.color is not None
+        return Draws(crops, torch.randn(shape[0], 3, generator=generator) if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training batch of these draws, on the transform's device; the images may be on another."""
@@ -73,7 +75,7 @@ class InputTransform:
             crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
         pieces = crop(images).to(self.mean.device, non_blocking=True)
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
-        shifts = None if self.color is None else self.color.along_axes(draws.color)
+        shifts = None if draws.color is None else self.color.along_axes(draws.color)
         inputs = float32_like(pieces)
         for rows in slices(pieces):  # a few pictures at a time: what is written last is still in the cache
             under = mean[rows] if len(mean) > 1 else mean
@@ -97,6 +99,22 @@ class InputTransform:
         if self._mean_is_matched():
             return self._scale_(views(images - self.mean))
         return self._scale_(views(images) - self._mean())
+
+    def viewed(self, views: Views) -> InputTransform:
+        """The same with other views in testing; the whole picture stays the whole picture."""
+        config = self.config if self.config.crop is None else replace(self.config, views=views)
+        return InputTransform(config, self.mean, self.scale, self.color)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was fitted to the training set."""
+        color = {} if self.color is None else {"deviations": self.color.deviations, "axes": self.color.axes}
+        return {"mean": self.mean, "scale": self.scale, **color}
+
+    @classmethod
+    def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
+        """From what ``state_dict`` gave: needs no training set."""
+        color = None if config.color is None else PCAColor(state["deviations"], state["axes"], config.color)
+        return cls(config, state["mean"], state["scale"], color)
 
     def to(self, device: torch.device) -> InputTransform:
         color = None if self.color is None else self.color.to(device)

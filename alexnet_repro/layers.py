@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,6 +82,11 @@ class Dropout(nn.Module):
         rescale: see above.
         generator: the masks are drawn on its device, and are hence the same on every device; None: torch's default.
 
+    Attributes:
+        place: where several processes share a batch: gives the number of this one's first case in it, and of all cases.
+            Their masks are then cut from those of the whole batch.
+        tower, towers: which of how many equal parts of a layer's units this is; their masks are cut likewise.
+
     Shape: any; the same.
     """
 
@@ -88,6 +95,8 @@ class Dropout(nn.Module):
         if not 0 <= p < 1:
             raise ValueError(f"p is a probability of at least 0 and less than 1, not {p!r}")
         self.p, self.rescale, self.generator = p, rescale, generator
+        self.place: Callable[[], tuple[int, int]] | None = None
+        self.tower, self.towers = 0, 1
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -98,7 +107,12 @@ class Dropout(nn.Module):
     def draw(self, x: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
         device = x.device if self.generator is None else self.generator.device
-        return torch.rand(x.shape, generator=self.generator, device=device)
+        n, *shape = x.shape
+        first, cases = (0, n) if self.place is None else self.place()
+        if self.towers > 1:
+            shape[0] *= self.towers
+        whole = torch.rand(cases, *shape, generator=self.generator, device=device)
+        return whole[first : first + n].chunk(self.towers, 1)[self.tower] if shape else whole[first : first + n]
 
     def extra_repr(self) -> str:
         return f"p={self.p}, rescale={self.rescale}"

@@ -16,3 +16,4 @@ NEURONS_BY_LAYER = {  # Fig. 2, its caption
     "fc7": 4096,
     "fc8": 1000,
 }
+IMAGENET_TRAINING_PICTURES = 1_281_167  # ILSVRC-2012; Sec. 2: "roughly 1.2 million"

@@ -8,10 +8,11 @@ from typing import Any
 
 from alexnet_repro import paper
 from alexnet_repro.claims import CLAIMS, RATE_SEARCHES
-from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool, as_json
+from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool
 from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
 from alexnet_repro.nets import Network
 from alexnet_repro.table import Table
+from alexnet_repro.values import as_json
 
 
 def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:

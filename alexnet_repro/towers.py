@@ -94,12 +94,12 @@ class TowerProcess(nn.Module):
 
     Made, called and back-propagated by all processes of the group together, each with the same input, which gives each
     the same logits. Gradients are those of the loss, as if one process had computed it. For data parallelism wrap it in
-    ``DistributedDataParallel`` over the processes that hold the same tower (``mesh["data"]`` of a 2-D device mesh).
+    ``DistributedDataParallel`` over the processes that hold the same tower (``mesh["data"]`` of a 2-D device mesh), as
+    ``alexnet_repro.parallel`` does.
 
     Args:
         network: the undivided network, equal in all processes; its ``config.towers`` are as many as the group.
         group: of ``torch.distributed``; this process's rank in it is its tower.
-        shard, shards: which part of the batch this process sees, of how many equal ones; for the masks of dropout.
 
     Attributes:
         traffic: layer -> bytes that this tower received from the others on its account, forward and backward, up to
@@ -108,7 +108,7 @@ class TowerProcess(nn.Module):
     Shape: as the network's.
     """
 
-    def __init__(self, network: Network, group: dist.ProcessGroup, shard: int = 0, shards: int = 1) -> None:
+    def __init__(self, network: Network, group: dist.ProcessGroup) -> None:
         super().__init__()
         _check(network)
         if dist.get_world_size(group) != network.config.towers:
@@ -117,7 +117,7 @@ class TowerProcess(nn.Module):
         self.meetings, self.output = _meetings(network), _output(network)
         self.num_classes = network.config.num_classes
         self.traffic: Counter[str] = Counter()
-        self.tower = _tower(network, self.rank, shard, shards)
+        self.tower = _tower(network, self.rank)
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,19 +139,6 @@ class TowerProcess(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
         """Takes that of the undivided network; ``RuntimeError`` names what is missing or does not fit."""
         self.tower.load_state_dict(_cut(state_dict, self.rank, self.count, self.output), strict=strict)
-
-
-class _TowerDropout(Dropout):
-    """One tower's part of a dropout layer: its masks are cut from those of the whole layer and the whole batch."""
-
-    def __init__(self, whole: Dropout, tower: int, towers: int, shard: int, shards: int, generator: torch.Generator):
-        super().__init__(whole.p, whole.rescale, generator)
-        self.tower, self.towers, self.shard, self.shards = tower, towers, shard, shards
-
-    def draw(self, x: Tensor) -> Tensor:
-        n, units = x.shape
-        whole = torch.rand(n * self.shards, units * self.towers, generator=self.generator)
-        return whole[n * self.shard :, units * self.tower :][:n, :units]
 
 
 class _Gather(torch.autograd.Function):
@@ -214,7 +201,7 @@ def _reads_all(layer: Layer) -> bool:
     return isinstance(layer, Conv | Linear) and layer.reads == "all"
 
 
-def _tower(network: Network, tower: int, shard: int = 0, shards: int = 1) -> nn.ModuleDict:
+def _tower(network: Network, tower: int) -> nn.ModuleDict:
     """One tower's part of every layer; the last layer is the first tower's alone."""
     generator = torch.Generator()
     generator.set_state(network.generator.get_state())
@@ -230,7 +217,8 @@ def _tower(network: Network, tower: int, shard: int = 0, shards: int = 1) -> nn.
             case LocalResponseNorm():
                 parts[name] = LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average)
             case Dropout():
-                parts[name] = _TowerDropout(layer, tower, towers, shard, shards, generator)
+                parts[name] = Dropout(layer.p, layer.rescale, generator)
+                parts[name].tower, parts[name].towers = tower, towers
             case _:
                 parts[name] = copy.deepcopy(layer)
     return nn.ModuleDict(parts)

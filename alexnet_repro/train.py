@@ -1,34 +1,32 @@
-"""The trainer. It takes a model, batches and a configuration, and prints, plots and seeds nothing."""
+"""The trainer. It takes a model, batches and a configuration, and prints, plots, saves and seeds nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
+import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_repro.config import TrainConfig
-from alexnet_repro.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.diagnosis import TrainingError, not_finite, stuck
+from alexnet_repro.optim import set_rates
+from alexnet_repro.training import Epoch, Training, summed
 
+BETTER = 0.99  # of the loss of guessing; one above it is no better than chance
+LOOK_EVERY = 50  # steps; a GPU would wait for every look at a loss, a CPU does not
 
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training set; error and loss are means over its minibatches as they were trained on."""
-
-    epoch: int  # 1, 2, ...
-    lr: float  # of the weights
-    train_error: float  # fraction
-    train_loss: float  # nats
-    seconds: float
+Callback = Callable[[Training], object]
 
 
 @dataclass(frozen=True)
 class History:
-    """What a training run did and why it ended; "diverged" means that the loss was no longer finite."""
+    """What a training run did and why it ended; "diverged" is that of a ``TrainingError``."""
 
     epochs: tuple[Epoch, ...]
     ended: Literal["epochs", "target", "diverged"]
@@ -38,55 +36,105 @@ def train(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     config: TrainConfig,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_step: Callable[[Tensor], None] = lambda loss: None,
+    *,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    on_step: Callback = lambda training: None,
+    on_epoch: Callback = lambda training: None,
+    resume: Mapping[str, Any] | None = None,
 ) -> History:
     """Trains ``model`` in place.
 
     Source:  Sec. 5; the training error is that of the minibatches as they pass, as cuda-convnet reported it.
 
     Args:
-        model: logits from inputs, on the device of the batches.
+        model: logits from inputs, on the device of the batches. In several processes, as ``parallel`` makes it.
         batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
         config: the recipe.
-        on_epoch: called after every epoch.
-        on_step: called after every minibatch with its loss, (), in nats, where the model is.
+        validate: called after every epoch; its ``top1_error`` is what a schedule looks at.
+        on_step: called after every minibatch with the ``Training``, whose state is then complete and can be saved.
+        on_epoch: the same after every epoch.
+        resume: a state of such a ``Training`` to go on from.
+
+    Raises:
+        TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
+            step, layer and likely cause; its ``history`` is what was trained before.
+        ValueError: the schedule needs ``validate``, or batches that can hold pictures back.
     """
-    groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
-    optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
+    if config.needs_validation() and validate is None:
+        raise ValueError(f"{config.schedule} looks at validation errors: train(..., validate=...) has to give them")
+    training = Training(model, batches, config)
+    if resume is not None:
+        training.load_state_dict(resume)
     model.train()
-    epochs: list[Epoch] = []
-    for number in range(1, config.epochs + 1):
-        lr = config.lr * 0.1 ** sum(number > drop for drop in config.lr_drops)
-        for group in optimizer.param_groups:
-            if group["role"] == "weight":
-                group["lr"] = lr
-        epochs.append(_one_epoch(model, batches, optimizer, number, lr, on_step))
-        on_epoch(epochs[-1])
-        if not math.isfinite(epochs[-1].train_loss):
-            return History(tuple(epochs), "diverged")
-        if config.target_error is not None and epochs[-1].train_error <= config.target_error:
-            return History(tuple(epochs), "target")
-    return History(tuple(epochs), "epochs")
+    while (ended := _ended(training)) is None:
+        try:
+            _one_epoch(training, validate, on_step)
+        except TrainingError as error:
+            error.history = History((*training.epochs, training.epoch(training.tally)), "diverged")
+            raise
+        on_epoch(training)
+    return History(tuple(training.epochs), ended)
 
 
-def _one_epoch(
-    model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: KrizhevskySGD,
-    number: int,
-    lr: float,
-    on_step: Callable[[Tensor], None],
-) -> Epoch:
-    start, seen, wrong, loss_sum = perf_counter(), 0, 0, 0.0
-    for inputs, labels in batches:
-        logits = model(inputs)
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        seen += len(labels)
-        wrong += (logits.argmax(1) != labels).sum()  # summed where the model is: no wait for a GPU
-        loss_sum += loss.detach() * len(labels)
-        on_step(loss.detach())
-    return Epoch(number, lr, float(wrong) / seen, float(loss_sum) / seen, perf_counter() - start)
+def _ended(training: Training) -> Literal["epochs", "target"] | None:
+    config, epochs = training.config, training.epochs
+    if epochs and config.target_error is not None and epochs[-1].train_error <= config.target_error:
+        return "target"
+    return "epochs" if len(epochs) >= config.epochs else None
+
+
+def _one_epoch(training: Training, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback) -> None:
+    stage = training.stage()
+    set_rates(training.optimizer, stage)
+    if hasattr(training.batches, "enter"):
+        training.batches.enter(stage)
+    elif stage.part < 1 or not stage.color:
+        raise ValueError(f"{stage} changes the input, but these batches have no enter(stage)")
+    start = perf_counter() - training.seconds
+    for inputs, labels in training.batches:
+        _step(training, inputs, labels)
+        training.seconds = perf_counter() - start
+        on_step(training)
+    training.end_epoch(None if validate is None else validate())
+
+
+def _step(training: Training, inputs: Tensor, labels: Tensor) -> None:
+    config, n = training.config, len(labels)
+    loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
+    training.optimizer.zero_grad()
+    for x, y in zip(inputs.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True):
+        with torch.autocast(training.device.type, training.dtype, enabled=training.dtype is not torch.float32):
+            logits = training.forward(x)
+            part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+        training.scaler.scale(part * _share(labels)).backward()
+        loss = loss + part.detach()
+        wrong += (logits.argmax(1) != y).sum()
+    training.count(loss, wrong, n, logits.shape[1])
+    _look(training, inputs)
+    training.scaler.step(training.optimizer)
+    training.scaler.update()
+
+
+def _share(labels: Tensor) -> Tensor | float:
+    """What the mean loss of this process's part of a minibatch counts, where the mean over processes is taken."""
+    if not dist.is_initialized():
+        return 1.0
+    n = torch.tensor(float(len(labels)), dtype=torch.float64, device=labels.device)
+    return n * dist.get_world_size() / summed(n)
+
+
+def _look(training: Training, inputs: Tensor) -> None:
+    """Raises what ``diagnosis`` says of a loss that is no number, or of losses that are no better than chance."""
+    config, step = training.config, training.step
+    full = config.stuck_after is not None and step % config.stuck_after == 0
+    if not full and step > 1 and training.device.type != "cpu" and step % LOOK_EVERY:
+        return
+    loss, lr = training.loss.item(), training.optimizer.param_groups[0]["lr"]
+    training.first_loss = loss if training.first_loss is None else training.first_loss
+    if not math.isfinite(loss):
+        raise not_finite(training.plain, inputs, step, loss, training.first_loss, lr)
+    if full:
+        total, pictures = summed(training.recent).tolist()
+        training.recent.zero_()
+        if not total / pictures < BETTER * training.chance:
+            raise stuck(training.plain, inputs, step, total / pictures, training.first_loss, lr)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from alexnet_repro import claims
-from alexnet_repro.config import Conv, InputConfig, Linear, NetConfig, Neuron, Pool, TrainConfig, digest
+from alexnet_repro.config import Conv, InputConfig, Linear, NetConfig, Neuron, Pool, TrainConfig
 from alexnet_repro.data import Dataset
 from alexnet_repro.evidence import Record, arm_config
+from alexnet_repro.values import digest
 
 TINY_NET = NetConfig(
     name="tiny",

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from alexnet_repro import InputConfig, NetConfig, TrainConfig
-from alexnet_repro.config import PRESETS, Conv, Linear, Local, Norm, Pool, as_json, digest
+from alexnet_repro.config import PRESETS, Conv, Linear, Local, Norm, Pool
+from alexnet_repro.values import as_json, digest
 
 
 def layer(net: str, name: str):

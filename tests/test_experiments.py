@@ -8,8 +8,10 @@ import torch.nn.functional as F
 
 from alexnet_repro import experiments, run_claim
 from alexnet_repro.data import DatasetNotFoundError
+from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evidence import Record, load_evidence
-from alexnet_repro.experiments import environment, first_losses, resolve_device, run_one
+from alexnet_repro.experiments import first_losses, run_one
+from alexnet_repro.runs import fresh
 
 
 class Inline:
@@ -188,7 +190,7 @@ def test_first_losses_are_those_of_the_run_s_first_minibatches(tiny_claim, tiny_
     assert losses["a"] == losses["b"]
     assert losses["wild"][0] == losses["a"][0]
     assert not math.isfinite(losses["wild"][-1])
-    model, _, batches = experiments._fresh(arm, tiny_dataset, 0, "cpu")
+    model, _, batches = fresh(arm, tiny_dataset, 0, "cpu")
     inputs, labels = next(iter(batches))
     assert losses["a"][0] == pytest.approx(F.cross_entropy(model(inputs), labels).item(), rel=1e-6)
     assert Inline.workers == [2]

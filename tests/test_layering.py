@@ -11,18 +11,19 @@ PACKAGE = Path(alexnet_repro.__file__).parent
 
 # Every module may import from those before it, and from no other.
 ORDER = (
-    "paper", "lrn", "layers", "allocator", "files", "table", "moments", "processes",
-    "config",
-    "presets",
-    "weights", "nets", "towers", "augment", "inputs", "inputs",
+    "paper", "lrn", "layers", "allocator", "files", "table", "moments", "processes", "environment", "values",
+    "schedules", "config", "overrides",
+    "presets", "recipes",
+    "weights", "nets", "towers", "augment", "inputs",
     "data.dataset", "data.archives", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.imagenet",
     "data.store", "data.parts", "data.prepare", "data.batches", "data",
-    "optim", "evaluate",
+    "optim", "training", "diagnosis", "evaluate", "checkpoint", "parallel",
     "train",
+    "runs", "logs", "speed",
     "claims", "evidence",
     "experiments", "plots", "tables",
     "chapter",
-    "cli_data", "cli",
+    "cli_data", "cli_train", "cli", "__main__",
 )  # fmt: skip
 
 

@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from alexnet_repro import NetConfig
-from alexnet_repro.config import MapNorm, Norm, as_json
+from alexnet_repro.config import MapNorm, Norm
 from alexnet_repro.presets import PRESETS
+from alexnet_repro.values import as_json
 
 
 def test_every_preset_is_found_under_its_name():

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,12 @@ from torch import nn
 from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.config import InputConfig
 from alexnet_repro.data import Batches
+from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.inputs import InputTransform
 
 INPUT = InputConfig(pixels="standardized", batch_size=8)
 CONFIG = TrainConfig(epochs=3, lr=0.05)
+TWICE = TrainConfig(epochs=2, lr=0.05)
 
 
 def batches(dataset, config=INPUT, seed=0):
@@ -48,16 +51,22 @@ def test_it_stops_after_the_first_epoch_at_its_target(tiny_dataset):
 
 def test_it_ends_after_its_epochs_otherwise(tiny_dataset):
     seen = []
-    history = train(build(TINY_NET), batches(tiny_dataset), CONFIG, on_epoch=seen.append)
+    history = train(
+        build(TINY_NET), batches(tiny_dataset), CONFIG, on_epoch=lambda training: seen.append(training.epochs[-1])
+    )
     assert history.ended == "epochs"
     assert tuple(seen) == history.epochs
     assert [epoch.epoch for epoch in seen] == [1, 2, 3]
 
 
-def test_a_loss_that_is_no_longer_finite_ends_the_run(tiny_dataset):
-    history = train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=1e30))
+def test_a_loss_that_is_no_longer_finite_ends_in_an_error_with_what_was_trained(tiny_dataset):
+    with pytest.raises(TrainingError, match=r"step 2, layer fc10: the loss is nan. The learning rate of 1e\+30 is too"):
+        train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=1e30))
+    with pytest.raises(TrainingError) as caught:
+        train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=1e6))
+    history = caught.value.history
     assert history.ended == "diverged"
-    assert len(history.epochs) < 50
+    assert not math.isfinite(history.epochs[-1].train_loss)
 
 
 class Counted(nn.Module):
@@ -96,7 +105,12 @@ def test_rates_drop_after_the_epochs_named_and_only_for_weights(tiny_dataset, mo
 
 def test_every_minibatch_reports_its_loss(tiny_dataset):
     losses = []
-    history = train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=2, lr=0.05), on_step=losses.append)
+    history = train(
+        build(TINY_NET),
+        batches(tiny_dataset),
+        TrainConfig(epochs=2, lr=0.05),
+        on_step=lambda training: losses.append(training.loss),
+    )
     assert len(losses) == 2 * 4  # thirty pictures in batches of 8
     sizes = torch.tensor([8, 8, 8, 6])
     assert float((torch.stack(losses[4:]) * sizes).sum() / 30) == pytest.approx(history.epochs[1].train_loss)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tower_case import BATCH, STEPS, case, optimizer
 
+from alexnet_repro.layers import Dropout
 from alexnet_repro.nets import build
 from alexnet_repro.towers import TowerProcess
 
@@ -23,7 +24,10 @@ def main(folder: Path) -> None:
     config, images, labels, generator = case()
     shard = mesh["data"].get_local_rank()
     mine = slice(shard * BATCH // shards, (shard + 1) * BATCH // shards)
-    towers = TowerProcess(build(config, generator).double(), mesh["tower"].get_group(), shard, shards)
+    towers = TowerProcess(build(config, generator).double(), mesh["tower"].get_group())
+    for layer in towers.modules():
+        if isinstance(layer, Dropout):
+            layer.place = lambda: (mine.start, BATCH)
     model = DistributedDataParallel(towers, process_group=mesh["data"].get_group())
     sgd = optimizer(model)
     losses, logits = [], []

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset
 from alexnet_repro.inputs import Draws, InputTransform
+from alexnet_repro.schedules import Stage
 
 RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
 
@@ -60,32 +61,40 @@ class Batches:
         if isinstance(self.images, Tensor) and self.images.nbytes <= RESIDENT:
             self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.order = torch.randperm(len(dataset), generator=generator)
+        self.color, self.part = True, 1.0  # as a stage says
+        self.place = (0, 0)  # in the batch given last: this rank's first picture, and how many all ranks have
         self._begun = False  # an epoch
         self._given = 0  # batches of it that the caller has had
         self._resumed = False
         self._drawn = generator.get_state()  # before the first draw that no given batch has used
 
     def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.transform.config.batch_size)
+        return math.ceil(self._pictures() / self.transform.config.batch_size)
+
+    def enter(self, stage: Stage) -> None:
+        """From the next epoch on: colour noise, and the part of the pictures, as the stage says."""
+        self.color, self.part = stage.color, stage.part
+        self._check(self._pictures())
 
     def __iter__(self) -> Iterator[Batch]:
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                self.order = torch.randperm(len(self.order), generator=self.generator)
+                new = torch.randperm(self._pictures(), generator=self.generator)
+                self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
         self._begun, self._resumed, self._drawn = True, False, self.generator.get_state()
         jobs = self._jobs(self._given)
         with ThreadPoolExecutor(self.ahead) as pool:
-            waiting: deque[tuple[Future[Batch], Tensor]] = deque()
+            waiting: deque[tuple[Future[Batch], tuple[int, int], Tensor]] = deque()
             try:
-                for rows, draws in jobs:
-                    waiting.append((pool.submit(self._made, rows, draws), self.generator.get_state()))
+                for rows, draws, place in jobs:
+                    waiting.append((pool.submit(self._made, rows, draws), place, self.generator.get_state()))
                     if len(waiting) > self.ahead:
                         yield self._give(*waiting.popleft())
                 while waiting:
                     yield self._give(*waiting.popleft())
             finally:  # a caller may leave in the middle of an epoch
-                for future, _ in waiting:
+                for future, *_ in waiting:
                     future.cancel()
                 self.generator.set_state(self._drawn)
 
@@ -101,12 +110,15 @@ class Batches:
         self.generator.set_state(self._drawn)
         self._begun = self._resumed = state["begun"]
 
-    def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws]]:
-        """This rank's pictures and draws of every batch from the given one on."""
-        for rows in islice(self.order.split(self.transform.config.batch_size), start, None):
-            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self.generator)
+    def _pictures(self) -> int:
+        return round(self.part * len(self.order))
+
+    def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws, tuple[int, int]]]:
+        """This rank's pictures, draws and place of every batch from the given one on."""
+        for rows in islice(self.order[: self._pictures()].split(self.transform.config.batch_size), start, None):
+            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self.generator, self.color)
             first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
-            yield rows[first:last], draws[first:last]
+            yield rows[first:last], draws[first:last], (first, len(rows))
 
     def _made(self, rows: Tensor, draws: Draws) -> Batch:
         rows = rows.to(self.labels.device)
@@ -117,9 +129,9 @@ class Batches:
             images = self.images.index_select(0, rows)
         return self.transform.apply(images, draws), labels
 
-    def _give(self, batch: Future[Batch], drawn: Tensor) -> Batch:
+    def _give(self, batch: Future[Batch], place: tuple[int, int], drawn: Tensor) -> Batch:
         made = batch.result()
-        self._given, self._drawn = self._given + 1, drawn
+        self._given, self._drawn, self.place = self._given + 1, drawn, place
         return made
 
     def _check(self, pictures: int) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import PIL
 import torch
 
-from alexnet_repro.config import digest
 from alexnet_repro.data.archives import check
 from alexnet_repro.data.decode import PictureError
 from alexnet_repro.data.folders import Picture, Problem, Source
@@ -27,6 +26,7 @@ from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, 
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
 from alexnet_repro.files import write_atomically
 from alexnet_repro.moments import Moments, PixelSums
+from alexnet_repro.values import digest
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
 UNFINISHED = ".unfinished"

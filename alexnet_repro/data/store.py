@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alexnet_repro.config import digest
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.moments import Moments
+from alexnet_repro.values import digest
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -1,0 +1,63 @@
+"""Files to go on from: whole or absent, and of one configuration only."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet_repro.files import write_atomically
+from alexnet_repro.values import differences
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing or damaged, or belongs to another run."""
+
+
+def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        config: plain JSON values, all that the run is; a run of another will be refused.
+        state: tensors and plain values in lists and dictionaries, e.g. ``Training.state_dict()``.
+
+    Raises:
+        OSError: it can't be written; what was there before is as it was.
+    """
+    try:
+        write_atomically(path, lambda file: torch.save({"format": FORMAT, "config": config, "state": state}, file))
+    except RuntimeError as error:  # torch's own for what the file system refuses
+        raise OSError(errno.EIO, f"{path} can't be written: is the disk full? {error}") from error
+
+
+def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        config: that of the run that wants to go on from it; None: of whatever run it is.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it is another configuration's: names what differs.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no checkpoint: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found, state, version = content["config"], content["state"], content["format"]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {str(error).splitlines()[0]}") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+    if config is not None and (changed := differences(found, config)):
+        raise CheckpointError(
+            f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
+        )
+    return {"config": found, "state": state}

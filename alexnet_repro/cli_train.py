@@ -1,0 +1,193 @@
+"""The command line's part for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``summary``, ``bench``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from alexnet_repro.checkpoint import load_checkpoint
+from alexnet_repro.config import PRESETS, InputConfig, NetConfig, RunConfig, TrainConfig
+from alexnet_repro.data import load_dataset
+from alexnet_repro.environment import resolve_device
+from alexnet_repro.evaluate import class_table, ensemble, errors, predict, predictions_csv
+from alexnet_repro.files import write_atomically
+from alexnet_repro.logs import progress_bar, tensorboard
+from alexnet_repro.nets import build
+from alexnet_repro.overrides import override
+from alexnet_repro.paper import IMAGENET_TRAINING_PICTURES
+from alexnet_repro.parallel import Processes, processes
+from alexnet_repro.runs import LAST, load_run, run, run_config
+from alexnet_repro.speed import step_speed
+
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Threads = Annotated[int | None, typer.Option(help="of this process on a CPU; default: all cores")]
+Preset = Annotated[str, typer.Option(help="network, input and training of that name")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="a field, e.g. train.lr=0.02, net.width=0.5, net.layers.conv1.maps=48; repeatable"),
+]
+SaveEvery = Annotated[int | None, typer.Option(help="steps after which a checkpoint is written within an epoch too")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="write the numbers for TensorBoard too")]
+TowerProcesses = Annotated[
+    bool, typer.Option("--tower-processes", help="under torchrun: one process a tower, in place of one a network")
+]
+
+
+NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets of training only
+
+
+def choose(
+    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str]
+) -> RunConfig:
+    """The run of a preset on a data set: its classes, its pictures' size, and then the settings."""
+    inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
+    crop = inputs.crop if crop is None else crop
+    training = load_dataset(dataset, root, "train", size=size)
+    net = replace(net, num_classes=len(training.classes), image_size=crop or training.images.shape[-1])
+    config = RunConfig(
+        dataset=dataset,
+        size=size,
+        seed=seed,
+        net=net,
+        input=replace(inputs, crop=crop),
+        train=TrainConfig.preset(preset),
+    )
+    return override(config, *settings)
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="a name from `data list`, or a folder of class folders or a store")],
+    out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
+    preset: Preset = "paper",
+    epochs: Annotated[
+        int | None, typer.Option(help="short for --set train.epochs=...; stages keep their shape")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="of the stored pictures, pixels; default: 256, or the store's")
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="of the network's input, pixels; default: the preset's")] = None,
+    seed: Annotated[int, typer.Option(help="of weights, order, crops and masks")] = 0,
+    settings: Settings = [],  # noqa: B006
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    save_every: SaveEvery = None,
+    with_tensorboard: TensorBoard = False,
+    tower_processes: TowerProcesses = False,
+) -> None:
+    """Train a network; call it again after an interruption and it goes on, to the same weights."""
+    config = choose(dataset, root, preset, size, crop, seed, settings)
+    if epochs is not None:
+        config = replace(config, train=config.train.shortened(epochs))
+    _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
+
+
+def resume(
+    out: Annotated[Path, typer.Argument(help="folder of a run that was interrupted")],
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    save_every: SaveEvery = None,
+    with_tensorboard: TensorBoard = False,
+    tower_processes: TowerProcesses = False,
+) -> None:
+    """Go on with a run from its last checkpoint, with the settings that it has."""
+    config = run_config(load_checkpoint(out / LAST)["config"])
+    _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
+
+
+def _run(
+    config: RunConfig, out: Path, root: Path | None, device: str, threads: int | None, save_every: int | None,
+    with_tensorboard: bool, tower_processes: bool,
+) -> None:  # fmt: skip
+    _use(threads)
+    with processes(resolve_device(device), config.net.towers if tower_processes else 1) as here:
+        on_step, on_epoch = _reports(here, out, with_tensorboard)
+        history = run(
+            config, out, data_root=root, processes=here, save_every=save_every, on_step=on_step, on_epoch=on_epoch
+        )
+        if here.rank == 0:
+            typer.echo(f"{len(history.epochs)} epochs, ended by {history.ended}: {out}")
+
+
+def _reports(here: Processes, out: Path, with_tensorboard: bool):
+    if here.rank:
+        return (), ()
+    on_step, on_epoch = progress_bar(here.shards)
+    return (on_step,), (on_epoch, tensorboard(out / "tensorboard")) if with_tensorboard else (on_epoch,)
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs, or checkpoints; several are an ensemble")],
+    dataset: Annotated[str | None, typer.Option(help="default: that of the first run")] = None,
+    split: Annotated[str, typer.Option(help="val or test, as the data set has it")] = "val",
+    views: Annotated[str | None, typer.Option(help="centre, ten or grid; default: as the run's input says")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="a table of the classes' errors")] = False,
+    csv: Annotated[Path | None, typer.Option(help="write the predictions into this file")] = None,
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Errors of a trained network, or of several whose probabilities are averaged."""
+    _use(threads)
+    device, probabilities, pictures = resolve_device(device), [], None
+    for path in runs:
+        config, network, transform = load_run(path, device)
+        pictures = pictures or load_dataset(dataset or config.dataset, root, split, size=config.size)
+        if config.net.num_classes != len(pictures.classes):
+            raise ValueError(f"{path} knows {config.net.num_classes} classes, {pictures.name} {len(pictures.classes)}")
+        if views is not None:
+            transform = transform.viewed(views)
+        probabilities.append(predict(network, pictures.images, transform))
+        _print_errors(str(path), errors(probabilities[-1], pictures.labels))
+    together = ensemble(probabilities)
+    if len(runs) > 1:
+        _print_errors(f"all {len(runs)} together", errors(together, pictures.labels))
+    if per_class:
+        typer.echo(repr(class_table(together, pictures.labels, pictures.classes)))
+    if csv is not None:
+        write_atomically(csv, predictions_csv(together, pictures.labels, pictures.classes))
+
+
+def _print_errors(name: str, found: dict[str, float]) -> None:
+    parts = [f"{key.removesuffix('_error')} error {value:.2%}" for key, value in found.items() if "error" in key]
+    typer.echo(f"{name}: {', '.join(parts)}, log-probability {found['log_probability']:.4f}")
+
+
+def summary(
+    preset: Annotated[str, typer.Argument(help=f"one of {', '.join(PRESETS)}")] = "paper",
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Layers of a network with their output, parameters and multiply-adds."""
+    typer.echo(repr(build(override(NetConfig.preset(preset), *settings)).summary()))
+
+
+def bench(
+    preset: Preset = "paper",
+    settings: Settings = [],  # noqa: B006
+    steps: Annotated[int, typer.Option(help="that are timed")] = 5,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time training steps on random pictures, and say what ImageNet would take."""
+    _use(threads)
+    net, train_config = NetConfig.preset(preset), TrainConfig.preset(preset)
+    config = RunConfig(dataset="random", net=net, input=InputConfig.preset(preset), train=train_config)
+    config = override(config, *settings)
+    rate = step_speed(config, resolve_device(device), steps)
+    hours = IMAGENET_TRAINING_PICTURES * config.train.epochs / rate / 3600
+    typer.echo(f"{rate:.1f} images/s; {config.train.epochs} epochs of ImageNet: {hours:,.1f} hours")
+
+
+def _use(threads: int | None) -> None:
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -1,0 +1,72 @@
+"""What a run tells while it goes on: plain functions for the callbacks of ``train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from alexnet_repro.training import Training
+
+
+def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[[Training], None]]:
+    """Functions for every step and every epoch: a bar an epoch, on a terminal only, and a line at its end.
+
+    The bar shows epoch, images/s, mean loss and training error so far, and the time left in the epoch.
+    """
+    bars: list[tqdm] = []
+
+    def on_step(training: Training) -> None:
+        _, _, seen = training.tally.tolist() if training.device.type == "cpu" or training.step % 20 == 0 else (0, 0, 0)
+        if not bars:
+            total = round(len(training.batches.order) * training.batches.part)
+            number = f"epoch {len(training.epochs) + 1}/{training.config.epochs}"
+            bars.append(tqdm(desc=number, total=total, unit=" images", disable=None, leave=False))
+            bars[0].initial = bars[0].n = 0
+        if seen and not bars[0].disable:
+            wrong, loss, _ = training.tally.tolist()
+            bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
+            bars[0].update(min(shards * seen, bars[0].total) - bars[0].n)
+
+    def on_epoch(training: Training) -> None:
+        while bars:
+            bars.pop().close()
+        tqdm.write(describe(training))
+
+    return on_step, on_epoch
+
+
+def describe(training: Training) -> str:
+    """The last epoch in a line."""
+    epoch = training.epochs[-1]
+    text = (
+        f"epoch {epoch.epoch}/{training.config.epochs}: rate {epoch.lr:.2g}, loss {epoch.train_loss:.4f}, "
+        f"training error {epoch.train_error:.2%}"
+    )
+    if epoch.val is not None:
+        text += f", validation error {epoch.val['top1_error']:.2%}"
+    return f"{text}, {epoch.seconds:.0f} s"
+
+
+def tensorboard(folder: Path) -> Callable[[Training], None]:
+    """A function for every epoch that writes its numbers for TensorBoard.
+
+    Raises:
+        ValueError: the package tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    writer = SummaryWriter(str(folder))
+
+    def on_epoch(training: Training) -> None:
+        epoch = training.epochs[-1]
+        numbers = {"lr": epoch.lr, "train/error": epoch.train_error, "train/loss": epoch.train_loss}
+        numbers |= {f"val/{name}": value for name, value in (epoch.val or {}).items()}
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, epoch.epoch)
+        writer.flush()
+
+    return on_epoch
