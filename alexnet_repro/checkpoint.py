@@ -52,8 +52,8 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None) -> dict
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, state, version = content["config"], content["state"], content["format"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {_first_line(error)}") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
     if config is not None and (changed := differences(found, config)):
@@ -61,3 +61,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None) -> dict
             f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
         )
     return {"config": found, "state": state}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -17,3 +17,7 @@ NEURONS_BY_LAYER = {  # Fig. 2, its caption
     "fc8": 1000,
 }
 IMAGENET_TRAINING_PICTURES = 1_281_167  # ILSVRC-2012; Sec. 2: "roughly 1.2 million"
+ERRORS_2010 = {"centre": (0.390, 0.183), "ten": (0.375, 0.170)}  # Sec. 4.1, Table 1: top-1, top-5; ILSVRC-2010, test
+ERRORS_2012 = (0.407, 0.182)  # Table 2: one network, ten views; ILSVRC-2012, validation
+RUN145_ERRORS_2010 = {"centre": (0.390247, 0.182953), "ten": (0.374727, 0.169987)}  # 2012 code, layer-params-145-2010
+RUN145_ERRORS_2012 = (0.406640, 0.182100)  # layer-params-145.cfg, ten views

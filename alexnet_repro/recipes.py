@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alexnet_repro.config import INPUT_PRESETS, TRAIN_PRESETS, InputConfig, TrainConfig
+from alexnet_repro.config import INPUT_PRESETS, TRAIN_PRESETS, InputConfig, RunConfig, TrainConfig
+from alexnet_repro.presets import PRESETS
 from alexnet_repro.schedules import Dexp, Plateau, Stage, Stages
 
 STUCK_AFTER = 10_000  # steps, one pass over ImageNet in batches of 128. OURS
@@ -108,3 +109,24 @@ for _names, _input, _train in (
 ):
     INPUT_PRESETS.update(dict.fromkeys(_names, _input))
     TRAIN_PRESETS.update(dict.fromkeys(_names, _train))
+
+# --- the full run, at three scales ----------------------------------------------------------------------------------
+
+
+def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, epochs: int, **inputs: int) -> RunConfig:
+    """Run 145 with everything but width, sizes and length as it was."""
+    return RunConfig(
+        dataset=dataset,
+        size=size,
+        net=replace(PRESETS["run145"], num_classes=classes, image_size=crop, width=width),
+        input=replace(_CODE_INPUT, crop=crop, **inputs),
+        train=_RUN145.shortened(epochs),
+    )
+
+
+FULL_RUN = {
+    "smoke": _full_run("photos", 80, 67, classes=10, width=0.125, epochs=18, batch_size=32),
+    "laptop": _full_run("imagenette", 128, 112, classes=10, width=0.25, epochs=60),
+    "paper": _full_run("imagenet", 256, 224, classes=1000, width=1.0, epochs=91),
+}
+"""Scale -> the whole recipe."""

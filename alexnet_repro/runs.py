@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from alexnet_repro import recipes  # noqa: F401, fills the presets
-from alexnet_repro.checkpoint import load_checkpoint, save_checkpoint
+from alexnet_repro.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from alexnet_repro.config import InputConfig, NetConfig, RunConfig, TrainConfig
 from alexnet_repro.data import SMALL, Batches, Dataset, load_dataset
 from alexnet_repro.environment import environment
@@ -25,9 +25,9 @@ from alexnet_repro.nets import Network, build
 from alexnet_repro.parallel import Processes
 from alexnet_repro.train import Callback, History, train
 from alexnet_repro.training import Training
-from alexnet_repro.values import as_json
+from alexnet_repro.values import as_json, differences, digest
 
-LAST, BEST, LOG, RESULT = "last.pt", "best.pt", "log.jsonl", "result.json"
+LAST, BEST, CONFIG, LOG, RESULT = "last.pt", "best.pt", "config.json", "log.jsonl", "result.json"
 
 
 class Recipe(Protocol):
@@ -73,8 +73,8 @@ def run(
 ) -> History:
     """Trains and tests as the configuration says; goes on where an earlier call in the same folder stopped.
 
-    The folder gets ``last.pt`` after every epoch and, where there are validation pictures, ``best.pt``;
-    ``log.jsonl``, a line of JSON an epoch; and at the end ``result.json``.
+    The folder gets ``config.json`` at once; after every epoch ``last.pt``, where there are validation pictures
+    ``best.pt``, and ``log.jsonl``, a line of JSON an epoch; and at the end ``result.json``.
 
     Args:
         config: the run.
@@ -101,6 +101,8 @@ def run(
     network, transform, batches = fresh(config, training_set, config.seed, here.device, here.shard, here.shards)
     model = here.spread(network, batches)
     start = load_checkpoint(out / LAST, described)["state"] if (out / LAST).exists() else None
+    if here.rank == 0:
+        write_atomically(out / CONFIG, json.dumps(described, indent=1) + "\n")  # before anything takes time
     best = [float("inf")] if start is None else [start["best"]]
 
     def save(training: Training, name: str = LAST) -> None:
@@ -147,8 +149,30 @@ def run(
     if here.rank == 0:
         result = {"config": described, "environment": environment(here.device), "ended": history.ended, "final": final}
         result |= {"epochs": [dataclasses.asdict(epoch) for epoch in history.epochs]}
-        write_atomically(out / RESULT, json.dumps(result, indent=1) + "\n")
+        write_atomically(out / RESULT, json.dumps(result | {"checksum": digest(result)}, indent=1) + "\n")
     return history
+
+
+def load_result(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
+    """What a finished run wrote.
+
+    Args:
+        path: a ``result.json``, under whatever name.
+        config: the run it must be of; None: any.
+
+    Raises:
+        CheckpointError: it is damaged, was changed by hand, or is another run's; says what differs.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        intact = result.pop("checksum") == digest(result)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise CheckpointError(f"{path} was changed after it was written. Restore it, or run it again.")
+    if config is not None and (changed := differences(result["config"] | {"data": None}, as_json(config))):
+        raise CheckpointError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
+    return result
 
 
 def load_run(path: Path, device: str) -> tuple[RunConfig, Network, InputTransform]:

@@ -6,7 +6,7 @@ from torch import nn
 
 from alexnet_repro import evaluate, top_k_error
 from alexnet_repro.config import InputConfig
-from alexnet_repro.evaluate import predict
+from alexnet_repro.evaluate import class_table, ensemble, errors, predict, predictions_csv
 from alexnet_repro.inputs import InputTransform
 
 SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
@@ -68,3 +68,37 @@ def test_evaluate_reports_error_and_mean_log_probability():
     p = 1 / (1 + math.exp(-2))
     assert result["top1_error"] == 0.5
     assert result["log_probability"] == pytest.approx((math.log(0.5) + math.log(1 - p)) / 2)
+
+
+def test_errors_by_hand_and_the_top_five_of_more_than_five_classes():
+    probabilities = torch.eye(7)[:4] * 0.4 + torch.arange(7.0).div(35)
+    labels = torch.tensor([0, 1, 6, 3])
+    found = errors(probabilities, labels)
+    assert found["top1_error"] == 0.25
+    assert found["top5_error"] == 0.0
+    expected = probabilities[range(4), labels].log().mean().item()
+    assert found["log_probability"] == pytest.approx(expected)
+    assert "top5_error" not in errors(SCORES, LABELS)
+
+
+def test_the_top_five_miss_what_comes_sixth():
+    probabilities = torch.arange(7.0)[None] / 21
+    assert errors(probabilities + 0.01, torch.tensor([1]))["top5_error"] == 1.0
+    assert errors(probabilities + 0.01, torch.tensor([2]))["top5_error"] == 0.0
+
+
+def test_an_ensemble_can_be_right_where_each_of_its_networks_is_wrong_somewhere():
+    a = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
+    b = torch.tensor([[0.45, 0.55], [0.8, 0.2]])
+    torch.testing.assert_close(ensemble([a, b]), torch.tensor([[0.675, 0.325], [0.6, 0.4]]))
+
+
+def test_the_table_of_classes_by_hand():
+    table = class_table(SCORES, LABELS, ["cat", "dog", "eel"])
+    assert table.rows == [["cat", "2", "50.0", "eel"], ["dog", "2", "50.0", "cat"], ["eel", "0", "-", "-"]]
+
+
+def test_the_file_of_predictions_by_hand():
+    lines = predictions_csv(SCORES[:1], LABELS[:1], ["cat", "dog", "eel, electric"]).splitlines()
+    assert lines[0] == "picture,class,guess1,guess2,guess3,probability1,probability2,probability3"
+    assert lines[1] == '0,dog,dog,"eel, electric",cat,0.7,0.2,0.1'

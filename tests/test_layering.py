@@ -11,7 +11,7 @@ PACKAGE = Path(alexnet_repro.__file__).parent
 
 # Every module may import from those before it, and from no other.
 ORDER = (
-    "paper", "lrn", "layers", "allocator", "files", "table", "moments", "processes", "environment", "values",
+    "paper", "lrn", "layers", "filters", "allocator", "files", "table", "moments", "processes", "environment", "values",
     "schedules", "config", "overrides",
     "presets", "recipes",
     "weights", "nets", "towers", "augment", "inputs",

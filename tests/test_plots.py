@@ -99,3 +99,17 @@ def test_colour_axes_run_two_deviations_either_way_from_the_mean():
     assert list(first.lines[0].get_xdata()) == pytest.approx([mean[0] - 60, mean[0] + 60])
     assert list(first.lines[0].get_ydata()) == pytest.approx([mean[1], mean[1]])
     assert list(first.lines[2].get_xdata()) == pytest.approx([mean[0], mean[0]])
+
+
+def test_every_filter_is_counted_in_its_tower_s_outline():
+    towers = [torch.tensor([0.0, 0.02, 0.51]), torch.tensor([0.98, 1.0, 0.99, 0.3])]
+    figure = plots.color_shares({"one": towers, "two": towers[:1]})
+    first, second = figure.axes
+    # an outline goes through every bin's left and right end at the bin's height
+    heights = [outline.get_xy()[1:-1:2, 1].tolist() for outline in first.patches]
+    assert [sum(values) for values in heights] == [3, 4]
+    assert (heights[0][0], heights[1][-1]) == (2, 3)
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["tower 1", "tower 2"]
+    assert (second.get_title(), first.get_ylabel()) == ("two", "filters")
+    assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    figure.savefig(io.BytesIO())

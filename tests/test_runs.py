@@ -1,0 +1,129 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from run_case import make_pictures
+
+from alexnet_repro import load_dataset
+from alexnet_repro.checkpoint import CheckpointError, load_checkpoint
+from alexnet_repro.config import RunConfig
+from alexnet_repro.evaluate import evaluate
+from alexnet_repro.runs import BEST, CONFIG, LAST, LOG, RESULT, Interrupted, load_run, run
+
+
+@pytest.fixture
+def config(tmp_path) -> RunConfig:
+    return make_pictures(tmp_path / "pictures")
+
+
+def weights(out: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    return load_checkpoint(out / name)["state"]["training"]["model"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def test_a_run_leaves_its_files_and_they_agree(config, tmp_path):
+    history = run(config, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {LAST, BEST, CONFIG, LOG, RESULT}
+    lines = [json.loads(line) for line in (tmp_path / "out" / LOG).read_text().splitlines()]
+    assert [line["train_error"] for line in lines] == [epoch.train_error for epoch in history.epochs]
+    result = json.loads((tmp_path / "out" / RESULT).read_text())
+    assert result["ended"] == history.ended == "epochs"
+    assert result["config"] == json.loads((tmp_path / "out" / CONFIG).read_text())
+    _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
+    val = load_dataset(config.dataset, split="val", size=16)
+    found = evaluate(network, val.images, val.labels, transform)
+    assert {"split": "val", **found} == pytest.approx(result["final"])
+
+
+def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_error(config, tmp_path):
+    history = run(config, tmp_path / "out")
+    best = load_checkpoint(tmp_path / "out" / BEST)["state"]
+    lowest = min(epoch.val["top1_error"] for epoch in history.epochs)
+    assert best["best"] == best["training"]["epochs"][-1]["val"]["top1_error"] == lowest
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path):
+    run(config, tmp_path / "out")
+    steps = []
+    run(config, tmp_path / "out", on_step=[steps.append])
+    assert steps == []
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(config, tmp_path):
+    run(config, tmp_path / "out")
+    before = weights(tmp_path / "out")
+    with pytest.raises(CheckpointError, match="seed went from 0 to 1"):
+        run(replace(config, seed=1), tmp_path / "out")
+    (tmp_path / "pictures" / "train" / "class0" / "000.png").unlink()
+    with pytest.raises(CheckpointError, match=r"data\.images went from 35 to 34"):
+        run(config, tmp_path / "out")
+    assert same(weights(tmp_path / "out"), before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, number):
+    def ask(training):
+        if training.step == 4:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="stopped after step 4"):
+        run(config, tmp_path / "out", on_step=[ask])
+    assert signal.getsignal(number) == before
+    run(config, tmp_path / "whole")
+    run(config, tmp_path / "out")
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_a_network_of_other_classes_or_another_size_is_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"net\.num_classes is 4, but .* has 3 classes"):
+        run(replace(config, net=replace(config.net, num_classes=4)), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"net.image_size is 13, but the input makes pictures of 12"):
+        run(replace(config, net=replace(config.net, image_size=13)), tmp_path / "out")
+
+
+def worker(config: RunConfig, out: Path, *options: str, processes: int = 1) -> list[str]:
+    script = str(Path(__file__).with_name("run_worker.py"))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", "2", "--nproc-per-node"]
+    start = [*torchrun, str(processes)] if processes > 1 else []
+    return [sys.executable, *start, script, config.dataset, str(out), *options]
+
+
+QUIET = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+KILLS = int(os.environ.get("ALEXNET_REPRO_KILLS", "3"))
+
+
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(config, tmp_path):
+    begun = time.monotonic()
+    subprocess.run(worker(config, tmp_path / "whole"), check=True, capture_output=True, env=QUIET)
+    whole, rng, kills = time.monotonic() - begun, random.Random(0), 0
+    while kills < KILLS:
+        process = subprocess.Popen(worker(config, tmp_path / f"out{kills}"), stderr=subprocess.DEVNULL, env=QUIET)
+        try:
+            process.wait(rng.uniform(0.7, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        subprocess.run(worker(config, tmp_path / f"out{kills}"), check=True, capture_output=True, env=QUIET)
+        assert same(weights(tmp_path / f"out{kills}"), weights(tmp_path / "whole"))
+        kills += 1
+
+
+@pytest.mark.parametrize("towers", [(), ("--towers",)], ids=["data", "towers"])
+def test_a_run_that_loses_a_process_is_started_again_and_ends_with_the_same_bits(config, tmp_path, towers):
+    for name, options in (("whole", ()), ("out", ("--die-at", "8"))):
+        command = worker(config, tmp_path / name, *towers, *options, processes=2)
+        subprocess.run(command, check=True, capture_output=True, env=QUIET, timeout=200)
+    assert (tmp_path / "out" / "died").exists()
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
