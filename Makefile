@@ -17,7 +17,7 @@ help:
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
 	@echo "make evidence   CLAIM=relu SCALE=paper DATA=folder: record the runs that are missing in book/evidence"
-	@echo "make bench      speed and memory against torch's own layers, as ratios"
+	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
 	@echo "make lint       ruff's complaints;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
@@ -63,6 +63,7 @@ evidence: .venv/.installed
 bench: .venv/.installed
 	python benchmarks/network.py
 	python benchmarks/data.py
+	python benchmarks/training.py
 
 lint: .venv/.installed
 	ruff check

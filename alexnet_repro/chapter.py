@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from alexnet_repro.claims import SCALES
-from alexnet_repro.experiments import resolve_device
+from alexnet_repro.environment import resolve_device
+from alexnet_repro.parallel import Processes
+from alexnet_repro.recipes import FULL_RUN
+from alexnet_repro.runs import RESULT, load_result, run
 
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
@@ -30,6 +38,24 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {values['scale']!r}")
     resolve_device(values["device"])
     return values | {"out": None if values["scale"] == "smoke" else "runs"}
+
+
+def full_run(
+    scale: str, seeds: int | None, data_root: str | None, device: str, threads: int, out: str | None
+) -> dict[str, Any]:
+    """Chapter 09's run, from the beginning or from where it was interrupted; what it left, as ``result.json`` has it.
+
+    Args:
+        seeds: the run's seed; None: 0.
+        out: folder of runs; None: nothing is kept.
+        scale, data_root, device, threads: as for every chapter; threads are this one run's.
+    """
+    config = replace(FULL_RUN[scale], seed=seeds or 0)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary if out is None else out) / f"full-run-{scale}-seed{config.seed}"
+        run(config, folder, data_root=data_root, processes=Processes(resolve_device(device)))
+        return load_result(folder / RESULT)
 
 
 def _is_parameter(name: str, value: Any) -> bool:

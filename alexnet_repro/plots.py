@@ -60,7 +60,7 @@ def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = No
         else:
             ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
     axes[0, 0].set_ylabel("training error, %")
-    return _finished(figure)
+    return finished(figure)
 
 
 def effects(verdicts: Mapping[str, Verdict]) -> Figure:
@@ -92,7 +92,7 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     )
     ax.grid(axis="x", alpha=0.3)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
-    return _finished(figure)
+    return finished(figure)
 
 
 def layer_costs(network: Network) -> Figure:
@@ -111,7 +111,7 @@ def layer_costs(network: Network) -> Figure:
         ax.set(title=f"{name}: {total:,}", xlabel="share, %", xlim=(0, 100))
         ax.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
-    return _finished(figure)
+    return finished(figure)
 
 
 def tower_crossings(network: Network) -> Figure:
@@ -151,7 +151,7 @@ def tower_crossings(network: Network) -> Figure:
                     arrow((column - 1, source), (column, row), crossing=source != row)
     ax.set(xlim=(-0.5, output + 0.5), ylim=(towers - 0.4, -0.6))
     ax.axis("off")
-    return _finished(figure)
+    return finished(figure)
 
 
 def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
@@ -185,7 +185,7 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         ax.set_xlabel("step")
     for ax in axes[:, 0]:
         ax.set_ylabel("loss, nats")
-    return _finished(figure)
+    return finished(figure)
 
 
 def pictures(rows: Mapping[str, Tensor]) -> Figure:
@@ -206,7 +206,7 @@ def pictures(rows: Mapping[str, Tensor]) -> Figure:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_color("0.7")  # a white picture has an edge too
             ax.imshow(picture.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
-    return _finished(figure)
+    return finished(figure)
 
 
 def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
@@ -229,7 +229,7 @@ def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
         ax.set(xlabel=f"{'RGB'[x]}, grey levels", ylabel=f"{'RGB'[y]}, grey levels", aspect="equal")
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
-    return _finished(figure)
+    return finished(figure)
 
 
 def color_shares(networks: Mapping[str, Sequence[Tensor]]) -> Figure:
@@ -251,7 +251,7 @@ def color_shares(networks: Mapping[str, Sequence[Tensor]]) -> Figure:
         ax.grid(alpha=0.3)
         ax.legend(loc="best")
     axes[0, 0].set_ylabel("filters")
-    return _finished(figure)
+    return finished(figure)
 
 
 def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str]) -> None:
@@ -264,7 +264,7 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
     ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
 
 
-def _finished(figure: Figure) -> Figure:
+def finished(figure: Figure) -> Figure:
     """Out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
     plt.close(figure)
     return figure

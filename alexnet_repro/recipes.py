@@ -125,7 +125,7 @@ def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, ep
 
 
 FULL_RUN = {
-    "smoke": _full_run("photos", 80, 67, classes=10, width=0.125, epochs=18, batch_size=32),
+    "smoke": _full_run("photos", 80, 67, classes=10, width=0.125, epochs=6, batch_size=32),
     "laptop": _full_run("imagenette", 128, 112, classes=10, width=0.25, epochs=60),
     "paper": _full_run("imagenet", 256, 224, classes=1000, width=1.0, epochs=91),
 }

@@ -21,7 +21,7 @@ ORDER = (
     "train",
     "runs", "logs", "speed",
     "claims", "evidence",
-    "experiments", "plots", "tables",
+    "experiments", "plots", "tables", "reports",
     "chapter",
     "cli_data", "cli_train", "cli", "__main__",
 )  # fmt: skip
