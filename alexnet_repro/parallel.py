@@ -73,9 +73,25 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
     world = int(os.environ["WORLD_SIZE"])
     if world % towers:
         raise ValueError(f"{world} processes can't be shared out to networks of {towers} towers")
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", **_meeting_place(world))
     try:
         mesh = dist.init_device_mesh(device.split(":")[0], (world // towers, towers), mesh_dim_names=("data", "tower"))
         yield Processes(device, dist.get_rank(), mesh["data"].get_local_rank(), world // towers, mesh)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place(world: int) -> dict[str, object]:
+    """Where the processes of one machine find each other: after a restart in a place of its own.
+
+    torchrun keeps its store over restarts, with the addresses of processes that are gone. Between machines its agents
+    count restarts each for itself; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, set for torchrun, gives a new store.
+    """
+    environment = os.environ
+    if environment["LOCAL_WORLD_SIZE"] != environment["WORLD_SIZE"] or "TORCHELASTIC_RESTART_COUNT" not in environment:
+        return {}
+    served = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    rank, port = int(environment["RANK"]), int(environment["MASTER_PORT"])
+    store = dist.TCPStore(environment["MASTER_ADDR"], port, world, is_master=rank == 0 and not served)
+    place = dist.PrefixStore(f"attempt {environment['TORCHELASTIC_RESTART_COUNT']}", store)
+    return {"store": place, "rank": rank, "world_size": world}
