@@ -23,8 +23,13 @@ Result = Mapping[str, Any]
 
 def recorded_run(scale: str, folder: Path = EVIDENCE_FOLDER) -> dict[str, Any] | None:
     """The recorded full run at a scale, or None if there is none; ``CheckpointError`` if it is damaged or stale."""
-    path = folder / "full-run" / scale / "run145-seed0.json"
+    path = recorded_run_path(scale, folder)
     return load_result(path, FULL_RUN[scale]) if path.exists() else None
+
+
+def recorded_run_path(scale: str, folder: Path = EVIDENCE_FOLDER) -> Path:
+    """Where the recorded full run at a scale lies, if there is one."""
+    return folder / "full-run" / scale / "run145-seed0.json"
 
 
 def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> Figure:
