@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -190,4 +189,3 @@ def _use(threads: int | None) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         torch.set_num_threads(threads)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

@@ -9,6 +9,8 @@ from tqdm import tqdm
 
 from alexnet_repro.training import Training
 
+LOOK_EVERY = 20  # steps after which a GPU is waited for to show its numbers
+
 
 def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[[Training], None]]:
     """Functions for every step and every epoch: a bar an epoch, on a terminal only, and a line at its end.
@@ -18,14 +20,13 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
     bars: list[tqdm] = []
 
     def on_step(training: Training) -> None:
-        _, _, seen = training.tally.tolist() if training.device.type == "cpu" or training.step % 20 == 0 else (0, 0, 0)
         if not bars:
             total = round(len(training.batches.order) * training.batches.part)
             number = f"epoch {len(training.epochs) + 1}/{training.config.epochs}"
             bars.append(tqdm(desc=number, total=total, unit=" images", disable=None, leave=False))
             bars[0].initial = bars[0].n = 0
-        if seen and not bars[0].disable:
-            wrong, loss, _ = training.tally.tolist()
+        if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
+            wrong, loss, seen = training.tally.tolist()
             bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
             bars[0].update(min(shards * seen, bars[0].total) - bars[0].n)
 

@@ -105,10 +105,11 @@ def run(
         write_atomically(out / CONFIG, json.dumps(described, indent=1) + "\n")  # before anything takes time
     best = [float("inf")] if start is None else [start["best"]]
 
-    def save(training: Training, name: str = LAST) -> None:
+    def save(training: Training, *names: str) -> None:
         state = {"training": training.state_dict(), "input": transform.state_dict(), "best": best[0]}
         if here.rank == 0:
-            save_checkpoint(out / name, described, state)
+            for name in names:
+                save_checkpoint(out / name, described, state)
 
     def error(dataset: Dataset, views: str) -> dict[str, float]:
         viewed = transform.viewed(views)
@@ -118,8 +119,9 @@ def run(
         val = training.epochs[-1].val
         if val is not None and val["top1_error"] < best[0]:
             best[0] = val["top1_error"]
-            save(training, BEST)
-        save(training)
+            save(training, BEST, LAST)
+        else:
+            save(training, LAST)
         if here.rank == 0:
             lines = [json.dumps(dataclasses.asdict(epoch)) for epoch in training.epochs]
             write_atomically(out / LOG, "".join(f"{line}\n" for line in lines))
@@ -130,10 +132,10 @@ def run(
         def step_over(training: Training) -> None:
             _all(on_step, training)
             if stop and here.mesh is None:
-                save(training)
+                save(training, LAST)
                 raise Interrupted(f"stopped after step {training.step:,}")
             if save_every is not None and training.step % save_every == 0:
-                save(training)
+                save(training, LAST)
 
         history = train(
             model,

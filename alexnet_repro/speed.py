@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from time import perf_counter
 
 import torch
-from torch import Tensor
 
 from alexnet_repro.config import RunConfig
 from alexnet_repro.nets import build
 from alexnet_repro.train import train
 from alexnet_repro.training import Training
-
-
-class _Random:
-    """So many times the same minibatch of random numbers."""
-
-    def __init__(self, config: RunConfig, device: str, steps: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        shape = (config.input.batch_size, 3, config.net.image_size, config.net.image_size)
-        self.inputs = (60 * torch.randn(shape, generator=generator)).to(device)
-        self.labels = torch.randint(config.net.num_classes, shape[:1], generator=generator).to(device)
-        self.steps = steps
-
-    def enter(self, stage: object) -> None:
-        """The input is the same at every stage."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter([(self.inputs, self.labels)] * self.steps)
 
 
 def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
@@ -42,8 +23,13 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
             torch.cuda.synchronize(device)
         times.append(perf_counter())
 
+    generator = torch.Generator().manual_seed(0)
+    shape = (config.input.batch_size, 3, config.net.image_size, config.net.image_size)
+    inputs = 60 * torch.randn(shape, generator=generator)
+    labels = torch.randint(config.net.num_classes, shape[:1], generator=generator)
+    batches = [(inputs.to(device), labels.to(device))] * (steps + 2)
     model = build(config.net).to(device, memory_format=torch.channels_last)
     still = replace(config.train, epochs=1, lr=1e-9, schedule=None, stuck_after=None)
-    train(model, _Random(config, device, steps + 2), still, on_step=on_step)
+    train(model, batches, still, on_step=on_step)
     lengths = sorted(b - a for a, b in pairwise(times[1:]))
     return config.input.batch_size / lengths[len(lengths) // 2]

@@ -102,11 +102,12 @@ def _step(training: Training, inputs: Tensor, labels: Tensor) -> None:
     config, n = training.config, len(labels)
     loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
     training.optimizer.zero_grad()
+    share = _share(labels)
     for x, y in zip(inputs.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True):
         with torch.autocast(training.device.type, training.dtype, enabled=training.dtype is not torch.float32):
             logits = training.forward(x)
             part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
-        training.scaler.scale(part * _share(labels)).backward()
+        training.scaler.scale(part * share).backward()
         loss = loss + part.detach()
         wrong += (logits.argmax(1) != y).sum()
     training.count(loss, wrong, n, logits.shape[1])
