@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from alexnet_repro import paper
-from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
+from alexnet_repro.config import Conv, InputConfig, Linear, MapNorm, NetConfig, TrainConfig
 from alexnet_repro.presets import PRESETS
+from alexnet_repro.recipes import FULL_RUN
 
 ScaleName = Literal["smoke", "laptop", "paper"]
 SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
@@ -33,6 +34,7 @@ class Protocol:
     """How a study is run at one scale: the data, how many seeds (0, 1, ...) unless told otherwise, and the arms."""
 
     dataset: str
+    size: int | None = None  # of the stored pictures, pixels; None: the data set's own
     seeds: int
     arms: Mapping[str, Arm]  # the baseline first
 
@@ -194,12 +196,24 @@ def _rate_search(claim_id: str, make_arm: MakeArm, rates: tuple[float, ...]) -> 
 
 
 def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
-    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers."""
+    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers.
+
+    Beside the clean pair: its normalization with alpha not divided by the window, and the net that was published, which
+    differs in its width, its last decay and its views too.
+    """
     decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
     train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
     inputs = InputConfig(crop=24, batch_size=batch_size)
     nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
-    return {arm: Arm(net=PRESETS[net], input=inputs, train=train) for arm, net in nets.items()}
+    arms = {arm: Arm(net=PRESETS[net], input=inputs, train=train) for arm, net in nets.items()}
+    return arms | {
+        "alpha-printed": replace(arms["with"], net=replace(arms["with"].net, norm_average=False)),
+        "published": Arm(
+            net=PRESETS["cifar-11pct"],
+            input=replace(inputs, views="ten"),
+            train=replace(train, weight_decay=decay | {"fc10": 0.01}),
+        ),
+    }
 
 
 # --- the ledger ----------------------------------------------------------------------------------------------------
@@ -296,6 +310,55 @@ AUGMENTATION = Study(
 )
 """What crops, flips and colour noise do to training and test error. The paper's own comparison is on ImageNet."""
 
+# --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
+
+
+def _alexnet_arms(base: Arm) -> dict[str, Arm]:
+    """Run 145, and the same without one of its parts each; by the 2012 run's number where there was one."""
+    net, inputs, train = base.net, base.input, base.train
+    sized = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
+    named = {name: replace(PRESETS[name], **sized) for name in ("run147", "run148", "run145-half")}
+    if net.image_size < PRESETS["run147"].image_size:  # OURS: the padding that keeps the grid before the last pool
+        named["run147"] = named["run147"].changed("run147", conv5={"padding": None})
+    weighted = [layer.name for layer in net.layers if isinstance(layer, Conv | Linear)]
+    changes = {
+        "run145": {},
+        **{name: {"net": changed} for name, changed in named.items()},
+        "no-dropout": {"net": replace(net, dropout=0.0)},
+        "no-colour": {"input": replace(inputs, color=None)},
+        "biases-0": {"net": net.changed(net.name, **{layer: {"bias": 0.0} for layer in weighted})},
+        "no-decay": {"train": replace(train, weight_decay={})},
+        "no-conv4": {
+            "net": replace(net, layers=tuple(x for x in net.layers if x.name not in ("conv4", "relu4"))),
+            "train": replace(train, weight_decay={k: v for k, v in train.weight_decay.items() if k != "conv4"}),
+        },
+        "no-third-norm": {"net": net.without(MapNorm)},
+        "alpha-printed": {"net": replace(net, norm_average=False)},
+        "colour-lighting": {"input": replace(inputs, color="lighting")},
+        "centre-crops": {"input": replace(inputs, random_crops=False)},
+    }
+    return {arm: replace(base, **change) for arm, change in changes.items()}
+
+
+def _alexnet_base(scale: ScaleName, train: TrainConfig) -> dict[str, Arm]:
+    full = FULL_RUN[scale]
+    return _alexnet_arms(Arm(net=full.net, input=full.input, train=train))
+
+
+_SHORT = TrainConfig(
+    epochs=20, lr=0.01, lr_drops=(15, 19), bias_lr_factor=2.0, weight_decay=FULL_RUN["laptop"].train.weight_decay
+)
+"""OURS: the recipe of run 145 in 20 epochs, where its own stages would leave the first rate too early."""
+
+ALEXNET = Study(
+    id="alexnet",
+    protocols={
+        "laptop": Protocol(dataset="imagenette", size=128, seeds=3, arms=_alexnet_base("laptop", _SHORT)),
+        "paper": Protocol(dataset="imagenet", size=256, seeds=5, arms=_alexnet_base("paper", FULL_RUN["paper"].train)),
+    },
+)
+"""Run 145 and what becomes of it without one of its parts."""
+
 STUDIES: Mapping[str, Study] = {
-    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, AUGMENTATION)
+    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, AUGMENTATION, ALEXNET)
 }

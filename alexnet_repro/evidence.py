@@ -37,7 +37,8 @@ class Record:
     seconds: float  # training and evaluation
     ended: str  # as History.ended
     epochs: list[dict[str, float]]  # as History.epochs
-    final: dict[str, float | None]  # train_error, epochs_to_target, top1_error, log_probability, slope_<layer>
+    final: dict[str, float | None]  # train_error, epochs_to_target, what ``evaluate`` gives, slope_<layer>; of crops
+    # centre_error (held-out pictures) and fitted_error (training pictures), the centre alone; of two towers tower_color
 
     @property
     def path(self) -> Path:
@@ -65,7 +66,8 @@ class Record:
 
 def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
     """The configuration that a record of that arm carries."""
-    return {"dataset": protocol.dataset} | as_json(protocol.arms[arm])
+    size = {} if protocol.size is None else {"size": protocol.size}
+    return {"dataset": protocol.dataset} | size | as_json(protocol.arms[arm])
 
 
 def load_evidence(study: str, scale: str | None = None, folder: str | os.PathLike[str] | None = None) -> list[Record]:

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
 from alexnet_repro.claims import STUDIES, Arm
-from alexnet_repro.data import Dataset, load_dataset
+from alexnet_repro.data import SMALL, Dataset, load_dataset
 from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
+from alexnet_repro.filters import tower_color
 from alexnet_repro.nets import neuron_slopes
 from alexnet_repro.processes import spawned
 from alexnet_repro.runs import fresh
@@ -75,7 +76,9 @@ def run_claim(
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     device = resolve_device(device)
-    load_dataset(protocol.dataset, data_root)  # a missing data set is one error here, not one from every process
+    load_dataset(
+        protocol.dataset, data_root, size=protocol.size
+    )  # a missing data set is one error here, not one from every process
     done = {} if out is None else {(r.arm, r.seed): r for r in load_evidence(study, scale, out)}
     todo = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
     with spawned(min(threads if device == "cpu" else 1, len(todo)) or 1) as pool:
@@ -100,9 +103,10 @@ def run_one(
     protocol = STUDIES[study].protocol(scale)
     _settle(device)
     config = arm_config(protocol, arm)
-    splits = {split: _dataset(protocol.dataset, data_root, split) for split in ("train", "test")}
+    held_out = "test" if protocol.dataset in SMALL else "val"
+    splits = {split: _dataset(protocol.dataset, data_root, split, protocol.size) for split in ("train", held_out)}
     start = perf_counter()
-    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits["test"], seed, device)
+    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[held_out], seed, device)
     return Record(
         study=study,
         scale=scale,
@@ -157,8 +161,13 @@ def _settle(device: str) -> None:
 
 def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str):
     model, transform, batches = fresh(arm, training, seed, device)
+    centre = transform.viewed("centre")
+
+    def validate() -> dict[str, float]:
+        return evaluate(model, testing.images, testing.labels, centre)
+
     try:
-        history = train(model, batches, arm.train)
+        history = train(model, batches, arm.train, validate=validate if testing.split == "val" else None)
     except TrainingError as error:
         history = error.history
     errors = [epoch.train_error for epoch in history.epochs]
@@ -168,6 +177,11 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
         final["epochs_to_target"] = epochs_to_target(errors, arm.train.target_error, chance)
     if history.ended != "diverged":
         final |= evaluate(model, testing.images, testing.labels, transform)
+        if arm.input.crop is not None:  # else the views are one, and the last training error is of the same pictures
+            final["centre_error"] = validate()["top1_error"]
+            final["fitted_error"] = evaluate(model, training.images, training.labels, centre)["top1_error"]
+        if arm.net.towers == 2:
+            final |= tower_color(model.get_submodule("conv1").weight)
         sample = transform.views(testing.images[:SLOPE_IMAGES].to(device))[0]
         final |= {f"slope_{layer}": slope for layer, slope in neuron_slopes(model, sample).items()}
     return history, final
@@ -181,13 +195,14 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=2)
-def _dataset(name: str, root: str | os.PathLike[str] | None, split: str) -> Dataset:
-    return load_dataset(name, root, split)
+def _dataset(name: str, root: str | os.PathLike[str] | None, split: str, size: int | None) -> Dataset:
+    return load_dataset(name, root, split, size=size)
 
 
 def _recorded(epoch: Epoch) -> dict[str, float]:
-    """Without validation, which a claim's runs do not have."""
-    return {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
+    """With the validation error, where there are validation pictures, in place of all that ``validate`` gave."""
+    plain = {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
+    return plain if epoch.val is None else plain | {"val_error": epoch.val["top1_error"]}
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

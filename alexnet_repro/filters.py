@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+HALVINGS = 1000  # random ones, to compare the two towers with
 
 
 def color_share(weight: Tensor) -> Tensor:
@@ -28,3 +31,26 @@ def color_share(weight: Tensor) -> Tensor:
     color = w - w.mean(1, keepdim=True)
     energy = w.square().sum((1, 2, 3))
     return (color.square().sum((1, 2, 3)) / energy).clamp(max=1)  # roundings may lead beyond 1
+
+
+def tower_color(weight: Tensor) -> dict[str, float]:
+    """How far two towers' filters differ in colour, and how far two random halves of the same filters would.
+
+    ``color_tower1`` and ``color_tower2`` are the towers' mean ``color_share``; ``color_difference`` is their distance,
+    ``color_difference_chance`` the mean distance over ``HALVINGS`` random halvings, always the same ones.
+
+    Source: OURS, as ``color_share``.
+
+    Shape: (maps, 3, kernel, kernel) float, an even number of maps.
+    """
+    shares = color_share(weight).cpu()
+    first, second = shares.chunk(2)
+    generator = torch.Generator().manual_seed(0)
+    orders = torch.stack([torch.randperm(len(shares), generator=generator) for _ in range(HALVINGS)])
+    halves = shares[orders].chunk(2, dim=1)
+    return {
+        "color_tower1": first.mean().item(),
+        "color_tower2": second.mean().item(),
+        "color_difference": (first.mean() - second.mean()).abs().item(),
+        "color_difference_chance": (halves[0].mean(1) - halves[1].mean(1)).abs().mean().item(),
+    }

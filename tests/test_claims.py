@@ -62,7 +62,7 @@ def test_the_arms_of_a_claim_differ_in_what_is_claimed_and_in_the_rate_at_most(c
     for scale in claims.SCALES:
         protocol = claim.protocol(scale)
         before, after = protocol.arms[claim.baseline], protocol.arms[claim.treatment]
-        assert list(protocol.arms) == [claim.baseline, claim.treatment]
+        assert list(protocol.arms)[:2] == [claim.baseline, claim.treatment]
         assert before.input == after.input
         assert replace(before.train, lr=1.0) == replace(after.train, lr=1.0)
         if claim.metric == "epochs_to_target":
