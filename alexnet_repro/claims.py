@@ -1,91 +1,122 @@
-"""The claims of the paper as data: what is compared, how it is run, and the rule that judges it.
+"""The claims of the paper as data: what is compared, what the paper and its original runs say, and the rule.
 
-Everything here stands before the runs. A change makes the records of earlier runs stale, and a test says so.
+Everything here stands before the runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from alexnet_repro import paper
-from alexnet_repro.config import Conv, InputConfig, Linear, MapNorm, NetConfig, TrainConfig
-from alexnet_repro.presets import PRESETS
-from alexnet_repro.recipes import FULL_RUN
+from alexnet_repro.studies import ALEXNET, LRN, RELU, RELU_MODERN, RELU_SCALED, STUDIES, Protocol, Study
 
-ScaleName = Literal["smoke", "laptop", "paper"]
-SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
+Effect = Literal["ratio", "difference", "level"]
+Metric = Literal[
+    "epochs_to_target",  # training stopped at the arm's target error
+    "epochs_to_train_error",  # when the training error came down to the claim's target
+    "epochs_to_val_error",  # the same of the validation error
+    "top1_error",  # of the pictures held out, all views
+    "top5_error",  # of the same
+    "centre_error",  # of them, the centre alone
+    "fitted_error",  # of the training pictures, the centre alone, the network as in testing
+    "overfitting",  # centre_error minus fitted_error
+    "color_difference",  # of the two towers' first filters: filters.tower_color
+    "color_difference_chance",  # of random halves of the same filters
+]
 MIN_SEEDS = 5  # pairs of runs below which no verdict is given
+LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no more than this reproduces it. OURS
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of every run of an arm."""
+
+    arm: str
+    metric: Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One side of a comparison."""
-
-    net: NetConfig
-    input: InputConfig
-    train: TrainConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How a study is run at one scale: the data, how many seeds (0, 1, ...) unless told otherwise, and the arms."""
-
-    dataset: str
-    size: int | None = None  # of the stored pictures, pixels; None: the data set's own
-    seeds: int
-    arms: Mapping[str, Arm]  # the baseline first
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """Arms to be run side by side; the smallest scale first."""
-
-    id: str
-    protocols: Mapping[ScaleName, Protocol]
-
-    def protocol(self, scale: str) -> Protocol:
-        """The protocol of that scale; ``ValueError`` lists the scales if there is none."""
-        if scale not in self.protocols:
-            raise ValueError(f"scale of {self.id} must be one of {', '.join(self.protocols)}, not {scale!r}")
-        return self.protocols[scale]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim(Study):
+class Claim:
     """A claim of the paper.
 
     Attributes:
         section: of the paper.
         statement: the claim in one sentence of ours.
         chapter: the book's page about it.
-        metric: "epochs_to_target" or "top1_error", taken from each run; smaller is better.
-        effect: "ratio", baseline over treatment, or "difference", baseline minus treatment.
-        paper_value: the effect the paper claims.
-        baseline: the arm without what is claimed to help; ``treatment``: the arm with it.
+        study: the runs that can tell; None: this project has none.
+        baseline: measured without what is claimed to help; ``treatment``: with it.
+        effect: "ratio", baseline over treatment; "difference", baseline minus treatment; or "level", the treatment's
+            number itself.
+        paper_value: the effect the paper claims; None: it only says that there is one.
         original_run: the surviving 2012 record of the comparison, in words.
+        original_value: the effect by that record.
+        target: error, fraction, that ``epochs_to_...`` are counted to.
+        scales: whose runs can tell.
     """
 
+    id: str
     section: str
     statement: str
     chapter: str
-    metric: Literal["epochs_to_target", "top1_error"]
-    effect: Literal["ratio", "difference"]
-    paper_value: float
-    baseline: str
-    treatment: str
+    study: Study | None
+    baseline: Measurement
+    treatment: Measurement
+    effect: Effect
+    paper_value: float | None
     original_run: str
+    original_value: float | None = None
+    target: float | None = None
+    scales: tuple[str, ...] = ("smoke", "laptop", "paper")
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms it needs, the baseline first."""
+        return tuple(dict.fromkeys((self.baseline.arm, self.treatment.arm)))
+
+    def protocol(self, scale: str) -> Protocol:
+        """The study's protocol of that scale with the arms of the claim alone.
+
+        Raises:
+            ValueError: there is no study, or it has no such scale.
+        """
+        if self.study is None:
+            raise ValueError(f"{self.id} has no runs here: {self.original_run}")
+        protocol = self.study.protocol(scale)
+        return replace(protocol, arms={arm: protocol.arms[arm] for arm in self.arms})
 
     @property
     def no_effect(self) -> float:
         """The effect's value when both arms are equally good."""
         return 1.0 if self.effect == "ratio" else 0.0
 
+    def number(self, value: float | None) -> str:
+        """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None."""
+        if value is None:
+            return "-"
+        text = f"{value if self.effect == 'ratio' else 100 * value:.3g}"
+        return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
+
+    @property
+    def unit(self) -> str:
+        """What a number of this effect ends with."""
+        return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
+
+    def command(self, scale: str | None = None) -> str:
+        """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
+
+        As many seeds as a verdict needs.
+        """
+        if self.study is None:
+            return "-"
+        real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
+        return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {MIN_SEEDS} --data-root FOLDER"
+
     def paper_summary(self) -> str:
-        """The paper's effect in a few words: "6x" or "2 points"."""
-        return f"{self.paper_value:g}x" if self.effect == "ratio" else f"{100 * self.paper_value:g} points"
+        """The paper's effect in a few words."""
+        return "an effect" if self.paper_value is None else self.number(self.paper_value)
 
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
@@ -96,269 +127,249 @@ def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> O
         low, high: ends of the 95 % interval of the effect, None where there is none; ``high`` is infinite where a run
             of the baseline was stopped before it reached the target: the effect is then at least so large.
 
-    Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs; "not reproduced" if the whole interval is below the
-        paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
-        too; "inconclusive" otherwise.
+    Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs. Then "not reproduced" if the whole interval is below
+        the paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
+        too; "inconclusive" otherwise. Where the paper gives no number, no effect takes its place. Of a level, which is
+        an error: "reproduced" if the whole interval is below the paper's value plus ``LEVEL_MARGIN``, "not reproduced"
+        if it is above.
     """
     if pairs < MIN_SEEDS or low is None or high is None:
         return "inconclusive"
-    if high < claim.paper_value:
+    value = claim.no_effect if claim.paper_value is None else claim.paper_value
+    if claim.effect == "level":
+        bound = value + LEVEL_MARGIN
+        return "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
+    if high < value:
         return "not reproduced"
-    needed = claim.paper_value if high == float("inf") else claim.no_effect
+    needed = value if high == float("inf") else claim.no_effect
     return "reproduced" if low > needed else "inconclusive"
 
 
-# --- ReLU against tanh: Sec. 3.1, Figure 1 -------------------------------------------------------------------------
-# The network of Figure 1 is not known. This is one of two candidates: three convolutions and one fully connected layer
-# of cuda-convnet's examples, here without its weight decay. Rates: the winners of the searches further down.
-
-RATES_2012 = (0.001, 0.003, 0.01, 0.03)
-RATES_MODERN = (0.003, 0.01, 0.03, 0.1)
-SEARCH_EPOCHS = 12
-SEARCH_SEED = 1000  # none of the seeds that are compared
-
-PIXEL_DEVIATION = 63.0  # of CIFAR-10's grey levels, rounded
-CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
-CHOSEN_SCALED = (0.03, 0.03)
-CHOSEN_MODERN = (0.03, 0.03)
-
-_INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
-_INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
+def _pair(metric: Metric, baseline: str, treatment: str) -> dict[str, Measurement]:
+    return {"baseline": Measurement(baseline, metric), "treatment": Measurement(treatment, metric)}
 
 
-def _relu_2012(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
-    """The 2012 protocol: grey levels minus the mean picture, small Gaussian weights, biases at twice the rate."""
-    net = replace(PRESETS["cifar-19pct"], activation=activation)
-    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR)
-    return Arm(net=net, input=_INPUT_2012, train=train)
+def _relu(study: Study, protocol: str) -> Claim:
+    return Claim(
+        id=study.id,
+        section="3.1",
+        statement=f"ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh ({protocol})",
+        chapter="03_relu",
+        study=study,
+        **_pair("epochs_to_target", "tanh", "relu"),
+        effect="ratio",
+        paper_value=paper.RELU_SPEEDUP,
+        original_run="none survives",
+    )
 
 
-def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
-    """The same network as it would be trained today: standardized input, PyTorch's initialization, one rate."""
-    net = replace(PRESETS["cifar-19pct"], activation=activation, initialization="torch")
-    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
-    return Arm(net=net, input=_INPUT_MODERN, train=train)
+def _lrn_cifar(name: str, statement: str, treatment: str) -> Claim:
+    return Claim(
+        id=name,
+        section="3.3",
+        statement=f"Response normalization lowers a four-layer network's test error on CIFAR-10 by 2 points{statement}",
+        chapter="04_lrn",
+        study=LRN,
+        **_pair("top1_error", "without", treatment),
+        effect="difference",
+        paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
+        original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
+    )
 
 
-def _relu_scaled(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
-    """The 2012 protocol, but pixels of deviation 1 and first weights larger by as much: it starts as the same net."""
-    arm = _relu_2012(activation, lr, epochs)
-    conv1, *others = arm.net.layers
-    layers = (replace(conv1, std=conv1.std * PIXEL_DEVIATION), *others)
-    return replace(arm, net=replace(arm.net, layers=layers), input=replace(_INPUT_2012, pixels="standardized"))
+def _part(
+    name: str,
+    section: str,
+    statement: str,
+    chapter: str,
+    without: str,
+    *,
+    metric: Metric = "top1_error",
+    treatment: str = "run145",
+    paper_value: float | None = None,
+    original: tuple[str, float | None] = ("none survives", None),
+) -> Claim:
+    """A difference between AlexNet without a part and with it."""
+    return Claim(
+        id=name,
+        section=section,
+        statement=statement,
+        chapter=chapter,
+        study=ALEXNET,
+        **_pair(metric, without, treatment),
+        effect="difference",
+        paper_value=paper_value,
+        original_run=original[0],
+        original_value=original[1],
+    )
 
 
-MakeArm = Callable[[Literal["relu", "tanh"], float, int], Arm]
+def _level(
+    name: str,
+    statement: str,
+    value: float,
+    original: tuple[str, float | None],
+    study: Study | None = None,
+    metric: Metric = "top1_error",
+) -> Claim:
+    """An error of the paper's tables."""
+    return Claim(
+        id=name,
+        section="6",
+        statement=statement,
+        chapter="09_imagenet",
+        study=study,
+        **_pair(metric, "run145", "run145"),
+        effect="level",
+        paper_value=value,
+        original_run=original[0],
+        original_value=original[1],
+        scales=("paper",),
+    )
 
 
-def _neurons(make_arm: MakeArm, tanh_lr: float, relu_lr: float, epochs: int) -> dict[str, Arm]:
-    return {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
+def study_of(name: str) -> tuple[Study | None, tuple[str, ...] | None]:
+    """The study that a claim's runs belong to, and those of its arms that it needs; of a study itself None, for all.
 
-
-def _relu_protocols(
-    make_arm: MakeArm, rates: tuple[float, float], smoke_rates: tuple[float, float], smoke_epochs: int
-) -> dict[ScaleName, Protocol]:
-    """Rates of tanh and ReLU; at scale smoke, with its few pictures, minibatches and rates are smaller."""
-    smoke = {
-        name: replace(arm, input=replace(arm.input, batch_size=16))
-        for name, arm in _neurons(make_arm, *smoke_rates, smoke_epochs).items()
-    }
-    return {
-        "smoke": Protocol(dataset="photos", seeds=1, arms=smoke),
-        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_neurons(make_arm, *rates, epochs=20)),
-        "paper": Protocol(dataset="cifar10", seeds=5, arms=_neurons(make_arm, *rates, epochs=60)),
-    }
-
-
-_RELU = {
-    "section": "3.1",
-    "chapter": "03_relu",
-    "metric": "epochs_to_target",
-    "effect": "ratio",
-    "paper_value": paper.RELU_SPEEDUP,
-    "baseline": "tanh",
-    "treatment": "relu",
-    "original_run": "none survives",
-}
-
-
-def _rate_search(claim_id: str, make_arm: MakeArm, rates: tuple[float, ...]) -> Study:
-    arms = {
-        f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS)
-        for activation in ("tanh", "relu")
-        for lr in rates
-    }
-    return Study(id=f"{claim_id}-rates", protocols={"paper": Protocol(dataset="cifar10", seeds=1, arms=arms)})
-
-
-# --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
-# The clean pair of cuda-convnet's files: revision 540 of the 11 % net is the 13 % net plus two normalizations.
-
-
-def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
-    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers.
-
-    Beside the clean pair: its normalization with alpha not divided by the window, and the net that was published, which
-    differs in its width, its last decay and its views too.
+    Raises:
+        ValueError: there is neither a claim nor a study of that name.
     """
-    decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
-    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
-    inputs = InputConfig(crop=24, batch_size=batch_size)
-    nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
-    arms = {arm: Arm(net=PRESETS[net], input=inputs, train=train) for arm, net in nets.items()}
-    return arms | {
-        "alpha-printed": replace(arms["with"], net=replace(arms["with"].net, norm_average=False)),
-        "published": Arm(
-            net=PRESETS["cifar-11pct"],
-            input=replace(inputs, views="ten"),
-            train=replace(train, weight_decay=decay | {"fc10": 0.01}),
-        ),
-    }
+    if name in CLAIMS:
+        return CLAIMS[name].study, CLAIMS[name].arms
+    if name not in STUDIES:
+        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {name!r}")
+    return STUDIES[name], None
 
 
-# --- the ledger ----------------------------------------------------------------------------------------------------
+_RUN_148 = ("148 against 145", paper.RUN148_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0])
 
 CLAIMS: Mapping[str, Claim] = {
     claim.id: claim
     for claim in (
-        Claim(
-            id="relu",
-            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012 protocol)",
-            protocols=_relu_protocols(_relu_2012, rates=CHOSEN_2012, smoke_rates=(0.003, 0.001), smoke_epochs=5),
-            **_RELU,
+        _relu(RELU, "2012 protocol"),
+        _relu(RELU_SCALED, "2012, pixels scaled"),
+        _relu(RELU_MODERN, "today's protocol"),
+        _part(
+            "two-gpus", "3.2", "Two towers have 1.7 points less error than one column with half the kernels",
+            "08_two_gpus", "run145-half", paper_value=paper.TWO_GPUS_GAIN[0],
+            original=("145-half against 145", paper.RUN145_HALF_ERRORS_2010[0] - paper.RUN145_ERRORS_2010["ten"][0]),
+        ),
+        _lrn_cifar("lrn-cifar", "", "with"),
+        _lrn_cifar("lrn-cifar-printed", " (alpha as printed)", "alpha-printed"),
+        _lrn_cifar("lrn-cifar-published", " (the published pair)", "published"),
+        _part(
+            "lrn", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (as run, with a third one)",
+            "04_lrn", "run148", paper_value=paper.LRN_GAIN[0], original=_RUN_148,
+        ),
+        _part(
+            "lrn-two", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (the two of the paper)",
+            "04_lrn", "run148", treatment="no-third-norm", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "lrn-printed", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (alpha as printed)",
+            "04_lrn", "run148", treatment="alpha-printed", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "pooling", "3.4", "Overlapping pooling lowers the error by 0.4 points", "05_pooling", "run147",
+            paper_value=paper.POOLING_GAIN[0],
+            original=("147 against 145", paper.RUN147_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0]),
+        ),
+        _part(
+            "pooling-overfitting", "3.4", "Networks with overlapping pooling overfit slightly less", "05_pooling",
+            "run147", metric="overfitting",
+        ),
+        _part(
+            "crops", "4.1", "Without random crops and reflections the network overfits", "07_augmentation",
+            "centre-crops", metric="overfitting",
+        ),
+        _part(
+            "colour", "4.1", "PCA colour noise lowers the error by over 1 point (as run)", "07_augmentation",
+            "no-colour", paper_value=paper.COLOR_GAIN,
+        ),
+        _part(
+            "colour-printed", "4.1", "PCA colour noise lowers the error by over 1 point (as printed)",
+            "07_augmentation", "no-colour", treatment="colour-printed", paper_value=paper.COLOR_GAIN,
+        ),
+        _part(
+            "colour-lighting", "4.1", "PCA colour noise lowers the error by over 1 point (the widespread reading)",
+            "07_augmentation", "no-colour", treatment="colour-lighting", paper_value=paper.COLOR_GAIN,
         ),
         Claim(
-            id="relu-scaled",
-            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (2012, pixels scaled)",
-            protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_rates=(0.01, 0.01), smoke_epochs=5),
-            **_RELU,
-        ),
-        Claim(
-            id="relu-modern",
-            statement="ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh (today's protocol)",
-            protocols=_relu_protocols(_relu_modern, rates=CHOSEN_MODERN, smoke_rates=(0.01, 0.01), smoke_epochs=9),
-            **_RELU,
-        ),
-        Claim(
-            id="lrn-cifar",
-            section="3.3",
-            statement="Response normalization lowers the test error of a four-layer network on CIFAR-10 by 2 points",
-            chapter="04_lrn",
-            metric="top1_error",
+            id="ten-crop",
+            section="4.1",
+            statement="Averaging over ten crops lowers the error by 1.5 points",
+            chapter="09_imagenet",
+            study=ALEXNET,
+            baseline=Measurement("run145", "centre_error"),
+            treatment=Measurement("run145", "top1_error"),
             effect="difference",
-            paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
-            baseline="without",
-            treatment="with",
-            original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
-            protocols={
-                "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(3, (2,), batch_size=16)),
-                "laptop": Protocol(dataset="cifar10", seeds=3, arms=_lrn_arms(40, (35, 38))),
-                "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
-            },
+            paper_value=paper.ERRORS_2010["centre"][0] - paper.ERRORS_2010["ten"][0],
+            original_run="145, ILSVRC-2010",
+            original_value=paper.RUN145_ERRORS_2010["centre"][0] - paper.RUN145_ERRORS_2010["ten"][0],
+        ),
+        _part(
+            "dropout", "4.2", "Without dropout the network overfits", "06_dropout", "no-dropout", metric="overfitting"
+        ),
+        Claim(
+            id="dropout-iterations",
+            section="4.2",
+            statement="Dropout roughly doubles the iterations to converge",
+            chapter="06_dropout",
+            study=ALEXNET,
+            **_pair("epochs_to_val_error", "run145", "no-dropout"),
+            effect="ratio",
+            paper_value=paper.DROPOUT_ITERATIONS,
+            original_run="none survives",
+            target=0.5,
+        ),
+        _part(
+            "weight-decay", "5", "Weight decay lowers the training error itself", "06_dropout", "no-decay",
+            metric="fitted_error",
+        ),
+        Claim(
+            id="biases",
+            section="5",
+            statement="Biases of 1 make the beginning of learning faster",
+            chapter="09_imagenet",
+            study=ALEXNET,
+            **_pair("epochs_to_train_error", "biases-0", "run145"),
+            effect="ratio",
+            paper_value=None,
+            original_run="none survives",
+            target=0.75,
+        ),
+        Claim(
+            id="specialization",
+            section="6.1",
+            statement="The first layers of the two towers specialize in colour and in grey",
+            chapter="10_features",
+            study=ALEXNET,
+            baseline=Measurement("run145", "color_difference"),
+            treatment=Measurement("run145", "color_difference_chance"),
+            effect="difference",
+            paper_value=None,
+            original_run="none survives: the weights were not published",
+        ),
+        _part(
+            "depth", "7", "Without a middle layer the error is 2 points higher", "02_architecture", "no-conv4",
+            paper_value=paper.MIDDLE_LAYER_GAIN,
+        ),
+        _level(
+            "headline-2010", "One network, ten crops: 37.5 % top-1 error on the test set of ILSVRC-2010",
+            paper.ERRORS_2010["ten"][0], ("145, ILSVRC-2010", paper.RUN145_ERRORS_2010["ten"][0]),
+        ),
+        _level(
+            "headline-2012", "One network, ten crops: 40.7 % top-1 error on the validation set of ILSVRC-2012",
+            paper.ERRORS_2012[0], ("145, ILSVRC-2012", paper.RUN145_ERRORS_2012[0]), ALEXNET,
+        ),
+        _level(
+            "ensemble-5", "Five networks together: 16.4 % top-5 error on the validation set of ILSVRC-2012",
+            paper.ENSEMBLE_TOP5["five"], ("none survives", None), metric="top5_error",
+        ),
+        _level(
+            "ensemble-7", "Seven networks, two of them pre-trained: 15.3 % top-5 error on the test set of ILSVRC-2012",
+            paper.ENSEMBLE_TOP5["seven"], ("146, one of the two that were pre-trained", None), metric="top5_error",
         ),
     )
-}
-
-RATE_SEARCHES: Mapping[str, Study] = {
-    "relu": _rate_search("relu", _relu_2012, RATES_2012),
-    "relu-scaled": _rate_search("relu-scaled", _relu_scaled, RATES_MODERN),
-    "relu-modern": _rate_search("relu-modern", _relu_modern, RATES_MODERN),
-}
-"""Claim -> the runs that chose its learning rates: per neuron the rate first at the target, or nearest to it."""
-
-SLOPES = Study(
-    id="relu-slopes",
-    protocols={
-        "paper": Protocol(
-            dataset="cifar10",
-            seeds=3,
-            arms={
-                f"{protocol}-{neuron}": arm
-                for protocol, arms in (
-                    ("2012", _neurons(_relu_2012, *CHOSEN_2012, epochs=3)),
-                    ("modern", _neurons(_relu_modern, *CHOSEN_MODERN, epochs=3)),
-                )
-                for neuron, arm in arms.items()
-            },
-        )
-    },
-)
-"""The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
-
-# --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
-
-
-def _augmentation_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
-    """Three convolutions on crops of 24 pixels, nine views in testing: without any of it, with crops, with colour."""
-    net = replace(PRESETS["cifar-19pct"], image_size=24)
-    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops)
-    crops = InputConfig(crop=24, batch_size=batch_size)
-    inputs = {
-        "neither": replace(crops, random_crops=False),
-        "crops and flips": crops,
-        "colour too": replace(crops, color="run145"),
-    }
-    return {arm: Arm(net=net, input=config, train=train) for arm, config in inputs.items()}
-
-
-AUGMENTATION = Study(
-    id="augmentation",
-    protocols={
-        "smoke": Protocol(dataset="photos", seeds=1, arms=_augmentation_arms(9, (8,), batch_size=16)),
-        "laptop": Protocol(dataset="cifar10", seeds=3, arms=_augmentation_arms(40, (35, 38))),
-    },
-)
-"""What crops, flips and colour noise do to training and test error. The paper's own comparison is on ImageNet."""
-
-# --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
-
-
-def _alexnet_arms(base: Arm) -> dict[str, Arm]:
-    """Run 145, and the same without one of its parts each; by the 2012 run's number where there was one."""
-    net, inputs, train = base.net, base.input, base.train
-    sized = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
-    named = {name: replace(PRESETS[name], **sized) for name in ("run147", "run148", "run145-half")}
-    if net.image_size < PRESETS["run147"].image_size:  # OURS: the padding that keeps the grid before the last pool
-        named["run147"] = named["run147"].changed("run147", conv5={"padding": None})
-    weighted = [layer.name for layer in net.layers if isinstance(layer, Conv | Linear)]
-    changes = {
-        "run145": {},
-        **{name: {"net": changed} for name, changed in named.items()},
-        "no-dropout": {"net": replace(net, dropout=0.0)},
-        "no-colour": {"input": replace(inputs, color=None)},
-        "biases-0": {"net": net.changed(net.name, **{layer: {"bias": 0.0} for layer in weighted})},
-        "no-decay": {"train": replace(train, weight_decay={})},
-        "no-conv4": {
-            "net": replace(net, layers=tuple(x for x in net.layers if x.name not in ("conv4", "relu4"))),
-            "train": replace(train, weight_decay={k: v for k, v in train.weight_decay.items() if k != "conv4"}),
-        },
-        "no-third-norm": {"net": net.without(MapNorm)},
-        "alpha-printed": {"net": replace(net, norm_average=False)},
-        "colour-lighting": {"input": replace(inputs, color="lighting")},
-        "centre-crops": {"input": replace(inputs, random_crops=False)},
-    }
-    return {arm: replace(base, **change) for arm, change in changes.items()}
-
-
-def _alexnet_base(scale: ScaleName, train: TrainConfig) -> dict[str, Arm]:
-    full = FULL_RUN[scale]
-    return _alexnet_arms(Arm(net=full.net, input=full.input, train=train))
-
-
-_SHORT = TrainConfig(
-    epochs=20, lr=0.01, lr_drops=(15, 19), bias_lr_factor=2.0, weight_decay=FULL_RUN["laptop"].train.weight_decay
-)
-"""OURS: the recipe of run 145 in 20 epochs, where its own stages would leave the first rate too early."""
-
-ALEXNET = Study(
-    id="alexnet",
-    protocols={
-        "laptop": Protocol(dataset="imagenette", size=128, seeds=3, arms=_alexnet_base("laptop", _SHORT)),
-        "paper": Protocol(dataset="imagenet", size=256, seeds=5, arms=_alexnet_base("paper", FULL_RUN["paper"].train)),
-    },
-)
-"""Run 145 and what becomes of it without one of its parts."""
-
-STUDIES: Mapping[str, Study] = {
-    study.id: study for study in (*CLAIMS.values(), *RATE_SEARCHES.values(), SLOPES, AUGMENTATION, ALEXNET)
-}
+}  # fmt: skip
+"""In the order of the paper."""

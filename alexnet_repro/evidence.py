@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet_repro.claims import STUDIES, Claim, Outcome, Protocol, decide
+import numpy as np
+
+from alexnet_repro.claims import CLAIMS, Claim, Measurement, Outcome, decide, study_of
 from alexnet_repro.files import write_atomically
+from alexnet_repro.studies import STUDIES, Protocol, Study
 from alexnet_repro.values import as_json, differences, digest
 
 EVIDENCE_FOLDER = Path(__file__).resolve().parents[1] / "book" / "evidence"
@@ -70,31 +73,73 @@ def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
     return {"dataset": protocol.dataset} | size | as_json(protocol.arms[arm])
 
 
-def load_evidence(study: str, scale: str | None = None, folder: str | os.PathLike[str] | None = None) -> list[Record]:
-    """All records of a claim (or rate search) at a scale, by arm and seed; an empty list if there are none.
+def load_evidence(
+    name: str,
+    scale: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    all_arms: bool = False,
+) -> list[Record]:
+    """All records of a claim, or of a study, at a scale, by arm and seed; an empty list if there are none.
 
     Args:
-        study: id of the claim.
+        name: id of the claim or the study. Of a claim the records of its arms, at the scales that can tell.
         scale: "smoke", "laptop" or "paper"; None: the largest of them that has records.
         folder: the evidence; None: the book's own, ``book/evidence``.
+        all_arms: of a claim the records of its study's other arms too.
 
     Raises:
-        EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the claim's.
+        EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the study's.
+        ValueError: an unknown name or scale.
     """
+    study, arms = study_of(name)
+    if study is None:
+        return []
     if scale is None:
-        found = (load_evidence(study, name, folder) for name in reversed(STUDIES[study].protocols))
+        found = (load_evidence(name, other, folder, all_arms=all_arms) for other in reversed(study.protocols))
         return next(filter(None, found), [])
-    protocol = STUDIES[study].protocol(scale)
-    records = []
+    if name in CLAIMS and scale not in CLAIMS[name].scales and not all_arms:
+        return []
+    records = [_checked(path, study, scale, root) for root, path in _paths(study, scale, folder)]
+    order = list(study.protocol(scale).arms)
+    of_arms = [record for record in records if all_arms or arms is None or record.arm in arms]
+    return sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed))
+
+
+def problems(folder: str | os.PathLike[str] | None = None, known: Iterable[Path] = ()) -> list[str]:
+    """What is wrong with a folder of evidence, a line each: damaged, edited, stale and misplaced records, other files.
+
+    Args:
+        folder: the evidence; None: the book's own.
+        known: files in it that are no records of a study, and right.
+    """
     root = Path(folder) if folder is not None else EVIDENCE_FOLDER
-    for path in sorted((root / study / scale).glob("*.json")):
-        record = Record.load(path)
-        if root / record.path != path or record.arm not in protocol.arms:
-            raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
-        if changed := differences(record.config, arm_config(protocol, record.arm)):
-            raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
-        records.append(record)
-    return sorted(records, key=lambda r: (list(protocol.arms).index(r.arm), r.seed))
+    found, records = [], set()
+    for study in STUDIES.values():
+        for scale in study.protocols:
+            for _, path in _paths(study, scale, root):
+                records.add(path)
+                try:
+                    _checked(path, study, scale, root)
+                except EvidenceError as error:
+                    found.append(str(error))
+    others = {path for path in root.rglob("*") if path.is_file()} - records - set(known)
+    return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
+
+
+def _paths(study: Study, scale: str, folder: str | os.PathLike[str] | None) -> list[tuple[Path, Path]]:
+    study.protocol(scale)
+    root = Path(folder) if folder is not None else EVIDENCE_FOLDER
+    return [(root, path) for path in sorted((root / study.id / scale).glob("*.json"))]
+
+
+def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
+    protocol, record = study.protocol(scale), Record.load(path)
+    if root / record.path != path or record.arm not in protocol.arms:
+        raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
+    if changed := differences(record.config, arm_config(protocol, record.arm)):
+        raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
+    return record
 
 
 def epochs_to_target(train_errors: Sequence[float], target: float, chance: float) -> float | None:
@@ -131,6 +176,7 @@ class Verdict:
         estimate: geometric mean of the ratios, or mean of the differences; None if it can't be bounded.
         low, high: its 95 % interval (Student's t over pairs); None with fewer than 2 pairs. ``high`` is infinite
             where the effect is only known to be at least so large.
+        values: the effect of every pair, by seed.
         unfinished_baseline, unfinished_treatment: runs among the pairs that were stopped short of the target.
     """
 
@@ -140,6 +186,7 @@ class Verdict:
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
+    values: tuple[float, ...] = ()
     unfinished_baseline: int = 0
     unfinished_treatment: int = 0
 
@@ -147,12 +194,28 @@ class Verdict:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
-        scale, unit = (1, "x") if self.claim.effect == "ratio" else (100, " points")
-        text = f"{'at least ' * bool(self.unfinished_baseline)}{scale * self.estimate:.1f}{unit}"
+        scale = 1 if self.claim.effect == "ratio" else 100
+        text = f"{'at least ' * bool(self.unfinished_baseline)}{scale * self.estimate:.1f}{self.claim.unit}"
         if self.low is None or self.high is None:
             return text
         upper = "∞" if math.isinf(self.high) else f"{scale * self.high:.1f}"
         return f"{text} [{scale * self.low:.1f}, {upper}]"
+
+    def bootstrap(self) -> tuple[float, float] | None:
+        """The 95 % interval of the same effect by resampling its pairs; None with fewer than 2 of them."""
+        found = None if len(self.values) < 2 else bootstrap_interval(self._additive())
+        return found if found is None or self.claim.effect != "ratio" else (math.exp(found[0]), math.exp(found[1]))
+
+    def smallest_effect(self) -> float | None:
+        """The smallest effect that so many pairs, as scattered as these, would find in four of five trials.
+
+        As a factor for a ratio, else a difference from no effect; None with fewer than 2 pairs.
+        """
+        found = None if len(self.values) < 2 else resolvable(self._additive())
+        return found if found is None or self.claim.effect != "ratio" else math.exp(found)
+
+    def _additive(self) -> list[float]:
+        return [math.log(value) for value in self.values] if self.claim.effect == "ratio" else list(self.values)
 
 
 def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
@@ -162,47 +225,96 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     the effect smaller than it is. A treatment run that never did leaves the effect without a bound on the safe side:
     no estimate is given, and the outcome is "inconclusive".
     """
-    by_arm: dict[str, dict[int, Record]] = {claim.baseline: {}, claim.treatment: {}}
+    by_arm: dict[str, dict[int, Record]] = {arm: {} for arm in claim.arms}
     for record in records:
-        by_arm[record.arm][record.seed] = record
-    seeds = sorted(by_arm[claim.baseline].keys() & by_arm[claim.treatment].keys())
-    baseline = [by_arm[claim.baseline][seed] for seed in seeds]
-    treatment = [by_arm[claim.treatment][seed] for seed in seeds]
+        if record.arm in by_arm:
+            by_arm[record.arm][record.seed] = record
+    seeds = sorted(set.intersection(*(set(of_arm) for of_arm in by_arm.values())))
+    before, after = (
+        [measured(by_arm[side.arm][seed], side, claim.target) for seed in seeds]
+        for side in (claim.baseline, claim.treatment)
+    )
     counts = {
         "claim": claim,
         "pairs": len(seeds),
-        "unfinished_baseline": sum(record.final[claim.metric] is None for record in baseline),
-        "unfinished_treatment": sum(record.final[claim.metric] is None for record in treatment),
+        "unfinished_baseline": sum(value is None for value in before),
+        "unfinished_treatment": sum(value is None for value in after),
     }
     if not seeds:
         return Verdict(outcome="not run", **counts)
     if counts["unfinished_treatment"]:
         return Verdict(outcome="inconclusive", **counts)
-    before = [_reached(record, claim.metric) for record in baseline]
-    after = [_reached(record, claim.metric) for record in treatment]
+    stopped = [float(len(by_arm[claim.baseline.arm][seed].epochs)) for seed in seeds]
+    before = [end if value is None else value for value, end in zip(before, stopped, strict=True)]
+    effects = [_effect(claim, b, a) for b, a in zip(before, after, strict=True)]
     if claim.effect == "ratio":
-        logs = [math.log(b / a) for b, a in zip(before, after, strict=True)]
+        logs = [math.log(value) for value in effects]
         estimate, low, high = (None if x is None else math.exp(x) for x in mean_interval(logs))
     else:
-        estimate, low, high = mean_interval([b - a for b, a in zip(before, after, strict=True)])
+        estimate, low, high = mean_interval(effects)
     if counts["unfinished_baseline"] and high is not None:
         high = math.inf
-    return Verdict(outcome=decide(claim, len(seeds), low, high), estimate=estimate, low=low, high=high, **counts)
+    outcome = decide(claim, len(seeds), low, high)
+    return Verdict(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects), **counts)
+
+
+def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:
+    """The number of a run that a claim compares; None where an error did not come down to ``target``."""
+    match what.metric:
+        case "epochs_to_train_error" | "epochs_to_val_error":
+            errors = [epoch[what.metric.removeprefix("epochs_to_")] for epoch in record.epochs]
+            return epochs_to_target(errors, target, 1 - 1 / record.config["net"]["num_classes"])
+        case "overfitting":
+            return record.final["centre_error"] - record.final["fitted_error"]
+    return record.final[what.metric]
+
+
+def _effect(claim: Claim, baseline: float, treatment: float) -> float:
+    match claim.effect:
+        case "ratio":
+            return baseline / treatment
+        case "difference":
+            return baseline - treatment
+    return treatment
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """The mean and its 95 % interval by Student's t; without an interval for a single value."""
     from scipy.stats import t
 
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < 2:
+    mean, error = _mean_and_error(values)
+    if error is None:
         return mean, None, None
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    half = float(t.ppf(0.975, len(values) - 1)) * error
     return mean, mean - half, mean + half
 
 
-def _reached(record: Record, metric: str) -> float:
-    value = record.final[metric]
-    return float(len(record.epochs)) if value is None else value
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean by 9,999 resamplings, bias-corrected and accelerated; the same at every call."""
+    from scipy.stats import bootstrap
+
+    if len(set(values)) == 1:
+        return values[0], values[0]
+    found = bootstrap((values,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def resolvable(values: Sequence[float], power: float = 0.8) -> float:
+    """The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
+
+    ``(t(0.975) + t(power)) * s / sqrt(n)`` with Student's quantiles for n - 1 degrees of freedom; at least 2 values.
+    """
+    from scipy.stats import t
+
+    _, error = _mean_and_error(values)
+    freedom = len(values) - 1
+    return float(t.ppf(0.975, freedom) + t.ppf(power, freedom)) * error
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and its standard error, of at least 2 values."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return mean, None
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)

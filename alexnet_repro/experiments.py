@@ -1,22 +1,22 @@
-"""Running a claim: arms x seeds, each an independent run, each a record."""
+"""Running a claim: arms x seeds, each an independent run, each a record; here or on a cluster."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.claims import STUDIES, Arm
+from alexnet_repro.claims import study_of
 from alexnet_repro.data import SMALL, Dataset, load_dataset
 from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.environment import environment, resolve_device
@@ -26,6 +26,7 @@ from alexnet_repro.filters import tower_color
 from alexnet_repro.nets import neuron_slopes
 from alexnet_repro.processes import spawned
 from alexnet_repro.runs import fresh
+from alexnet_repro.studies import STUDIES, Arm, Study
 from alexnet_repro.train import train
 from alexnet_repro.training import Epoch
 from alexnet_repro.values import digest
@@ -33,8 +34,12 @@ from alexnet_repro.values import digest
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
 
 
+State = Literal["recorded", "running", "waiting"]
+States = Mapping[tuple[str, int], State]  # of every run of a sweep, by arm and seed
+
+
 def run_claim(
-    study: str,
+    name: str,
     scale: str = "smoke",
     seeds: int | Sequence[int] | None = None,
     *,
@@ -44,6 +49,7 @@ def run_claim(
     threads: int = 2,
     out: str | os.PathLike[str] | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
+    on_change: Callable[[States], None] = lambda states: None,
 ) -> list[Record]:
     """Runs every arm with every seed and returns the records, by arm and seed.
 
@@ -51,49 +57,100 @@ def run_claim(
     cores better than one run with two threads, and a run's numbers do not depend on how many there are.
 
     Args:
-        study: id of a claim, or of a rate search.
+        name: id of a claim, or of a study.
         scale: "smoke", "laptop" or "paper".
-        seeds: how many (0, 1, ...), or which; None: as many as the claim's protocol says.
-        arms: which of the protocol's; None: all.
+        seeds: how many (0, 1, ...), or which; None: as many as the study's protocol says.
+        arms: which of the study's; None: those that the claim needs, of a study all.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
         threads: runs at a time on a CPU.
         out: folder of evidence; each record is written as its run ends, and runs whose record is there already are
             not run again. None: nothing is written, everything is run.
         on_record: called as each run ends.
+        on_change: called with the state of every run at the beginning and as each ends.
 
     Raises:
-        ValueError: an unknown study, scale, arm or device, or no seeds.
+        ValueError: an unknown name, scale, arm or device, a claim that has no runs, or no seeds.
         DatasetNotFoundError: before anything is run.
     """
-    if study not in STUDIES:
-        raise ValueError(f"claim must be one of {', '.join(STUDIES)}, not {study!r}")
-    protocol = STUDIES[study].protocol(scale)
-    seeds = _seeds(protocol.seeds if seeds is None else seeds)
-    arms = tuple(protocol.arms) if arms is None else tuple(arms)
-    if unknown := set(arms) - set(protocol.arms):
-        raise ValueError(f"arms of {study} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
+    study, wanted = _planned(name, scale, seeds, arms)
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     device = resolve_device(device)
-    load_dataset(
-        protocol.dataset, data_root, size=protocol.size
-    )  # a missing data set is one error here, not one from every process
-    done = {} if out is None else {(r.arm, r.seed): r for r in load_evidence(study, scale, out)}
-    todo = [(arm, seed) for seed in seeds for arm in arms if (arm, seed) not in done]
-    with spawned(min(threads if device == "cpu" else 1, len(todo)) or 1) as pool:
-        runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device) for arm, seed in todo]
+    done, todo = _missing(study, scale, wanted, data_root, out)
+    workers = min(threads if device == "cpu" else 1, len(todo)) or 1
+    with spawned(workers) as pool:
+        runs = [pool.submit(record_one, study.id, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+        on_change(_states(wanted, done, workers))
         try:
             for finished in as_completed(runs):
                 record = finished.result()
-                if out is not None:
-                    record.save(Path(out))
                 done[record.arm, record.seed] = record
                 on_record(record)
+                on_change(_states(wanted, done, workers))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [done[arm, seed] for arm in arms for seed in seeds]
+    order = list(dict.fromkeys(arm for arm, _ in wanted))
+    return [done[run] for run in sorted(wanted, key=lambda run: order.index(run[0]))]
+
+
+def submit_claim(
+    name: str,
+    scale: str,
+    seeds: int | Sequence[int] | None = None,
+    *,
+    out: str | os.PathLike[str],
+    logs: str | os.PathLike[str],
+    arms: Sequence[str] | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    cluster: str = "slurm",
+    options: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """Hands the runs that are not recorded yet to a cluster, one task each of one job array, and does not wait.
+
+    Args:
+        name, scale, seeds, arms, data_root, device: as for ``run_claim``; folders must be visible to the tasks.
+        out: folder of evidence, where every task writes its record.
+        logs: folder for what the tasks print.
+        cluster: submitit's name for it: "slurm", or "local" for processes of this machine.
+        options: of the cluster, as submitit's executors take them: ``{"slurm_partition": "gpu", "timeout_min": 600}``.
+
+    Returns: submitit's jobs, in the order of the runs; none where everything is recorded.
+
+    Raises:
+        ModuleNotFoundError: submitit is not installed.
+        ValueError, DatasetNotFoundError: as ``run_claim``.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("a cluster needs submitit: pip install 'alexnet_repro[slurm]'") from None
+    study, wanted = _planned(name, scale, seeds, arms)
+    _, todo = _missing(study, scale, wanted, data_root, out)
+    if not todo:
+        return []
+    executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
+    executor.update_parameters(name=f"alexnet-{name}", **(options or {}))
+    tasks = [(study.id, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+    return executor.map_array(record_one, *zip(*tasks, strict=True))
+
+
+def record_one(
+    study: str,
+    scale: str,
+    arm: str,
+    seed: int,
+    data_root: str | os.PathLike[str] | None,
+    device: str,
+    out: str | os.PathLike[str] | None,
+) -> Record:
+    """``run_one``, and the record written where it was made: nothing that is finished can be lost with who asked."""
+    record = run_one(study, scale, arm, seed, data_root, resolve_device(device))
+    if out is not None:
+        record.save(Path(out))
+    return record
 
 
 def run_one(
@@ -187,11 +244,45 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
     return history, final
 
 
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen or min(chosen) < 0:
+def _planned(
+    name: str, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
+) -> tuple[Study, list[tuple[str, int]]]:
+    """The study and its runs that were asked for, seed by seed."""
+    study, needed = study_of(name)
+    if study is None:
+        raise ValueError(f"{name} has no runs here; `alexnet-repro claims show {name}` says what it is")
+    protocol = study.protocol(scale)
+    chosen = tuple(arms or needed or protocol.arms)
+    if unknown := set(chosen) - set(protocol.arms):
+        raise ValueError(f"arms of {study.id} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
+    numbers = protocol.seeds if seeds is None else seeds
+    numbers = tuple(range(numbers)) if isinstance(numbers, int) else tuple(numbers)
+    if not numbers or min(numbers) < 0:
         raise ValueError(f"seeds must be a number of at least 1 or a list of numbers of at least 0, not {seeds!r}")
-    return chosen
+    return study, [(arm, seed) for seed in numbers for arm in chosen]
+
+
+def _missing(
+    study: Study,
+    scale: str,
+    wanted: Sequence[tuple[str, int]],
+    data_root: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str] | None,
+) -> tuple[dict[tuple[str, int], Record], list[tuple[str, int]]]:
+    """What is recorded, and what is left to run; a data set that is missing is one error here, not one a run."""
+    protocol = study.protocol(scale)
+    load_dataset(protocol.dataset, data_root, size=protocol.size)
+    recorded = [] if out is None else load_evidence(study.id, scale, out, all_arms=True)
+    done = {(record.arm, record.seed): record for record in recorded}
+    return done, [run for run in wanted if run not in done]
+
+
+def _states(wanted: Sequence[tuple[str, int]], done: Container[tuple[str, int]], workers: int) -> dict:
+    left = [run for run in wanted if run not in done]
+    return {
+        run: "recorded" if run in done else "running" if run in left[:workers] else "waiting"
+        for run in sorted(wanted, key=lambda run: run[1])
+    }
 
 
 @lru_cache(maxsize=2)

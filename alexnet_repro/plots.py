@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from alexnet_repro.augment import PCAColor
+from alexnet_repro.claims import Claim
 from alexnet_repro.config import Conv, Linear
 from alexnet_repro.evidence import Record, Verdict
 from alexnet_repro.nets import Network
@@ -26,14 +28,19 @@ STYLES = (
 )
 
 
-def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = None) -> Figure:
-    """Training error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
+def error_curves(
+    runs: Mapping[str, Sequence[Record]],
+    target: float | None = None,
+    error: Literal["train_error", "val_error"] = "train_error",
+) -> Figure:
+    """An error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
 
     The mean goes as far as every run of its arm does.
 
     Args:
         runs: title -> records of one claim, which may be none.
         target: error marked by a horizontal line, fraction.
+        error: that of training, or of the validation pictures where the runs have it.
     """
     figure, axes = plt.subplots(
         1,
@@ -46,7 +53,7 @@ def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = No
     )
     for ax, (title, records) in zip(axes[0], runs.items(), strict=True):
         for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
-            _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style)
+            _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
         if target is not None:
             ax.axhline(100 * target, color="black", linewidth=0.8)
             ax.annotate(f"{100 * target:.0f} %", (1, 100 * target), (-2, 3), ("axes fraction", "data"),
@@ -59,40 +66,63 @@ def error_curves(runs: Mapping[str, Sequence[Record]], target: float | None = No
             ax.legend()
         else:
             ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    axes[0, 0].set_ylabel("training error, %")
+    axes[0, 0].set_ylabel("training error, %" if error == "train_error" else "validation error, %")
     return finished(figure)
 
 
+MEASURED = {
+    "epochs_to_target": "epochs to the target",
+    "epochs_to_train_error": "epochs to the training error",
+    "epochs_to_val_error": "epochs to the validation error",
+    "top1_error": "error on held-out pictures",
+    "fitted_error": "error on the training pictures",
+    "overfitting": "held-out minus training error",
+}
+
+
 def effects(verdicts: Mapping[str, Verdict]) -> Figure:
-    """Per claim the measured effect with its 95 % interval, and the paper's number, on one axis.
+    """Per claim the measured effect with its 95 % interval, that of every pair of runs, and the paper's number.
 
     Args:
         verdicts: title -> what the records of a claim say; all of one kind of effect.
     """
     claims = [result.claim for result in verdicts.values()]
     scale = 1 if claims[0].effect == "ratio" else 100
-    figure, ax = plt.subplots(figsize=(7, 1.2 + 0.6 * len(claims)), layout="constrained", facecolor="white")
+    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.6 * len(claims)), layout="constrained", facecolor="white")
     for row, (claim, result) in enumerate(zip(claims, verdicts.values(), strict=True)):
-        ax.plot(scale * claim.paper_value, row, "D", color="#D55E00", label="paper" if row == 0 else None)
+        if claim.paper_value is not None:
+            ax.plot(scale * claim.paper_value, row, "D", color="#D55E00", label="paper")
         if result.estimate is None:
             continue
-        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours, 95 % interval" if row == 0 else None)
+        pairs = [scale * value for value in result.values]
+        ax.plot(pairs, [row + 0.2] * len(pairs), "|", color="black", markersize=8, label="each pair of runs")
+        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours, 95 % interval")
         if result.low is not None and result.high is not None:
-            high = result.high if np.isfinite(result.high) else max(claim.paper_value, result.estimate) * 1.3
+            high = result.high if np.isfinite(result.high) else max(claim.paper_value or 0, result.estimate) * 1.3
             ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
             if not np.isfinite(result.high):
                 ax.plot(scale * high, row, ">", color="#0072B2")
     ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
     ax.set_yticks(range(len(claims)), list(verdicts))
     ax.set_ylim(len(claims) - 0.5, -0.5)
-    ax.set_xlabel(
-        f"{claims[0].baseline} / {claims[0].treatment}, epochs to the target (1: no effect)"
-        if claims[0].effect == "ratio"
-        else f"test error {claims[0].baseline} minus {claims[0].treatment}, points (0: no effect)"
-    )
+    ax.set_xlabel(_effect_label(claims))
     ax.grid(axis="x", alpha=0.3)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False)
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # each label once
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
     return finished(figure)
+
+
+def _effect_label(claims: Sequence[Claim]) -> str:
+    """What the axis of ``effects`` shows: the arms by name where all claims have the same."""
+    sides = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
+    without, with_ = sides.pop() if len(sides) == 1 else ("without", "with")
+    of = {claim.baseline.metric for claim in claims}
+    what = MEASURED.get(of.pop(), "") if len(of) == 1 else ""
+    what = f"{what}: " if what else ""
+    if claims[0].effect == "ratio":
+        return f"{what}{without} / {with_} (1: no effect)"
+    return f"{what}{without} minus {with_}, points (0: no effect)"
 
 
 def layer_costs(network: Network) -> Figure:
@@ -254,8 +284,8 @@ def color_shares(networks: Mapping[str, Sequence[Tensor]]) -> Figure:
     return finished(figure)
 
 
-def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str]) -> None:
-    curves = [[100 * epoch["train_error"] for epoch in record.epochs] for record in records]
+def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
+    curves = [[100 * epoch[error] for epoch in record.epochs] for record in records]
     for curve in curves:
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)

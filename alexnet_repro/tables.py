@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from alexnet_repro import paper
-from alexnet_repro.claims import CLAIMS, RATE_SEARCHES
+from alexnet_repro.claims import CLAIMS
 from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool
-from alexnet_repro.evidence import Record, fastest, load_evidence, verdict
+from alexnet_repro.evidence import Record, fastest, load_evidence, measured, verdict
 from alexnet_repro.nets import Network
+from alexnet_repro.studies import RATE_SEARCHES
 from alexnet_repro.table import Table
 from alexnet_repro.values import as_json
 
@@ -75,7 +76,10 @@ def _by_arm(values: Mapping[str, str]) -> str:
 
 
 def verdict_table(*claims: str) -> Table:
-    """Per claim the paper's number, ours with its 95 % interval, and the verdict, from the largest recorded scale."""
+    """Per claim the paper's number, the 2012 run's, ours with its 95 % interval, and the verdict.
+
+    From the largest scale that is recorded.
+    """
     rows = []
     for claim in (CLAIMS[name] for name in claims):
         records = load_evidence(claim.id)
@@ -85,40 +89,92 @@ def verdict_table(*claims: str) -> Table:
                 claim.statement,
                 claim.section,
                 claim.paper_summary(),
+                claim.number(claim.original_value),
                 result.summary(),
-                records[0].scale if records else "-",
+                records[0].scale if result.pairs else "-",
                 str(result.pairs),
                 result.outcome,
             ]
         )
-    return Table(["claim", "section", "paper", "ours, 95 % interval", "scale", "seeds", "verdict"], rows)
+    return Table(["claim", "section", "paper", "2012 run", "ours, 95 % interval", "scale", "seeds", "verdict"], rows)
 
 
-CLAIMS_BEGIN = "<!-- claims: written by `make notebooks` from book/evidence; do not edit -->"
-CLAIMS_END = "<!-- claims end -->"
+def pair_table(*claims: str) -> Table:
+    """Per claim and seed both numbers and their effect; then what so many pairs could have found.
+
+    Errors and their differences are in percent and points, times in epochs.
+    """
+    rows = []
+    for claim in (CLAIMS[name] for name in claims):
+        records = load_evidence(claim.id)
+        result = verdict(claim, records)
+        scale = 1 if claim.effect == "ratio" else 100
+        sides = [
+            {r.seed: measured(r, side, claim.target) for r in records if r.arm == side.arm}
+            for side in (claim.baseline, claim.treatment)
+        ]
+        seeds = sorted(sides[0].keys() & sides[1].keys())
+        for seed, value in zip(seeds, result.values or [None] * len(seeds), strict=True):
+            numbers = (None if side[seed] is None else scale * side[seed] for side in sides)
+            rows.append([claim.id, str(seed), *map(_number, numbers), claim.number(value)])
+        smallest = result.smallest_effect()
+        if smallest is not None:
+            rows.append([claim.id, "smallest effect that would be found", "", "", claim.number(smallest)])
+    return Table(["claim", "seed", "without", "with", "effect"], rows)
 
 
-def with_claims(text: str, book: str) -> str:
-    """A Markdown text with the table between ``CLAIMS_BEGIN`` and ``CLAIMS_END`` brought up to date.
+MARKERS = {
+    name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
+    for name in ("claims", "remaining")
+}
+
+
+def with_tables(text: str, book: str) -> str:
+    """A Markdown text with the tables between its ``MARKERS`` brought up to date: all claims, and what is left to run.
 
     Args:
-        text: a page that has the two markers once.
+        text: a page that has both markers of at least one of the tables.
         book: the folder of the chapters, as the page's links must name it ("" where the page lies in it).
 
     Raises:
-        ValueError: a marker is missing.
+        ValueError: it has none, or only one of two markers.
     """
-    before, begin, rest = text.partition(CLAIMS_BEGIN)
-    _, end, after = rest.partition(CLAIMS_END)
-    if not begin or not end:
-        raise ValueError(f"expected the lines {CLAIMS_BEGIN!r} and {CLAIMS_END!r} around the table of claims")
+    if not any(marker in text for markers in MARKERS.values() for marker in markers):
+        raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
+    for name, make in (("claims", _linked_claims), ("remaining", remaining_table)):
+        begin, end = MARKERS[name]
+        if (begin in text) != (end in text):
+            raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            table = make(book) if name == "claims" else make()
+            text = f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def _linked_claims(book: str) -> Table:
     table = verdict_table(*CLAIMS)
     rows = [
         [f"[{statement}]({book}{claim.chapter}.ipynb)", *rest]
         for (statement, *rest), claim in zip(table.rows, CLAIMS.values(), strict=True)
     ]
-    table = Table(table.header, rows)
-    return f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{after}"
+    return Table(table.header, rows)
+
+
+def remaining_table() -> Table:
+    """Per claim without a verdict how far it is, and the command that goes on with it."""
+    rows = []
+    for claim in CLAIMS.values():
+        records = load_evidence(claim.id)
+        result = verdict(claim, records)
+        if result.outcome not in ("not run", "inconclusive"):
+            continue
+        smallest = result.smallest_effect()
+        state = result.outcome if result.pairs == 0 else f"{result.outcome} ({result.pairs} seeds)"
+        rows.append(
+            [claim.id, state, claim.number(smallest), f"`{claim.command(records[0].scale if records else None)}`"]
+        )
+    return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
 
 
 def rate_table(claims: Mapping[str, str]) -> Table:

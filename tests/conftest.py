@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alexnet_repro import claims
+from alexnet_repro import claims, studies
 from alexnet_repro.config import Conv, InputConfig, Linear, NetConfig, Neuron, Pool, TrainConfig
 from alexnet_repro.data import Dataset
 from alexnet_repro.evidence import Record, arm_config
@@ -38,16 +38,17 @@ def tiny_dataset() -> Dataset:
 @pytest.fixture
 def tiny_claim(monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
     """A claim whose runs take milliseconds, known to the package under the name "tiny"."""
-    arm = claims.Arm(
+    arm = studies.Arm(
         net=TINY_NET,
         input=InputConfig(pixels="standardized", batch_size=10, reshuffle=True),
         train=TrainConfig(epochs=3, lr=0.05, target_error=0.25),
     )
     arms = {"tanh": replace(arm, net=replace(TINY_NET, activation="tanh")), "relu": arm}
-    protocol = claims.Protocol(dataset="photos", seeds=2, arms=arms)
-    claim = replace(claims.CLAIMS["relu"], id="tiny", protocols={"smoke": protocol})
-    for ledger in (claims.CLAIMS, claims.STUDIES):
-        monkeypatch.setitem(ledger, "tiny", claim)
+    protocol = studies.Protocol(dataset="photos", seeds=2, arms=arms)
+    study = studies.Study(id="tiny", protocols={"smoke": protocol})
+    claim = replace(claims.CLAIMS["relu"], id="tiny", study=study)
+    monkeypatch.setitem(claims.CLAIMS, "tiny", claim)
+    monkeypatch.setitem(studies.STUDIES, "tiny", study)
     return claim
 
 

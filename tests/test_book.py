@@ -16,8 +16,9 @@ import yaml
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
-from alexnet_repro import CLAIMS, chapter, experiments, load_dataset, load_evidence, tables
+from alexnet_repro import CLAIMS, chapter, load_dataset, load_evidence, tables
 from alexnet_repro.experiments import run_one
+from alexnet_repro.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = sorted((ROOT / "book" / "text").glob("*.md"))
@@ -142,10 +143,10 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
     assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))
 
 
-@pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/intro.md", "")])
+@pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/scoreboard.md", "")])
 def test_the_table_of_claims_is_that_of_the_records(page, book):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert tables.with_claims(text, book) == text
+    assert tables.with_tables(text, book) == text
 
 
 def test_the_readme_gives_the_files_to_read_first_with_their_sizes():
@@ -189,7 +190,8 @@ def test_the_recorded_runs_saw_the_pixels_at_hand():
     root = os.environ["ALEXNET_REPRO_DATA"]
     for split in ("train", "test"):
         found = load_dataset("cifar10", root, split).sha256
-        assert {r.data[split]["sha256"] for claim in CLAIMS for r in load_evidence(claim, "paper")} == {found}
+        recorded = [record for study in STUDIES for record in load_evidence(study, all_arms=True)]
+        assert {r.data[split]["sha256"] for r in recorded if r.config["dataset"] == "cifar10"} == {found}
 
 
 @pytest.mark.real_data
@@ -200,6 +202,6 @@ def test_a_recorded_run_starts_again_as_it_was_recorded(monkeypatch):
     protocol = claim.protocol("paper")
     arm = protocol.arms["relu"]
     short = replace(protocol, arms={"relu": replace(arm, train=replace(arm.train, epochs=1))})
-    monkeypatch.setitem(experiments.STUDIES, "relu-modern", replace(claim, protocols={"paper": short}))
+    monkeypatch.setitem(STUDIES, "relu-modern", replace(claim.study, protocols={"paper": short}))
     again = run_one("relu-modern", "paper", "relu", 0, os.environ["ALEXNET_REPRO_DATA"])
     assert again.epochs[0]["train_error"] == pytest.approx(record.epochs[0]["train_error"], abs=0.01)

@@ -2,22 +2,29 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from alexnet_repro import CLAIMS, claims
+from alexnet_repro import CLAIMS
+from alexnet_repro.claims import Measurement
 from alexnet_repro.evidence import (
     EVIDENCE_FOLDER,
     EvidenceError,
     Record,
+    bootstrap_interval,
     epochs_to_target,
     fastest,
     load_evidence,
     mean_interval,
+    measured,
+    problems,
+    resolvable,
     verdict,
 )
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.reports import recorded_run_path
+from alexnet_repro.studies import STUDIES
 
 
 def test_the_time_to_the_target_is_read_off_straight_lines():
@@ -100,7 +107,13 @@ def test_nothing_recorded_is_not_run(tiny_claim):
 
 
 def test_a_difference_is_baseline_minus_treatment_in_points(tiny_claim, make_record):
-    claim = replace(tiny_claim, metric="top1_error", effect="difference", paper_value=0.02)
+    claim = replace(
+        tiny_claim,
+        baseline=Measurement("tanh", "top1_error"),
+        treatment=Measurement("relu", "top1_error"),
+        effect="difference",
+        paper_value=0.02,
+    )
     errors = [(0.13, 0.11), (0.14, 0.11), (0.13, 0.12), (0.15, 0.12), (0.14, 0.12)]
     records = [
         make_record(arm, seed, [0.1], top1_error=error)
@@ -172,7 +185,7 @@ def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
 
 
 def test_without_a_scale_the_largest_that_has_records_is_read(tmp_path, tiny_claim, make_record):
-    tiny_claim.protocols["laptop"] = tiny_claim.protocols["smoke"]
+    tiny_claim.study.protocols["laptop"] = tiny_claim.study.protocols["smoke"]
     assert load_evidence("tiny", folder=tmp_path) == []
     make_record("relu", 0, [0.5]).save(tmp_path)
     assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["smoke"]
@@ -180,21 +193,110 @@ def test_without_a_scale_the_largest_that_has_records_is_read(tmp_path, tiny_cla
     assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["laptop"]
 
 
-def test_the_book_s_own_records_are_whole_and_current():
-    for study in claims.STUDIES.values():
-        for scale in study.protocols:
-            load_evidence(study.id, scale)
+def test_the_book_s_own_records_are_whole_and_current_and_alone():
+    assert problems(known=[recorded_run_path(scale) for scale in FULL_RUN]) == []
 
 
-def test_the_book_s_evidence_holds_nothing_else():
-    expected = {
-        (EVIDENCE_FOLDER / record.path)
-        for study in claims.STUDIES.values()
-        for scale in study.protocols
-        for record in load_evidence(study.id, scale)
-    }
-    expected |= {path for scale in FULL_RUN if (path := recorded_run_path(scale)).exists()}
-    assert {path for path in EVIDENCE_FOLDER.rglob("*") if path.is_file()} == expected
+def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tmp_path):
+    for seed in range(4):
+        make_record("relu", seed, [0.5]).save(tmp_path)
+    folder = tmp_path / "tiny" / "smoke"
+    edited, copied, stale = folder / "relu-seed0.json", folder / "relu-seed7.json", folder / "relu-seed1.json"
+    edited.write_text(edited.read_text().replace("0.5", "0.4"))
+    copied.write_bytes((folder / "relu-seed2.json").read_bytes())
+    record = Record.load(stale)
+    config = json.loads(json.dumps(record.config))
+    config["train"]["lr"] = 0.7
+    replace(record, config=config).save(tmp_path)
+    (tmp_path / "notes.txt").write_text("foreign")
+    found = "\n".join(problems(tmp_path))
+    assert f"{edited} was changed after it was written" in found
+    assert f"{stale} is stale" in found
+    assert f"{copied} holds" in found
+    assert "notes.txt is no record of any study" in found
+    assert "seed3" not in found
+    assert problems(tmp_path / "nowhere") == []
+
+
+def test_of_a_claim_only_its_arms_are_read(make_record, tiny_claim, tmp_path):
+    for arm in ("tanh", "relu"):
+        make_record(arm, 0, [0.5]).save(tmp_path)
+    alone = replace(tiny_claim, baseline=tiny_claim.treatment)
+    CLAIMS["tiny"] = alone  # the fixture puts things back
+    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path)] == ["relu"]
+    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path, all_arms=True)] == ["tanh", "relu"]
+    CLAIMS["tiny"] = replace(alone, scales=("paper",))
+    assert load_evidence("tiny", "smoke", tmp_path) == []
+    CLAIMS["tiny"] = replace(alone, study=None)
+    assert load_evidence("tiny") == []
+
+
+def test_overfitting_and_times_are_read_off_the_record(make_record):
+    record = make_record("relu", 0, [0.6, 0.4], centre_error=0.5, fitted_error=0.2)
+    record.config["net"]["num_classes"] = 10
+    for epoch, error in zip(record.epochs, (0.7, 0.6), strict=True):
+        epoch["val_error"] = error
+    assert measured(record, Measurement("relu", "overfitting")) == pytest.approx(0.3)
+    assert measured(record, Measurement("relu", "epochs_to_train_error"), 0.5) == pytest.approx(1.5)
+    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.65) == pytest.approx(1.5)
+    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.5) is None
+
+
+def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
+    claim = replace(
+        tiny_claim,
+        baseline=Measurement("relu", "centre_error"),
+        treatment=Measurement("relu", "top1_error"),
+        effect="difference",
+    )
+    records = [make_record("relu", s, [0.1], centre_error=0.3 + 0.01 * s, top1_error=0.28) for s in range(3)]
+    result = verdict(claim, records)
+    assert (result.pairs, result.estimate) == (3, pytest.approx(0.03))
+    level = verdict(replace(claim, effect="level"), records)
+    assert level.estimate == pytest.approx(0.28)
+    assert level.summary().startswith("28.0 % [")
+
+
+# --- the statistics ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_covers_the_truth_in_95_of_100_trials(n):
+    rng = np.random.default_rng(n)
+    trials = rng.normal(0.7, 2.0, (2000, n))
+    covered = sum(low <= 0.7 <= high for _, low, high in map(mean_interval, trials.tolist())) / 2000
+    assert 0.93 <= covered <= 0.97
+
+
+def test_resampling_agrees_with_student_where_there_are_enough_pairs():
+    values = np.random.default_rng(1).normal(1.0, 0.5, 40).tolist()
+    _, low, high = mean_interval(values)
+    assert bootstrap_interval(values) == pytest.approx((low, high), abs=0.05)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_the_smallest_effect_is_found_in_four_of_five_trials(n):
+    """Of trials with an effect as large as the one that their true scatter makes resolvable."""
+    rng = np.random.default_rng(n)
+    t = stats.t.ppf([0.975, 0.8], n - 1).sum() / math.sqrt(n)  # with the scatter known to be 1
+    trials = rng.normal(t, 1.0, (2000, n)).tolist()
+    found = sum(mean_interval(values)[1] > 0 for values in trials) / 2000
+    assert 0.75 <= found <= 0.9
+    values = [0.1, 0.4, -0.2, 0.3][:n]
+    expected = stats.t.ppf([0.975, 0.8], len(values) - 1).sum() * stats.sem(values)
+    assert resolvable(values) == pytest.approx(expected)
+
+
+def test_a_ratio_s_smallest_effect_and_resampled_interval_are_factors(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((8, 2), (10, 2), (9, 2)))
+    assert result.values == pytest.approx((4.0, 5.0, 4.5))
+    low, high = result.bootstrap()
+    assert 4.0 <= low < result.estimate < high <= 5.0
+    assert result.smallest_effect() > 1
+    single = verdict(tiny_claim, pairs((8, 2)))
+    assert (single.bootstrap(), single.smallest_effect()) == (None, None)
 
 
 def test_no_smoke_run_is_kept_as_evidence():
@@ -202,9 +304,10 @@ def test_no_smoke_run_is_kept_as_evidence():
 
 
 def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
-    for claim in CLAIMS:
-        for record in load_evidence(claim, "paper"):
-            assert record.data["train"]["images"] == 50_000
+    sizes = {"cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
+    for study in STUDIES.values():
+        for record in load_evidence(study.id, all_arms=True):
+            assert record.data["train"]["images"] == sizes[record.config["dataset"]]
             assert len(record.data["train"]["sha256"]) == 64
             assert record.environment["revision"] != "unknown"
             assert not record.environment["revision"].endswith("+changes")

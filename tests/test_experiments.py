@@ -1,4 +1,6 @@
 import math
+import sys
+import types
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -6,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet_repro import experiments, run_claim
+from alexnet_repro import CLAIMS, experiments, run_claim
 from alexnet_repro.data import DatasetNotFoundError
 from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evidence import Record, load_evidence
-from alexnet_repro.experiments import first_losses, run_one
+from alexnet_repro.experiments import first_losses, run_one, submit_claim
 from alexnet_repro.runs import fresh
 
 
@@ -44,7 +46,7 @@ def tiny_runs(monkeypatch, tiny_claim, tiny_dataset):
     monkeypatch.setattr(experiments, "spawned", Inline)
     monkeypatch.setattr(experiments, "keep_large_blocks", lambda: False)
     monkeypatch.setattr(
-        experiments, "load_dataset", lambda name, root, split="train": replace(tiny_dataset, split=split)
+        experiments, "load_dataset", lambda name, root, split="train", size=None: replace(tiny_dataset, split=split)
     )
     experiments._dataset.cache_clear()
     Inline.workers.clear()
@@ -82,7 +84,7 @@ def test_arms_of_a_seed_see_the_same_batches(monkeypatch):
     seen = []
     trained = experiments.train
     monkeypatch.setattr(
-        experiments, "train", lambda m, b, c: seen.append([y.tolist() for _, y in b]) or trained(m, b, c)
+        experiments, "train", lambda m, b, c, **k: seen.append([y.tolist() for _, y in b]) or trained(m, b, c, **k)
     )
     for arm in ("tanh", "relu"):
         run_one("tiny", "smoke", arm, 5)
@@ -104,14 +106,18 @@ def test_nothing_is_written_unless_asked(tmp_path, monkeypatch):
 def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     ran = []
     one = experiments.run_one
-    monkeypatch.setattr(experiments, "run_one", lambda *a: ran.append((a[2], a[3])) or one(*a))
 
-    def interrupt(record: Record) -> None:
-        raise KeyboardInterrupt
+    def run(*arguments) -> Record:
+        if ran:
+            raise KeyboardInterrupt
+        ran.append((arguments[2], arguments[3]))
+        return one(*arguments)
 
+    monkeypatch.setattr(experiments, "run_one", run)
     with pytest.raises(KeyboardInterrupt):
-        run_claim("tiny", "smoke", 2, out=tmp_path, on_record=interrupt)
+        run_claim("tiny", "smoke", 2, out=tmp_path)
     (kept,) = load_evidence("tiny", "smoke", tmp_path)
+    monkeypatch.setattr(experiments, "run_one", lambda *a: ran.append((a[2], a[3])) or one(*a))
     ran.clear()
     records = run_claim("tiny", "smoke", 2, out=tmp_path)
     assert (kept.arm, kept.seed) not in ran
@@ -132,7 +138,7 @@ def test_a_run_that_diverged_is_recorded_as_such(monkeypatch, tiny_claim):
     protocol = tiny_claim.protocol("smoke")
     arm = protocol.arms["relu"]
     wild = replace(protocol, arms={"relu": replace(arm, train=replace(arm.train, lr=1e30))})
-    monkeypatch.setitem(experiments.STUDIES, "tiny", replace(tiny_claim, protocols={"smoke": wild}))
+    monkeypatch.setitem(experiments.STUDIES, "tiny", replace(tiny_claim.study, protocols={"smoke": wild}))
     record = run_one("tiny", "smoke", "relu", 0)
     assert record.ended == "diverged"
     assert record.epochs[-1]["train_loss"] is None
@@ -140,7 +146,7 @@ def test_a_run_that_diverged_is_recorded_as_such(monkeypatch, tiny_claim):
 
 
 def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
-    def missing(*arguments):
+    def missing(*arguments, **named):
         raise DatasetNotFoundError("not here")
 
     monkeypatch.setattr(experiments, "load_dataset", missing)
@@ -152,7 +158,7 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"study": "gelu"}, "claim must be one of relu, relu-scaled, relu-modern, lrn-cifar, .* not 'gelu'"),
+        ({"name": "gelu"}, "claim must be one of relu, relu-scaled, relu-modern, .*alexnet.* not 'gelu'"),
         ({"scale": "huge"}, "scale of tiny must be one of smoke, not 'huge'"),
         ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
         ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
@@ -164,7 +170,7 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
 )
 def test_what_does_not_exist_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
-        run_claim(**({"study": "tiny", "scale": "smoke"} | arguments))
+        run_claim(**({"name": "tiny", "scale": "smoke"} | arguments))
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
@@ -194,3 +200,86 @@ def test_first_losses_are_those_of_the_run_s_first_minibatches(tiny_claim, tiny_
     inputs, labels = next(iter(batches))
     assert losses["a"][0] == pytest.approx(F.cross_entropy(model(inputs), labels).item(), rel=1e-6)
     assert Inline.workers == [2]
+
+
+def test_a_claim_runs_its_own_arms_and_leaves_the_rest_of_its_study_alone(monkeypatch, tiny_claim):
+    monkeypatch.setitem(experiments.STUDIES, "tiny", tiny_claim.study)
+    monkeypatch.setitem(CLAIMS, "tiny", replace(tiny_claim, treatment=tiny_claim.baseline))
+    assert ids(run_claim("tiny", "smoke", 1)) == [("tanh", 0)]
+    assert ids(run_claim("tiny", "smoke", 1, arms=["relu"])) == [("relu", 0)]
+    with pytest.raises(ValueError, match="ensemble-5 has no runs here"):
+        run_claim("ensemble-5", "paper")
+
+
+def test_what_is_recorded_is_shared_by_the_claims_of_a_study(tmp_path, monkeypatch, tiny_claim):
+    ran = []
+    one = experiments.run_one
+    monkeypatch.setattr(experiments, "run_one", lambda *a: ran.append((a[2], a[3])) or one(*a))
+    run_claim("tiny", "smoke", 1, out=tmp_path)
+    monkeypatch.setitem(CLAIMS, "other", replace(tiny_claim, id="other"))
+    records = run_claim("other", "smoke", 2, out=tmp_path)
+    assert ids(records) == [("tanh", 0), ("tanh", 1), ("relu", 0), ("relu", 1)]
+    assert ran == [("tanh", 0), ("relu", 0), ("tanh", 1), ("relu", 1)]
+
+
+def test_states_say_what_is_done_what_runs_and_what_waits():
+    seen = []
+    run_claim("tiny", "smoke", 2, threads=2, on_change=lambda states: seen.append(dict(states)))
+    assert len(seen) == 5
+    assert list(seen[0].values()) == ["running", "running", "waiting", "waiting"]
+    assert list(seen[-1].values()) == ["recorded"] * 4
+    assert list(seen[0]) == [("tanh", 0), ("relu", 0), ("tanh", 1), ("relu", 1)]
+
+
+def test_with_validation_pictures_their_error_is_recorded_after_every_epoch(monkeypatch, tiny_claim):
+    protocol = tiny_claim.protocol("smoke")
+    cropped = {
+        name: replace(arm, input=replace(arm.input, crop=6), net=replace(arm.net, image_size=6))
+        for name, arm in protocol.arms.items()
+    }
+    study = replace(tiny_claim.study, protocols={"smoke": replace(protocol, dataset="imagenette", arms=cropped)})
+    monkeypatch.setitem(experiments.STUDIES, "tiny", study)
+    record = run_one("tiny", "smoke", "relu", 0)
+    assert set(record.data) == {"train", "val"}
+    assert all(0 <= epoch["val_error"] <= 1 for epoch in record.epochs)
+    assert record.final["centre_error"] == record.epochs[-1]["val_error"]
+    assert record.final["fitted_error"] == record.final["centre_error"]  # the same pictures here
+    assert {"top1_error", "fitted_error"} <= set(record.final)
+
+
+def test_two_towers_record_how_far_their_first_filters_differ_in_colour(monkeypatch, tiny_claim):
+    protocol = tiny_claim.protocol("smoke")
+    arms = {name: replace(arm, net=replace(arm.net, towers=2)) for name, arm in protocol.arms.items()}
+    monkeypatch.setitem(
+        experiments.STUDIES, "tiny", replace(tiny_claim.study, protocols={"smoke": replace(protocol, arms=arms)})
+    )
+    final = run_one("tiny", "smoke", "relu", 0).final
+    assert final["color_difference"] == pytest.approx(abs(final["color_tower1"] - final["color_tower2"]))
+
+
+def test_a_cluster_gets_a_task_a_run_and_each_writes_its_record(tmp_path, monkeypatch):
+    tasks = []
+
+    class Executor:
+        def __init__(self, folder, cluster) -> None:
+            tasks.append((folder, cluster))
+
+        def update_parameters(self, **options) -> None:
+            tasks.append(options)
+
+        def map_array(self, function, *columns) -> list:
+            return [function(*task) for task in zip(*columns, strict=True)]
+
+    monkeypatch.setitem(sys.modules, "submitit", types.SimpleNamespace(AutoExecutor=Executor))
+    run_claim("tiny", "smoke", 1, arms=["relu"], out=tmp_path)
+    arguments = {"out": tmp_path, "logs": tmp_path / "logs", "options": {"timeout_min": 5}}
+    assert ids(submit_claim("tiny", "smoke", 2, **arguments)) == [("tanh", 0), ("tanh", 1), ("relu", 1)]
+    assert tasks == [(tmp_path / "logs", "slurm"), {"name": "alexnet-tiny", "timeout_min": 5}]
+    assert len(load_evidence("tiny", "smoke", tmp_path)) == 4
+    assert submit_claim("tiny", "smoke", 2, **arguments) == []
+
+
+def test_without_submitit_a_cluster_is_refused_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'alexnet_repro\[slurm\]'"):
+        submit_claim("tiny", "smoke", out=tmp_path, logs=tmp_path)

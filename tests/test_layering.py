@@ -20,10 +20,10 @@ ORDER = (
     "optim", "training", "diagnosis", "evaluate", "checkpoint", "parallel",
     "train",
     "runs", "logs", "speed",
-    "claims", "evidence",
+    "studies", "claims", "evidence",
     "experiments", "plots", "tables", "reports",
     "chapter",
-    "cli_data", "cli_train", "cli", "__main__",
+    "cli_data", "cli_train", "cli_claims", "cli", "__main__",
 )  # fmt: skip
 
 

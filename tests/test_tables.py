@@ -42,21 +42,22 @@ def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
     assert [row[-1] for row in table.rows].count("chosen") == 4
 
 
-PAGE = f"# Title\n\n{tables.CLAIMS_BEGIN}\nold\n{tables.CLAIMS_END}\n\nRest.\n"
+BEGIN, END = tables.MARKERS["claims"]
+PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nRest.\n"
 
 
 def test_the_table_of_claims_is_replaced_and_nothing_else():
-    page = tables.with_claims(PAGE, "book/")
+    page = tables.with_tables(PAGE, "book/")
     assert page.startswith("# Title\n")
     assert page.endswith("\nRest.\n")
     assert "old" not in page
     assert "](book/04_lrn.ipynb)" in page
-    assert tables.with_claims(page, "book/") == page
+    assert tables.with_tables(page, "book/") == page
 
 
 def test_a_page_without_the_markers_is_refused():
     with pytest.raises(ValueError, match="expected the lines"):
-        tables.with_claims("# Title\n", "")
+        tables.with_tables("# Title\n", "")
 
 
 def test_the_evidence_table_tells_arms_apart_only_where_they_differ(make_record):
@@ -94,3 +95,18 @@ def test_counts_of_alexnet_agree_with_the_paper_but_for_one_slip_and_its_roundin
 def test_losses_that_cease_to_be_numbers_are_dated():
     table = tables.loss_table({"good": [3.0] * 5 + [2.0] * 10, "bad": [8.6e4, math.inf, math.nan]})
     assert table.rows == [["good", "3", "2.00", "-"], ["bad", "8.6e+04", "-", "2"]]
+
+
+def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
+    begin, end = tables.MARKERS["remaining"]
+    page = tables.with_tables(f"{begin}\n{end}\n", "")
+    assert "`alexnet-repro claims run two-gpus --scale" in page or "two-gpus" not in page
+    assert "| relu |" not in page
+    with pytest.raises(ValueError, match="expected both"):
+        tables.with_tables(begin, "")
+
+
+def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
+    rows = tables.pair_table("relu").rows
+    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "smallest effect that would be found"]
+    assert all(row[-1].endswith("x") for row in rows)

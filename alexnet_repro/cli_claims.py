@@ -1,0 +1,191 @@
+"""The command line's claims: ``alexnet-repro claims``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from alexnet_repro import recipes
+from alexnet_repro.claims import CLAIMS, Claim
+from alexnet_repro.evidence import EVIDENCE_FOLDER, EvidenceError, Record, load_evidence, problems, verdict
+from alexnet_repro.experiments import States, run_claim, submit_claim
+from alexnet_repro.files import write_atomically
+from alexnet_repro.reports import recorded_run_path
+from alexnet_repro.table import Table
+from alexnet_repro.tables import pair_table, verdict_table, with_tables
+
+app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
+LOGS = Path("runs/cluster")  # what the tasks of a cluster print
+
+Name = Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it, or of a study")]
+
+
+@app.command("list")
+def list_claims() -> None:
+    """List the claims: id, section, what the paper says and by how much, what survives of 2012."""
+    rows = [
+        [claim.id, claim.section, claim.statement, claim.paper_summary(), claim.original_run]
+        for claim in CLAIMS.values()
+    ]
+    typer.echo(Table(["claim", "section", "statement", "paper", "2012 run"], rows))
+
+
+@app.command()
+def show(claim: Name) -> None:
+    """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
+    found = _claim(claim)
+    result = verdict(found, load_evidence(claim))
+    typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
+    typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
+    typer.echo(f"compared: {found.baseline.metric} of {found.baseline.arm}, {found.treatment.metric} of")
+    typer.echo(f"  {found.treatment.arm}: {found.effect}" + (f", target {found.target:g}" if found.target else ""))
+    for scale in () if found.study is None else found.study.protocols:
+        protocol = found.protocol(scale)
+        epochs = ", ".join(f"{arm} up to {value.train.epochs} epochs" for arm, value in protocol.arms.items())
+        typer.echo(f"{scale}: {protocol.dataset}, {protocol.seeds} seeds; {epochs}")
+    if result.pairs:
+        typer.echo(pair_table(claim))
+    resampled = result.bootstrap()
+    if resampled is not None:
+        typer.echo(f"95 % interval by resampling: {found.number(resampled[0])} to {found.number(resampled[1])}")
+    typer.echo(f"ours: {result.summary()}; {result.outcome}, {result.pairs} seeds")
+    typer.echo(f"goes on with: {found.command()}")
+
+
+@app.command()
+def status(
+    update: Annotated[
+        list[Path], typer.Option(help="write the tables into this Markdown page, between its markers")
+    ] = [],  # noqa: B006
+) -> None:
+    """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
+    for page in update:
+        book = os.path.relpath(EVIDENCE_FOLDER.parent, page.resolve().parent)
+        write_atomically(page, with_tables(page.read_text(encoding="utf-8"), "" if book == "." else f"{book}/"))
+    table = verdict_table(*CLAIMS)
+    rows = [[name, *cells[1:]] for name, cells in zip(CLAIMS, table.rows, strict=True)]
+    typer.echo(Table(table.header, rows))
+
+
+@app.command()
+def verify(
+    evidence: Annotated[Path, typer.Option(help="folder of evidence")] = EVIDENCE_FOLDER,
+) -> None:
+    """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
+    known = [recorded_run_path(scale, evidence) for scale in recipes.FULL_RUN]
+    found = problems(evidence, known)
+    if found:
+        raise EvidenceError("\n".join(found))
+    typer.echo(f"{len(list(evidence.rglob('*.json')))} records are whole and current")
+
+
+@app.command()
+def run(
+    claim: Name,
+    scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "smoke",
+    seeds: Annotated[str | None, typer.Option(help="how many (5), or which (0,3,4); default: the study's own")] = None,
+    arms: Annotated[str | None, typer.Option(help="which, separated by commas; default: those of the claim")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
+    out: Annotated[
+        Path, typer.Option(help="folder of evidence; runs recorded there are not run again")
+    ] = EVIDENCE_FOLDER,
+    launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task a run")] = "processes",
+    slurm: Annotated[
+        list[str], typer.Option(help="of the job array, e.g. slurm_partition=gpu, timeout_min=600; repeatable")
+    ] = [],  # noqa: B006
+) -> None:
+    """Run what is missing of a claim, a record as each run ends; after an interruption, call again to go on."""
+    chosen = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device, "out": out}
+    if launcher == "slurm":
+        jobs = submit_claim(claim, scale, _seeds(seeds), logs=LOGS, options=_options(slurm), **chosen)
+        typer.echo(f"{len(jobs)} tasks: {', '.join(job.job_id for job in jobs)}; their records go to {out}")
+        return
+    if launcher != "processes":
+        raise ValueError(f"--launcher must be processes or slurm, not {launcher!r}")
+    board = Board(threads)
+    with board:
+        records = run_claim(
+            claim, scale, _seeds(seeds), threads=threads, on_record=board.record, on_change=board.change, **chosen
+        )
+    typer.echo(f"{len(records)} records in {out / records[0].study / scale}")
+
+
+class Board:
+    """A sweep as it goes: on a terminal a table of arms and seeds with the time left, elsewhere a line a record."""
+
+    def __init__(self, workers: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.workers, self.seconds, self.left, self.began = workers, [], 0, perf_counter()
+        self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> Board:
+        if self.live is not None:
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live is not None:
+            self.live.__exit__(*error)
+
+    def record(self, record: Record) -> None:
+        """A run has ended."""
+        self.seconds.append(record.seconds)
+        if self.live is None:
+            final = ", ".join(f"{k} {'-' if v is None else format(v, '.4g')}" for k, v in record.final.items())
+            typer.echo(f"{record.path}: {final} ({len(record.epochs)} epochs, {record.seconds:.0f} s)")
+
+    def change(self, states: States) -> None:
+        """Some states are new."""
+        self.left = sum(state != "recorded" for state in states.values())
+        if self.live is not None:
+            self.live.update(self.table(states), refresh=True)
+
+    def table(self, states: States) -> object:
+        """As rich draws it."""
+        from rich.table import Table as RichTable
+
+        seeds = list(dict.fromkeys(seed for _, seed in states))
+        table = RichTable("arm", *(f"seed {seed}" for seed in seeds), caption=self.remaining())
+        for arm in dict.fromkeys(arm for arm, _ in states):
+            table.add_row(arm, *(states.get((arm, seed), "") for seed in seeds))
+        return table
+
+    def remaining(self) -> str:
+        """How many runs are left and, once one has ended, for how long about."""
+        if not self.seconds or not self.left:
+            return f"{self.left} runs left"
+        each = sum(self.seconds) / len(self.seconds)
+        minutes = -(-self.left // self.workers) * each / 60
+        return f"{self.left} runs left, about {minutes:.0f} min"
+
+
+def _claim(name: str) -> Claim:
+    if name not in CLAIMS:
+        raise ValueError(f"claim must be one of {', '.join(CLAIMS)}, not {name!r}")
+    return CLAIMS[name]
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")] if "," in text else int(text)
+    except ValueError:
+        raise ValueError(f"--seeds takes a number (5) or a list of numbers (0,3,4), not {text!r}") from None
+
+
+def _options(pairs: list[str]) -> dict[str, int | str]:
+    """name=value, a number where it is one."""
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [name for name, sign, _ in split if not sign]:
+        raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")
+    return {name: int(value) if value.isdecimal() else value for name, _, value in split}

@@ -1,0 +1,133 @@
+import sys
+
+import pytest
+
+from alexnet_repro import CLAIMS, cli, cli_claims, tables
+from alexnet_repro.evidence import EVIDENCE_FOLDER
+
+
+def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the command line."""
+    monkeypatch.setattr(sys, "argv", ["alexnet-repro", "claims", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return (ended.value.code or 0, *capsys.readouterr())
+
+
+def test_every_claim_is_listed(monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "list")
+    assert status == 0
+    assert all(claim.statement in out and claim.original_run in out for claim in CLAIMS.values())
+
+
+def test_the_status_is_that_of_the_scoreboard_and_of_the_readme(monkeypatch, capsys):
+    _, out, _ = call(monkeypatch, capsys, "status")
+    lines = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert list(lines) == list(CLAIMS)
+    root = EVIDENCE_FOLDER.parents[1]
+    pages = [(root / "README.md").read_text("utf-8"), (root / "book" / "scoreboard.md").read_text("utf-8")]
+    for name, claim in CLAIMS.items():
+        cells = tables.verdict_table(name).rows[0][1:]
+        assert all(cell in lines[name] for cell in cells)
+        assert all(f"[{claim.statement}](" in page and " | ".join(cells) in page for page in pages)
+
+
+def test_a_page_gets_links_that_hold_from_where_it_lies(monkeypatch, capsys, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(tables.MARKERS["claims"]))
+    assert call(monkeypatch, capsys, "status", "--update", str(page))[0] == 0
+    links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
+    assert len(links) == len(CLAIMS)
+    assert all((tmp_path / link).resolve().is_file() for link in links)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
+    status, out, _ = call(monkeypatch, capsys, "show", claim)
+    assert status == 0
+    assert CLAIMS[claim].statement in out
+    assert CLAIMS[claim].paper_summary() in out
+    assert CLAIMS[claim].command() in out
+
+
+def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make_record, tmp_path):
+    make_record("relu", 0, [0.5]).save(tmp_path)
+    assert call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))[:2] == (
+        0,
+        "1 records are whole and current\n",
+    )
+    path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    (tmp_path / "note.txt").write_text("")
+    status, _, err = call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))
+    assert status == 2
+    assert "relu-seed0.json was changed after it was written" in err
+    assert "note.txt is no record" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "gelu"], "claim must be one of"),
+        (["show", "gelu"], "claim must be one of"),
+        (["run", "relu", "--scale", "huge"], "scale of relu must be one of"),
+        (["run", "relu", "--seeds", "many"], "not 'many'"),
+        (["run", "relu", "--launcher", "cloud"], "--launcher must be processes or slurm, not 'cloud'"),
+        (["run", "relu", "--launcher", "slurm", "--slurm", "gpu"], "--slurm takes name=value, not 'gpu'"),
+        (["run", "relu", "--scale", "paper", "--data-root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_a_message(arguments, message, monkeypatch, capsys):
+    status, _, err = call(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, capsys, tmp_path):
+    record = make_record("relu", 3, [0.2], 0.9, top1_error=0.31)
+    asked = {}
+
+    def run_claim(claim, scale, seeds, on_record, on_change, **arguments):
+        asked.update(arguments, claim=claim, scale=scale, seeds=seeds)
+        on_change({("relu", 3): "running"})
+        on_record(record)
+        on_change({("relu", 3): "recorded"})
+        return [record]
+
+    monkeypatch.setattr(cli_claims, "run_claim", run_claim)
+    arguments = ["run", "tiny", "--seeds", "3,4", "--arms", "relu", "--out", str(tmp_path)]
+    status, out, _ = call(monkeypatch, capsys, *arguments)
+    assert status == 0
+    assert (asked["seeds"], asked["arms"], asked["out"]) == ([3, 4], ["relu"], tmp_path)
+    assert "relu-seed3.json: train_error 0.2, epochs_to_target 0.9, top1_error 0.31 (1 epochs, 1 s)" in out
+    assert f"1 records in {tmp_path / 'tiny' / 'smoke'}" in out
+
+
+def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_path):
+    asked = {}
+
+    class Job:
+        job_id = "17_0"
+
+    monkeypatch.setattr(cli_claims, "submit_claim", lambda *a, **k: asked.update(k) or [Job()])
+    arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path)]
+    arguments += ["--slurm", "slurm_partition=gpu", "--slurm", "timeout_min=60"]
+    _, out, _ = call(monkeypatch, capsys, *arguments)
+    assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60}
+    assert out == f"1 tasks: 17_0; their records go to {tmp_path}\n"
+
+
+def test_the_time_left_is_that_of_the_runs_left_over_the_workers(make_record):
+    board = cli_claims.Board(2)
+    states = {("relu", seed): "waiting" for seed in range(5)}
+    board.change(states)
+    assert board.remaining() == "5 runs left"
+    board.seconds = [60.0, 180.0]
+    assert board.remaining() == "5 runs left, about 6 min"
+    table = board.table({**states, ("tanh", 0): "recorded"})
+    assert [column.header for column in table.columns] == ["arm", "seed 0", "seed 1", "seed 2", "seed 3", "seed 4"]
+    assert list(table.columns[0].cells) == ["relu", "tanh"]
+    assert list(table.columns[1].cells) == ["waiting", "recorded"]
+    board.change(dict.fromkeys(states, "recorded"))
+    assert board.remaining() == "0 runs left"
