@@ -38,6 +38,7 @@ _build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
 
 _build/html/index.html: $(EXECUTED) $(PAGES)
 	@echo "== building the book"
+	alexnet-repro claims verify
 	@cp _config.yml _toc.yml _build/source/ && cp $(wildcard book/*.md book/*.bib) _build/source/book/
 	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
 
@@ -55,10 +56,10 @@ notebooks: .venv/.installed
 	jupytext --quiet --sync book/text/*.md
 	jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
 	jupytext --quiet --sync book/text/*.md
-	alexnet-repro claims --update README.md --update book/intro.md
+	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md > /dev/null
 
 evidence: .venv/.installed
-	alexnet-repro run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
+	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
 
 bench: .venv/.installed
 	python benchmarks/network.py

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from alexnet_repro.claims import SCALES
 from alexnet_repro.environment import resolve_device
 from alexnet_repro.parallel import Processes
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.runs import RESULT, load_result, run
+from alexnet_repro.studies import SCALES
 
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 

@@ -143,7 +143,7 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
     assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))
 
 
-@pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/scoreboard.md", "")])
+@pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/intro.md", ""), ("book/scoreboard.md", "")])
 def test_the_table_of_claims_is_that_of_the_records(page, book):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert tables.with_tables(text, book) == text
