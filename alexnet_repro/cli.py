@@ -20,7 +20,14 @@ app = typer.Typer(
 
 app.add_typer(cli_claims.app, name="claims")
 app.add_typer(cli_data.app, name="data")
-for command in (cli_train.train, cli_train.resume, cli_train.evaluate, cli_train.summary, cli_train.bench):
+for command in (
+    cli_train.train,
+    cli_train.resume,
+    cli_train.evaluate,
+    cli_train.export,
+    cli_train.summary,
+    cli_train.bench,
+):
     app.command()(command)
 
 

@@ -21,6 +21,7 @@ from alexnet_repro.overrides import override
 from alexnet_repro.paper import IMAGENET_TRAINING_PICTURES
 from alexnet_repro.parallel import Processes, processes
 from alexnet_repro.runs import LAST, load_run, run, run_config
+from alexnet_repro.runs import export as write_export
 from alexnet_repro.speed import step_speed
 
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
@@ -157,6 +158,15 @@ def evaluate(
 def _print_errors(name: str, found: dict[str, float]) -> None:
     parts = [f"{key.removesuffix('_error')} error {value:.2%}" for key, value in found.items() if "error" in key]
     typer.echo(f"{name}: {', '.join(parts)}, log-probability {found['log_probability']:.4f}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a run, or a checkpoint")],
+    out: Annotated[Path, typer.Argument(help="file to write")],
+) -> None:
+    """Write a trained network alone, in half precision, for passing on; `evaluate` takes it."""
+    write_export(run, out)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def summary(

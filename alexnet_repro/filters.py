@@ -33,6 +33,37 @@ def color_share(weight: Tensor) -> Tensor:
     return (color.square().sum((1, 2, 3)) / energy).clamp(max=1)  # roundings may lead beyond 1
 
 
+def orientation(weight: Tensor) -> Tensor:
+    """How much each filter's grey part prefers one direction.
+
+    ``(l1 - l2) / (l1 + l2)`` with l1 >= l2 the eigenvalues of the structure tensor, the sum over positions of the outer
+    products of the brightness gradient. 1 for parallel stripes, 0 for a round blob; near 0 for a large filter of random
+    numbers. A filter without any gradient has none: NaN.
+
+    Source: OURS: what Sec. 6.1 calls orientation-selective, by eye.
+
+    Args:
+        weight: of the layer that reads the picture.
+
+    Shape: (maps, 3, kernel, kernel) float, kernel at least 2 -> (maps,) float64, 0..1.
+    """
+    grey = weight.detach().double().mean(1)
+    down, right = grey.diff(dim=1), grey.diff(dim=2)
+    down, right = down[:, :, :-1] + down[:, :, 1:], right[:, :-1] + right[:, 1:]  # over squares of four positions
+    yy, xx, xy = (product.sum((1, 2)) for product in (down * down, right * right, down * right))
+    return ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy)
+
+
+def as_pictures(weight: Tensor) -> Tensor:
+    """Filters as pictures: 0 is mid-grey, each filter's largest number of either sign is black or white.
+
+    Shape: (maps, 3, kernel, kernel) float -> the same, 0..255.
+    """
+    w = weight.detach().float()
+    largest = w.abs().amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
+    return 127.5 + 127.5 * w / largest
+
+
 def tower_color(weight: Tensor) -> dict[str, float]:
     """How far two towers' filters differ in colour, and how far two random halves of the same filters would.
 

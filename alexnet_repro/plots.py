@@ -17,6 +17,7 @@ from alexnet_repro.augment import PCAColor
 from alexnet_repro.claims import Claim
 from alexnet_repro.config import Conv, Linear
 from alexnet_repro.evidence import Record, Verdict
+from alexnet_repro.filters import color_share, orientation
 from alexnet_repro.nets import Network
 
 # Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
@@ -281,6 +282,29 @@ def color_shares(networks: Mapping[str, Sequence[Tensor]]) -> Figure:
         ax.grid(alpha=0.3)
         ax.legend(loc="best")
     axes[0, 0].set_ylabel("filters")
+    return finished(figure)
+
+
+def kernels(networks: Mapping[str, Tensor]) -> Figure:
+    """First-layer filters by colour and direction: a panel per network, a marker per tower.
+
+    Args:
+        networks: title -> weight of the first layer, (maps, 3, kernel, kernel), two towers.
+    """
+    figure, axes = plt.subplots(
+        1, len(networks), figsize=(9, 3.6), sharex=True, sharey=True, squeeze=False, layout="constrained",
+        facecolor="white",
+    )  # fmt: skip
+    for ax, (title, weight) in zip(axes[0], networks.items(), strict=True):
+        shares, directions = color_share(weight).chunk(2), orientation(weight).chunk(2)
+        for style, name, share, direction in zip(
+            STYLES, ("first tower", "second tower"), shares, directions, strict=False
+        ):
+            ax.plot(share, direction, style["marker"], color=style["color"], alpha=0.8, label=name)
+        ax.set(title=title, xlabel="share of colour (0: grey)", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("orientation (1: parallel stripes)")
+    axes[0, 0].legend(loc="upper left")
     return finished(figure)
 
 

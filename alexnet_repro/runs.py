@@ -187,14 +187,34 @@ def load_run(path: Path, device: str) -> tuple[RunConfig, Network, InputTransfor
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    if path.is_dir():
-        path = path / (BEST if (path / BEST).exists() else LAST)
-    found = load_checkpoint(path)
+    found = load_checkpoint(_checkpoint(path))
     config, state = run_config(found["config"]), found["state"]
     network = build(config.net)
     network.load_state_dict(state["training"]["model"])
     transform = InputTransform.from_state(config.input, state["input"]).to(torch.device(device))
     return config, network.to(device, memory_format=torch.channels_last), transform
+
+
+def export(path: Path, out: Path) -> None:
+    """Writes what ``load_run`` needs of a run and nothing else, its weights in half precision: for passing on.
+
+    Args:
+        path: as for ``load_run``.
+        out: the file.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is damaged.
+    """
+    found = load_checkpoint(_checkpoint(path))
+    weights = {name: weight.half() for name, weight in found["state"]["training"]["model"].items()}
+    save_checkpoint(out, found["config"], {"training": {"model": weights}, "input": found["state"]["input"]})
+
+
+def _checkpoint(path: Path) -> Path:
+    """Of a run's folder the best checkpoint, or the last where there is no best."""
+    if not path.is_dir():
+        return path
+    return path / (BEST if (path / BEST).exists() else LAST)
 
 
 def run_config(described: dict[str, Any]) -> RunConfig:

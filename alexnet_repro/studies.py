@@ -269,7 +269,7 @@ def _quick() -> Arm:
     full = FULL_RUN["smoke"]
     stds = {layer.name: {"std": 0.06} for layer in full.net.layers if isinstance(layer, Conv | Linear)}
     net = replace(full.net, initialization="gaussian").changed("run145", **stds | {"conv1": {"std": 0.001}})
-    train = replace(_SHORT, epochs=4, lr_drops=(3,))
+    train = replace(_SHORT, epochs=3, lr=0.006, lr_drops=(2,))
     return Arm(net=net, input=full.input, train=train)
 
 

@@ -1,9 +1,13 @@
+import os
+import random
+import signal
+import subprocess
 import sys
 
 import pytest
 
 from alexnet_repro import CLAIMS, cli, cli_claims, tables
-from alexnet_repro.evidence import EVIDENCE_FOLDER
+from alexnet_repro.evidence import EVIDENCE_FOLDER, problems
 
 
 def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
@@ -38,7 +42,7 @@ def test_a_page_gets_links_that_hold_from_where_it_lies(monkeypatch, capsys, tmp
     assert call(monkeypatch, capsys, "status", "--update", str(page))[0] == 0
     links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
     assert len(links) == len(CLAIMS)
-    assert all((tmp_path / link).resolve().is_file() for link in links)
+    assert {(tmp_path / link).resolve() for link in links if not (tmp_path / link).resolve().is_file()} == set()
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -131,3 +135,27 @@ def test_the_time_left_is_that_of_the_runs_left_over_the_workers(make_record):
     assert list(table.columns[1].cells) == ["waiting", "recorded"]
     board.change(dict.fromkeys(states, "recorded"))
     assert board.remaining() == "0 runs left"
+
+
+@pytest.mark.parametrize("kills", [int(os.environ.get("ALEXNET_REPRO_KILLS", "2"))])
+def test_a_sweep_killed_again_and_again_loses_no_finished_run_and_repeats_none(kills, tmp_path):
+    """Each time at another moment, with SIGKILL to the whole process group."""
+    command = [sys.executable, "-m", "alexnet_repro", "claims", "run", "relu", "--seeds", str(1 + kills)]
+    command += ["--out", str(tmp_path)]
+    chance, kept, killed = random.Random(0), {}, 0
+    while True:
+        sweep = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+        try:
+            assert sweep.wait(chance.uniform(6, 14) if killed < kills else None) == 0
+        except subprocess.TimeoutExpired:
+            os.killpg(sweep.pid, signal.SIGKILL)
+            sweep.wait()
+            killed += 1
+        found = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+        assert kept.items() <= found.items()  # nothing that was there is gone or was written again
+        assert problems(tmp_path) == [] or sweep.returncode != 0
+        kept = found
+        if sweep.returncode == 0:
+            break
+    assert len(kept) == 2 * (1 + kills)
+    assert problems(tmp_path) == []

@@ -283,3 +283,9 @@ def test_without_submitit_a_cluster_is_refused_with_what_to_do(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'alexnet_repro\[slurm\]'"):
         submit_claim("tiny", "smoke", out=tmp_path, logs=tmp_path)
+
+
+def test_a_job_array_on_this_machine_leaves_its_records(tmp_path):
+    jobs = submit_claim("relu", "smoke", 1, arms=["relu"], out=tmp_path, logs=tmp_path / "logs", cluster="local")
+    (record,) = [job.result() for job in jobs]
+    assert load_evidence("relu", "smoke", tmp_path) == [record]

@@ -14,7 +14,7 @@ ORDER = (
     "paper", "lrn", "layers", "filters", "allocator", "files", "table", "moments", "processes", "environment", "values",
     "schedules", "config", "overrides",
     "presets", "recipes",
-    "weights", "nets", "towers", "augment", "inputs",
+    "weights", "nets", "features", "towers", "augment", "inputs",
     "data.dataset", "data.archives", "data.decode", "data.folders", "data.photos", "data.cifar10", "data.imagenet",
     "data.store", "data.parts", "data.prepare", "data.batches", "data",
     "optim", "training", "diagnosis", "evaluate", "checkpoint", "parallel",

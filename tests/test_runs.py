@@ -16,7 +16,7 @@ from alexnet_repro import load_dataset
 from alexnet_repro.checkpoint import CheckpointError, load_checkpoint
 from alexnet_repro.config import RunConfig
 from alexnet_repro.evaluate import evaluate
-from alexnet_repro.runs import BEST, CONFIG, LAST, LOG, RESULT, Interrupted, load_run, run
+from alexnet_repro.runs import BEST, CONFIG, LAST, LOG, RESULT, Interrupted, export, load_run, run
 
 
 @pytest.fixture
@@ -127,3 +127,19 @@ def test_a_run_that_loses_a_process_is_started_again_and_ends_with_the_same_bits
         subprocess.run(command, check=True, capture_output=True, env=QUIET, timeout=200)
     assert (tmp_path / "out" / "died").exists()
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_an_exported_network_is_the_run_s_to_half_precision_and_far_smaller(config, tmp_path):
+    run(config, tmp_path / "out")
+    export(tmp_path / "out", tmp_path / "net.pt")
+    found, network, transform = load_run(tmp_path / "net.pt", "cpu")
+    best, original, _ = load_run(tmp_path / "out", "cpu")
+    assert found == best
+    for weight, exported in zip(original.parameters(), network.parameters(), strict=True):
+        assert exported.dtype == torch.float32
+        assert torch.equal(exported, weight.half().float())
+    assert (tmp_path / "net.pt").stat().st_size < (tmp_path / "out" / BEST).stat().st_size / 2
+    val = load_dataset(config.dataset, split="val", size=16)
+    assert transform.views(val.images).isfinite().all()
+    with pytest.raises(CheckpointError, match="no such file"):
+        export(tmp_path / "nowhere", tmp_path / "net.pt")
