@@ -11,7 +11,7 @@ import typer
 
 from alexnet_repro.checkpoint import load_checkpoint
 from alexnet_repro.config import PRESETS, InputConfig, NetConfig, RunConfig, TrainConfig
-from alexnet_repro.data import load_dataset
+from alexnet_repro.data import load_dataset, peek
 from alexnet_repro.environment import resolve_device
 from alexnet_repro.evaluate import class_table, ensemble, errors, predict, predictions_csv
 from alexnet_repro.files import write_atomically
@@ -48,8 +48,8 @@ def choose(
     """The run of a preset on a data set: its classes, its pictures' size, and then the settings."""
     inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
     crop = inputs.crop if crop is None else crop
-    training = load_dataset(dataset, root, "train", size=size)
-    net = replace(net, num_classes=len(training.classes), image_size=crop or training.images.shape[-1])
+    classes, side = peek(dataset, root, size)
+    net = replace(net, num_classes=len(classes), image_size=crop or side)
     config = RunConfig(
         dataset=dataset,
         size=size,

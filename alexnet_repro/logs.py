@@ -59,7 +59,7 @@ def tensorboard(folder: Path) -> Callable[[Training], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ValueError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+        raise ValueError("--tensorboard needs its package: pip install 'alexnet_repro[tensorboard]'") from error
     writer = SummaryWriter(str(folder))
 
     def on_epoch(training: Training) -> None:

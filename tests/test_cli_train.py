@@ -7,6 +7,7 @@ from run_case import make_pictures
 from test_cli import call
 
 from alexnet_repro.cli_train import choose
+from alexnet_repro.data import folders
 from alexnet_repro.runs import LOG, RESULT
 
 SMALL = ("--preset", "cifar-19pct", "--size", "32", "--threads", "1")
@@ -30,6 +31,17 @@ def test_a_run_leaves_a_log_and_a_result_and_resume_has_nothing_left_to_do(folde
     done = call("resume", str(folder / "0"))
     assert done.returncode == 0, done.stderr
     assert json.loads(before)["epochs"] == json.loads((folder / "0" / RESULT).read_text())["epochs"]
+
+
+def test_no_picture_is_decoded_to_learn_the_classes(folder, monkeypatch):
+    def decode(*arguments):
+        raise AssertionError("a picture was opened")
+
+    monkeypatch.setattr(folders, "read", decode)
+    monkeypatch.setattr(folders, "decode", decode)
+    config = choose(str(folder / "pictures"), None, "cifar-19pct", 32, None, 0, [])
+    trained = json.loads((folder / "0" / RESULT).read_text())["config"]
+    assert (config.net.num_classes, config.net.image_size) == (trained["net"]["num_classes"], 32)
 
 
 def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_file(folder, tmp_path):

@@ -24,6 +24,7 @@ __all__ = [
     "StoreError",
     "load_dataset",
     "load_source",
+    "peek",
     "prepare",
 ]
 
@@ -68,7 +69,7 @@ def load_dataset(
         if size != 32:
             raise ValueError(f"cifar10 has pictures of 32 pixels, not {size}")
         return load_cifar10(split, data_root(root), download)
-    store = data_root(root) / store_name(name, 256 if size is None else size) if name in NAMES else _folder(name)
+    store = _store(name, root, size)
     if (store / MANIFEST).exists():
         return _stored(store, split, size)
     if name == "imagenet":
@@ -77,6 +78,17 @@ def load_dataset(
             f"{data_root(root)}"
         )
     return load_source(name, root, download=download).in_memory(split, 256 if size is None else size)
+
+
+def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
+    """The classes of a data set and the side of its pictures, pixels; no picture of a folder is decoded for it.
+
+    Raises: as ``load_dataset``, which takes the same arguments.
+    """
+    if name not in (*SMALL, "imagenet") and not (_store(name, root, size) / MANIFEST).exists():
+        return load_source(name, root).classes, 256 if size is None else size
+    training = load_dataset(name, root, "train", size=size)
+    return training.classes, training.images.shape[-1]
 
 
 def load_source(name: str, root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Source:
@@ -103,6 +115,11 @@ def data_root(root: str | os.PathLike[str] | None) -> Path:
 def store_name(name: str, size: int) -> str:
     """What ``prepare`` calls the folder of a data set."""
     return f"{Path(name).name}-{size}"
+
+
+def _store(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
+    """Where a data set lies if it was prepared."""
+    return data_root(root) / store_name(name, 256 if size is None else size) if name in NAMES else _folder(name)
 
 
 def _folder(name: str) -> Path:
