@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from alexnet_repro import paper
-from alexnet_repro.studies import ALEXNET, LRN, RELU, RELU_MODERN, RELU_SCALED, STUDIES, Protocol, Study
+from alexnet_repro.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES, Protocol, Study
 
 Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
 Effect = Literal["ratio", "difference", "level"]
@@ -247,6 +247,7 @@ CLAIMS: Mapping[str, Claim] = {
     claim.id: claim
     for claim in (
         _relu(RELU, "2012 protocol"),
+        _relu(RELU_LOCAL, "2012 protocol, the other candidate"),
         _relu(RELU_SCALED, "2012, pixels scaled"),
         _relu(RELU_MODERN, "today's protocol"),
         _part(

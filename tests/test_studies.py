@@ -6,10 +6,10 @@ from alexnet_repro import CLAIMS, studies
 from alexnet_repro.config import Norm
 from alexnet_repro.evidence import fastest, load_evidence
 from alexnet_repro.nets import build
-from alexnet_repro.studies import ALEXNET, LRN, RATE_SEARCHES, RELU, RELU_MODERN, RELU_SCALED, STUDIES
+from alexnet_repro.studies import ALEXNET, LRN, RATE_SEARCHES, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 
 
-@pytest.mark.parametrize("study", [RELU, RELU_SCALED, RELU_MODERN], ids=lambda study: study.id)
+@pytest.mark.parametrize("study", [RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN], ids=lambda study: study.id)
 def test_the_neurons_differ_in_nothing_but_the_rate(study):
     for scale in studies.SCALES:
         tanh, relu = study.protocol(scale).arms.values()
@@ -74,6 +74,9 @@ def test_the_normalization_pair_is_trained_by_the_13pct_nets_recipe():
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_the_rates_compared_are_those_the_search_found(claim, activation):
     search = RATE_SEARCHES[claim]
+    if not load_evidence(search.id, "paper"):
+        assert load_evidence(claim) == []  # nothing is compared before its rates were searched for
+        return
     runs = [r for r in load_evidence(search.id, "paper") if r.config["net"]["activation"] == activation]
     assert len(runs) == len(search.protocol("paper").arms) / 2
     found = fastest(runs).config["train"]["lr"]
@@ -84,7 +87,7 @@ def test_the_search_s_seed_is_none_of_the_seeds_compared():
     seeds = {record.seed for claim in CLAIMS for record in load_evidence(claim, "paper")}
     assert studies.SEARCH_SEED not in seeds
     for search in RATE_SEARCHES.values():
-        assert {record.seed for record in load_evidence(search.id, "paper")} == {studies.SEARCH_SEED}
+        assert {record.seed for record in load_evidence(search.id, "paper")} <= {studies.SEARCH_SEED}
 
 
 def test_every_study_has_an_id_of_its_own_and_smoke_runs_on_the_embedded_pictures():
