@@ -154,18 +154,19 @@ class Board:
         from rich.table import Table as RichTable
 
         seeds = list(dict.fromkeys(seed for _, seed in states))
-        table = RichTable("arm", *(f"seed {seed}" for seed in seeds), caption=self.remaining())
+        table = RichTable("arm", *(f"seed {seed}" for seed in seeds), caption=self.remaining(), min_width=40)
         for arm in dict.fromkeys(arm for arm, _ in states):
             table.add_row(arm, *(states.get((arm, seed), "") for seed in seeds))
         return table
 
     def remaining(self) -> str:
         """How many runs are left and, once one has ended, for how long about."""
+        left = f"{self.left} run{'s' * (self.left != 1)} left"
         if not self.seconds or not self.left:
-            return f"{self.left} runs left"
+            return left
         each = sum(self.seconds) / len(self.seconds)
         minutes = -(-self.left // self.workers) * each / 60
-        return f"{self.left} runs left, about {minutes:.0f} min"
+        return f"{left}, about {minutes:.0f} min"
 
 
 def _claim(name: str) -> Claim:
