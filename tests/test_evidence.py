@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -287,6 +288,28 @@ def test_the_smallest_effect_is_found_in_four_of_five_trials(n):
     values = [0.1, 0.4, -0.2, 0.3][:n]
     expected = stats.t.ppf([0.975, 0.8], len(values) - 1).sum() * stats.sem(values)
     assert resolvable(values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("stopped", [60, 40, 30])
+def test_with_runs_that_were_stopped_the_true_ratio_is_hardly_ever_below_the_interval(tiny_claim, stopped):
+    """Of trials whose tanh needs four times ReLU's 10 epochs, some or all of it stopped before it got there."""
+    rng = np.random.default_rng(stopped)
+    below, bounded = 0, 0
+    for _ in range(500):
+        relu = 10 * np.exp(rng.normal(0, 0.1, 5))
+        tanh = 40 * np.exp(rng.normal(0, 0.1, 5))
+        runs = []
+        for seed in range(5):
+            reached = None if tanh[seed] > stopped else tanh[seed]
+            runs.append(
+                SimpleNamespace(arm="tanh", seed=seed, epochs=[0] * stopped, final={"epochs_to_target": reached})
+            )
+            runs.append(SimpleNamespace(arm="relu", seed=seed, epochs=[0], final={"epochs_to_target": relu[seed]}))
+        found = verdict(tiny_claim, runs)
+        below += found.low > 4.0
+        bounded += math.isinf(found.high)
+    assert below / 500 <= 0.04  # 2.5 in 100 where none is stopped
+    assert (bounded == 0) == (stopped == 60)
 
 
 def test_a_ratio_s_smallest_effect_and_resampled_interval_are_factors(tiny_claim, pairs):
