@@ -263,28 +263,6 @@ def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
     return finished(figure)
 
 
-def color_shares(networks: Mapping[str, Sequence[Tensor]]) -> Figure:
-    """How many filters of each tower have which share of colour: a panel per network, an outline per tower.
-
-    Args:
-        networks: title -> per tower its filters' shares, (maps,), as ``filters.color_share`` gives them.
-    """
-    figure, axes = plt.subplots(
-        1, len(networks), figsize=(min(4.6 * len(networks), 9.2), 3.2), squeeze=False, layout="constrained",
-        facecolor="white",
-    )  # fmt: skip
-    for ax, (title, towers) in zip(axes[0], networks.items(), strict=True):
-        for number, (style, shares) in enumerate(zip(STYLES, towers, strict=False), start=1):
-            line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 1.8}
-            ax.hist(shares.numpy(), np.linspace(0, 1, 21), histtype="step", label=f"tower {number}", **line)
-        ax.set(title=title, xlabel="share of colour (0: grey)", xlim=(0, 1))
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.grid(alpha=0.3)
-        ax.legend(loc="best")
-    axes[0, 0].set_ylabel("filters")
-    return finished(figure)
-
-
 def kernels(networks: Mapping[str, Tensor]) -> Figure:
     """First-layer filters by colour and direction: a panel per network, a marker per tower.
 

@@ -1,11 +1,13 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build, plots
 from alexnet_repro.evidence import Verdict
+from alexnet_repro.filters import color_share, orientation
 
 
 def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
@@ -101,15 +103,34 @@ def test_colour_axes_run_two_deviations_either_way_from_the_mean():
     assert list(first.lines[2].get_xdata()) == pytest.approx([mean[0], mean[0]])
 
 
-def test_every_filter_is_counted_in_its_tower_s_outline():
-    towers = [torch.tensor([0.0, 0.02, 0.51]), torch.tensor([0.98, 1.0, 0.99, 0.3])]
-    figure = plots.color_shares({"one": towers, "two": towers[:1]})
+def test_every_kernel_is_a_mark_at_its_colour_and_direction():
+    weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    figure = plots.kernels({"one": weight, "two": -weight})
     first, second = figure.axes
-    # an outline goes through every bin's left and right end at the bin's height
-    heights = [outline.get_xy()[1:-1:2, 1].tolist() for outline in first.patches]
-    assert [sum(values) for values in heights] == [3, 4]
-    assert (heights[0][0], heights[1][-1]) == (2, 3)
-    assert [text.get_text() for text in first.get_legend().get_texts()] == ["tower 1", "tower 2"]
-    assert (second.get_title(), first.get_ylabel()) == ("two", "filters")
-    assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    assert [len(line.get_xdata()) for line in first.lines] == [4, 4]
+    assert first.lines[0].get_xdata().tolist() == color_share(weight)[:4].tolist()
+    assert second.lines[1].get_ydata().tolist() == pytest.approx(orientation(weight)[4:].tolist())
+    assert {line.get_marker() for line in first.lines} == {"s", "o"}
     figure.savefig(io.BytesIO())
+
+
+def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pair_has_one():
+    result = Verdict(
+        claim=CLAIMS["dropout"],
+        outcome="inconclusive",
+        pairs=2,
+        estimate=0.02,
+        low=-0.1,
+        high=0.14,
+        values=(0.01, 0.03),
+    )
+    figure = plots.effects({"dropout": result})
+    marks = {line.get_marker(): list(line.get_xdata()) for line in figure.axes[0].lines}
+    assert "D" not in marks
+    assert marks["|"] == pytest.approx([1.0, 3.0])
+    assert "no-dropout minus run145, points" in figure.axes[0].get_xlabel()
+    mixed = plots.effects(
+        {"lrn": replace(result, claim=CLAIMS["lrn"]), "colour": replace(result, claim=CLAIMS["colour"])}
+    )
+    assert "without minus with" in mixed.axes[0].get_xlabel()
+    assert sum(line.get_marker() == "D" for line in mixed.axes[0].lines) == 2
