@@ -163,6 +163,30 @@ def test_the_table_of_contents_names_every_page():
     assert sorted(named) == sorted(pages)
 
 
+def test_every_guess_of_the_library_is_among_the_open_questions():
+    """A line that says OURS belongs to the name at the left margin before it; a question names file and name."""
+    page = (ROOT / "book" / "open_questions.md").read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    guesses = 0
+    for path in sorted((ROOT / "alexnet_repro").rglob("*.py")):
+        file, name = path.relative_to(ROOT / "alexnet_repro").as_posix(), ""
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if begun := re.match(r"(?:def |class )?(\w+)(?=:| = |\()", line):
+                name = begun[1]
+            if "OURS" in line:
+                preset = name.strip("_").removesuffix("_INPUT").lower().replace("_", "-")
+                assert any(f"`{file}`, `{x}`" in text for x in (name, preset)), f"{file}: {name}"
+                guesses += 1
+    assert guesses
+
+
+def test_every_open_question_says_what_was_guessed_and_what_would_settle_it():
+    page = (ROOT / "book" / "open_questions.md").read_text(encoding="utf-8")
+    questions = [block.replace("\n", " ") for block in page.split("\n\n") if block.startswith("**")]
+    assert questions
+    assert not [q for q in questions if "*Guess:*" not in q or "*It would be settled by*" not in q]
+
+
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
