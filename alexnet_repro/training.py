@@ -107,6 +107,8 @@ class Training:
         load_velocities(self.plain, self.optimizer, state["velocities"])
         if state["batches"] is not None:
             self.batches.load_state_dict(state["batches"])
+            if not state["tally"][2] and hasattr(self.batches, "begin"):
+                self.batches.begin()  # it was saved between epochs, when the batches had come to the end of theirs
         for generator in self._generators():
             generator.set_state(state["generators"][0])
         torch.set_rng_state(state["torch"])

@@ -124,6 +124,9 @@ def test_between_epochs_a_saved_state_begins_the_next():
     resumed.load_state_dict(state)
     assert contents(resumed) == []  # nothing is left of the epoch that was saved
     assert contents(resumed) == following
+    resumed.load_state_dict(state)
+    resumed.begin()
+    assert contents(resumed) == following
 
 
 def test_a_state_saved_before_the_first_epoch_begins_it():

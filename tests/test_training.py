@@ -35,8 +35,10 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", range(1, 13))
-def test_a_run_stopped_after_any_step_goes_on_to_the_same_bits(tiny_dataset, stop_at):
+@pytest.mark.parametrize(
+    ("after", "stop_at"), [("on_step", n) for n in range(1, 13)] + [("on_epoch", n) for n in (2, 4, 8, 12)]
+)
+def test_a_run_stopped_after_any_step_or_epoch_goes_on_to_the_same_bits(tiny_dataset, after, stop_at):
     whole = net()
     history = train(whole, batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5})
     saved = {}
@@ -47,7 +49,7 @@ def test_a_run_stopped_after_any_step_goes_on_to_the_same_bits(tiny_dataset, sto
             raise StopError
 
     with pytest.raises(StopError):
-        train(net(), batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5}, on_step=stop)
+        train(net(), batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5}, **{after: stop})
     again = net()
     torch.rand(3)  # torch's own generator is restored too
     resumed = train(again, batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5}, resume=saved)

@@ -110,6 +110,10 @@ class Batches:
         self.generator.set_state(self._drawn)
         self._begun = self._resumed = state["begun"]
 
+    def begin(self) -> None:
+        """The next iteration is a new epoch, whatever the state that was loaded has left of another."""
+        self._begun = self._resumed = False
+
     def _pictures(self) -> int:
         return round(self.part * len(self.order))
 
