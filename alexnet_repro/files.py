@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Callable
@@ -30,3 +31,9 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], obj
     except BaseException:
         temporary.unlink()
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what a process that was killed while it wrote ``path`` left beside it; none may be writing it now."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
+        temporary.unlink(missing_ok=True)

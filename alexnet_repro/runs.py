@@ -19,12 +19,12 @@ from alexnet_repro.config import InputConfig, NetConfig, RunConfig, TrainConfig
 from alexnet_repro.data import SMALL, Batches, Dataset, load_dataset
 from alexnet_repro.environment import environment
 from alexnet_repro.evaluate import evaluate
-from alexnet_repro.files import write_atomically
+from alexnet_repro.files import remove_leftovers, write_atomically
 from alexnet_repro.inputs import InputTransform
 from alexnet_repro.nets import Network, build
 from alexnet_repro.parallel import Processes
 from alexnet_repro.train import Callback, History, train
-from alexnet_repro.training import Training
+from alexnet_repro.training import Epoch, Training
 from alexnet_repro.values import as_json, differences, digest
 
 LAST, BEST, CONFIG, LOG, RESULT = "last.pt", "best.pt", "config.json", "log.jsonl", "result.json"
@@ -102,6 +102,8 @@ def run(
     model = here.spread(network, batches)
     start = load_checkpoint(out / LAST, described)["state"] if (out / LAST).exists() else None
     if here.rank == 0:
+        for name in (LAST, BEST, CONFIG, LOG, RESULT):
+            remove_leftovers(out / name)
         write_atomically(out / CONFIG, json.dumps(described, indent=1) + "\n")  # before anything takes time
     best = [float("inf")] if start is None else [start["best"]]
 
@@ -123,8 +125,7 @@ def run(
         else:
             save(training, LAST)
         if here.rank == 0:
-            lines = [json.dumps(dataclasses.asdict(epoch)) for epoch in training.epochs]
-            write_atomically(out / LOG, "".join(f"{line}\n" for line in lines))
+            _write_log(out, training.epochs)
         _all(on_epoch, training)
 
     with _stop_asked() as stop:
@@ -149,6 +150,7 @@ def run(
     final_set = val_set or _split(config, data_root, "test")
     final = {} if final_set is None else {"split": final_set.split, **error(final_set, config.input.views)}
     if here.rank == 0:
+        _write_log(out, history.epochs)  # a kill may have come between the last checkpoint and its line
         result = {"config": described, "environment": environment(here.device), "ended": history.ended, "final": final}
         result |= {"epochs": [dataclasses.asdict(epoch) for epoch in history.epochs]}
         write_atomically(out / RESULT, json.dumps(result | {"checksum": digest(result)}, indent=1) + "\n")
@@ -228,6 +230,10 @@ def _split(config: RunConfig, data_root: str | Path | None, split: str) -> Datas
         return load_dataset(config.dataset, data_root, split, size=config.size)
     except FileNotFoundError:
         return None
+
+
+def _write_log(out: Path, epochs: Sequence[Epoch]) -> None:
+    write_atomically(out / LOG, "".join(f"{json.dumps(dataclasses.asdict(epoch))}\n" for epoch in epochs))
 
 
 def _all(callbacks: Sequence[Callback], training: Training) -> None:

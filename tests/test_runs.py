@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -104,20 +105,39 @@ QUIET = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
 KILLS = int(os.environ.get("ALEXNET_REPRO_KILLS", "3"))
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_bits(config, tmp_path):
-    begun = time.monotonic()
-    subprocess.run(worker(config, tmp_path / "whole"), check=True, capture_output=True, env=QUIET)
-    whole, rng, kills = time.monotonic() - begun, random.Random(0), 0
-    while kills < KILLS:
-        process = subprocess.Popen(worker(config, tmp_path / f"out{kills}"), stderr=subprocess.DEVNULL, env=QUIET)
-        try:
-            process.wait(rng.uniform(0.7, 1.0) * whole)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        subprocess.run(worker(config, tmp_path / f"out{kills}"), check=True, capture_output=True, env=QUIET)
-        assert same(weights(tmp_path / f"out{kills}"), weights(tmp_path / "whole"))
-        kills += 1
+def begun(out: Path) -> int | None:
+    """When the last process that trains in the folder began with it, ns."""
+    return (out / CONFIG).stat().st_mtime_ns if (out / CONFIG).exists() else None
+
+
+def killed(config: RunConfig, out: Path, after: float | None) -> bool:
+    """Starts the run and kills it so many seconds after it began to train; False if it had its result before."""
+    before = begun(out)
+    process = subprocess.Popen(worker(config, out), stderr=subprocess.DEVNULL, env=QUIET)
+    while process.poll() is None and begun(out) == before:
+        time.sleep(0.001)
+    try:
+        assert process.wait(after) == 0
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return not (out / RESULT).exists()
+
+
+def test_killed_again_and_again_at_random_moments_a_run_ends_with_the_same_bits(config, tmp_path):
+    whole, rng, kills = tmp_path / "whole", random.Random(0), 0
+    assert not killed(config, whole, None)
+    training = (whole / RESULT).stat().st_mtime - (whole / CONFIG).stat().st_mtime
+    for out in (tmp_path / f"out{number}" for number in count()):
+        while killed(config, out, rng.uniform(0, training) if kills < KILLS else None):
+            kills += 1
+        assert all(same(weights(out, name), weights(whole, name)) for name in (LAST, BEST))
+        result = json.loads((out / RESULT).read_text())
+        assert result["final"] == json.loads((whole / RESULT).read_text())["final"]
+        assert result["epochs"] == [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+        assert {path.name for path in out.iterdir()} == {LAST, BEST, CONFIG, LOG, RESULT}
+        if kills == KILLS:
+            break
 
 
 @pytest.mark.parametrize("towers", [(), ("--towers",)], ids=["data", "towers"])
