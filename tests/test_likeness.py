@@ -6,12 +6,14 @@ import torch
 from conftest import TINY_NET
 from run_case import make_pictures
 
-from alexnet_repro import AlexNet, InputConfig, TrainConfig, build, features
+from alexnet_repro import AlexNet, InputConfig, TrainConfig, build, chapter, features
 from alexnet_repro.checkpoint import CheckpointError
 from alexnet_repro.config import RunConfig
 from alexnet_repro.inputs import InputTransform
 from alexnet_repro.likeness import agreements, last_hidden, load_record, record, spaces, untrained
+from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.runs import export, fresh, run
+from alexnet_repro.values import as_json
 
 
 def test_the_last_hidden_layer_is_the_paper_s():
@@ -76,3 +78,7 @@ def test_a_record_that_is_missing_or_was_changed_by_hand_is_refused(exported):
     path.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="missing or was changed"):
         load_record(exported)
+
+
+def test_the_network_of_the_book_is_that_of_chapter_09_and_so_is_its_record():
+    assert load_record(chapter.CHECKPOINT)["config"] == as_json(FULL_RUN["laptop"])
