@@ -7,7 +7,7 @@ EXECUTED := $(CHAPTERS:%=_build/source/%)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
 TESTS := $(wildcard tests/*.py)
-EVIDENCE := $(shell find book/evidence -name '*.json')
+EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 

@@ -15,6 +15,7 @@ from alexnet_repro.data import load_dataset, peek
 from alexnet_repro.environment import resolve_device
 from alexnet_repro.evaluate import class_table, ensemble, errors, predict, predictions_csv
 from alexnet_repro.files import write_atomically
+from alexnet_repro.likeness import record as record_likeness
 from alexnet_repro.logs import progress_bar, tensorboard
 from alexnet_repro.nets import build
 from alexnet_repro.overrides import override
@@ -163,10 +164,19 @@ def _print_errors(name: str, found: dict[str, float]) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="folder of a run, or a checkpoint")],
     out: Annotated[Path, typer.Argument(help="file to write")],
+    likeness: Annotated[
+        bool,
+        typer.Option("--likeness", help="record beside it how alike neighbours are, among its validation pictures"),
+    ] = False,
+    root: Root = None,
+    device: Device = "auto",
 ) -> None:
     """Write a trained network alone, in half precision, for passing on; `evaluate` takes it."""
     write_export(run, out)
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    if likeness:
+        found = record_likeness(out, root, resolve_device(device))["agreement"]
+        typer.echo("nearest neighbour of the same class: " + ", ".join(f"{k} {v:.1%}" for k, v in found.items()))
 
 
 def summary(

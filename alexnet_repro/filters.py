@@ -25,9 +25,7 @@ def color_share(weight: Tensor) -> Tensor:
     Raises:
         ValueError: the filters do not read three channels.
     """
-    if weight.ndim != 4 or weight.shape[1] != 3:
-        raise ValueError(f"filters on RGB have the shape (maps, 3, kernel, kernel), not {tuple(weight.shape)}")
-    w = weight.detach().double()
+    w = _rgb_filters(weight)
     color = w - w.mean(1, keepdim=True)
     energy = w.square().sum((1, 2, 3))
     return (color.square().sum((1, 2, 3)) / energy).clamp(max=1)  # roundings may lead beyond 1
@@ -46,8 +44,11 @@ def orientation(weight: Tensor) -> Tensor:
         weight: of the layer that reads the picture.
 
     Shape: (maps, 3, kernel, kernel) float, kernel at least 2 -> (maps,) float64, 0..1.
+
+    Raises:
+        ValueError: the filters do not read three channels.
     """
-    grey = weight.detach().double().mean(1)
+    grey = _rgb_filters(weight).mean(1)
     down, right = grey.diff(dim=1), grey.diff(dim=2)
     down, right = down[:, :, :-1] + down[:, :, 1:], right[:, :-1] + right[:, 1:]  # over squares of four positions
     yy, xx, xy = (product.sum((1, 2)) for product in (down * down, right * right, down * right))
@@ -85,3 +86,9 @@ def tower_color(weight: Tensor) -> dict[str, float]:
         "color_difference": (first.mean() - second.mean()).abs().item(),
         "color_difference_chance": (halves[0].mean(1) - halves[1].mean(1)).abs().mean().item(),
     }
+
+
+def _rgb_filters(weight: Tensor) -> Tensor:
+    if weight.ndim != 4 or weight.shape[1] != 3:
+        raise ValueError(f"filters on RGB have the shape (maps, 3, kernel, kernel), not {tuple(weight.shape)}")
+    return weight.detach().double()

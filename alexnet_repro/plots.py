@@ -286,6 +286,30 @@ def kernels(networks: Mapping[str, Tensor]) -> Figure:
     return finished(figure)
 
 
+def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """How far two towers' first filters differ in colour, and random halves of the same filters: a row per entry.
+
+    Args:
+        runs: title -> what ``filters.tower_color`` gave for each of its networks; what else a mapping holds is ignored.
+    """
+    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.3 * len(runs)), layout="constrained", facecolor="white")
+    for row, networks in enumerate(runs.values()):
+        for style, name, label in (
+            (STYLES[1], "color_difference", "the two towers"),
+            (STYLES[0], "color_difference_chance", "random halves, mean"),
+        ):
+            marks = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "fillstyle": "none"}
+            marks["clip_on"] = False  # a mark at zero is whole
+            values = [100 * network[name] for network in networks]
+            ax.plot(values, [row] * len(values), **marks, label=None if row else label)
+    ax.set(yticks=range(len(runs)), yticklabels=list(runs), ylim=(len(runs) - 0.5, -0.5))
+    ax.set_xlabel("difference of the mean share of colour, points")
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return finished(figure)
+
+
 def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
     curves = [[100 * epoch[error] for epoch in record.epochs] for record in records]
     for curve in curves:

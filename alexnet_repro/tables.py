@@ -177,23 +177,6 @@ def remaining_table() -> Table:
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
 
 
-def color_table(records: Sequence[Record]) -> Table:
-    """Per recorded run with two towers each one's mean share of colour, their difference, and that of random halves."""
-    rows = [
-        [
-            record.arm,
-            str(record.seed),
-            *(
-                _percent(record.final[name])
-                for name in ("color_tower1", "color_tower2", "color_difference", "color_difference_chance")
-            ),
-        ]
-        for record in records
-        if "color_tower1" in record.final
-    ]
-    return Table(["arm", "seed", "first tower, %", "second tower, %", "difference", "of random halves"], rows)
-
-
 def rate_table(claims: Mapping[str, str]) -> Table:
     """Per claim and neuron every learning rate that was tried, how it did, and which one was chosen.
 

@@ -8,6 +8,7 @@ from test_cli import call
 
 from alexnet_repro.cli_train import choose
 from alexnet_repro.data import folders
+from alexnet_repro.likeness import load_record
 from alexnet_repro.runs import LOG, RESULT
 
 SMALL = ("--preset", "cifar-19pct", "--size", "32", "--threads", "1")
@@ -105,3 +106,15 @@ def test_bench_says_what_imagenet_would_take():
 def test_a_preset_takes_its_classes_and_its_size_from_the_data():
     config = choose("photos", None, "run145", 32, 24, 0, ["net.width=0.25"])
     assert (config.net.num_classes, config.net.image_size, config.input.crop) == (10, 24, 24)
+
+
+def test_export_writes_a_network_that_evaluate_takes_and_with_likeness_a_record_beside_it(folder, tmp_path):
+    done = call("export", str(folder / "0"), str(tmp_path / "net.pt"))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+    assert call("evaluate", str(tmp_path / "net.pt")).returncode == 0
+    done = call("export", str(folder / "0"), str(tmp_path / "net.pt"), "--likeness")
+    assert done.returncode == 0, done.stderr
+    assert "same class: pixels" in done.stdout
+    found = load_record(tmp_path / "net.pt")["agreement"]
+    assert list(found) == ["pixels", "untrained", "trained"]

@@ -56,6 +56,8 @@ def test_a_filter_of_zeros_has_no_share():
 def test_filters_on_other_than_rgb_are_refused_with_their_shape(shape):
     with pytest.raises(ValueError, match=rf"maps, 3, kernel, kernel\), not \({shape[0]}, "):
         color_share(torch.zeros(shape))
+    with pytest.raises(ValueError, match=rf"maps, 3, kernel, kernel\), not \({shape[0]}, "):
+        orientation(torch.zeros(shape))
 
 
 def test_stripes_have_a_direction_and_a_blob_has_none():

@@ -19,7 +19,7 @@ ORDER = (
     "data.store", "data.parts", "data.prepare", "data.batches", "data",
     "optim", "training", "diagnosis", "evaluate", "checkpoint", "parallel",
     "train",
-    "runs", "logs", "speed",
+    "runs", "likeness", "logs", "speed",
     "studies", "claims", "evidence",
     "experiments", "plots", "tables", "reports",
     "chapter",

@@ -114,6 +114,21 @@ def test_every_kernel_is_a_mark_at_its_colour_and_direction():
     figure.savefig(io.BytesIO())
 
 
+def test_the_towers_of_every_network_are_marked_beside_random_halves_of_theirs():
+    found = [{"color_difference": 0.07, "color_difference_chance": 0.1}, {"color_difference": 0.2} | {
+        "color_difference_chance": 0.11, "top1_error": 0.3}]  # fmt: skip
+    (ax,) = plots.tower_colors({"one": found[:1], "two": found}).axes
+    marks = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    assert marks == [
+        ("o", pytest.approx([7.0]), [0]),
+        ("s", pytest.approx([10.0]), [0]),
+        ("o", pytest.approx([7.0, 20.0]), [1, 1]),
+        ("s", pytest.approx([10.0, 11.0]), [1, 1]),
+    ]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["the two towers", "random halves, mean"]
+
+
 def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pair_has_one():
     result = Verdict(
         claim=CLAIMS["dropout"],
