@@ -53,6 +53,8 @@ def describe(training: Training) -> str:
 def tensorboard(folder: Path) -> Callable[[Training], None]:
     """A function for every epoch that writes its numbers for TensorBoard.
 
+    Its first call writes all epochs so far, in the place of what an interrupted run has written into the folder.
+
     Raises:
         ValueError: the package tensorboard is not installed.
     """
@@ -60,14 +62,17 @@ def tensorboard(folder: Path) -> Callable[[Training], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError("--tensorboard needs its package: pip install 'alexnet_repro[tensorboard]'") from error
-    writer = SummaryWriter(str(folder))
+    writers: list[SummaryWriter] = []
 
     def on_epoch(training: Training) -> None:
-        epoch = training.epochs[-1]
-        numbers = {"lr": epoch.lr, "train/error": epoch.train_error, "train/loss": epoch.train_loss}
-        numbers |= {f"val/{name}": value for name, value in (epoch.val or {}).items()}
-        for name, value in numbers.items():
-            writer.add_scalar(name, value, epoch.epoch)
-        writer.flush()
+        new = training.epochs[-1:] if writers else training.epochs
+        if not writers:
+            writers.append(SummaryWriter(str(folder), purge_step=1))
+        for epoch in new:
+            numbers = {"lr": epoch.lr, "train/error": epoch.train_error, "train/loss": epoch.train_loss}
+            numbers |= {f"val/{name}": value for name, value in (epoch.val or {}).items()}
+            for name, value in numbers.items():
+                writers[0].add_scalar(name, value, epoch.epoch)
+        writers[0].flush()
 
     return on_epoch

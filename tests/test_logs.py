@@ -32,20 +32,38 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_no_bar(tiny_dataset, capsys
     assert "validation error 25.00%" in lines[0]
 
 
-def test_tensorboard_gets_every_number_of_every_epoch(tmp_path):
-    from tensorboard.backend.event_processing import event_accumulator as accumulator
-
-    write = tensorboard(tmp_path)
-    epochs = [
-        Epoch(epoch=n, lr=0.1, train_error=0.5 / n, train_loss=2.0 / n, seconds=1.0, val={"top1_error": 0.25 * n})
-        for n in (1, 2)
+def epochs_of(errors: list[float]) -> SimpleNamespace:
+    made = [
+        Epoch(epoch=n, lr=0.1, train_error=error, train_loss=2.0, seconds=1.0, val={"top1_error": error / 2})
+        for n, error in enumerate(errors, 1)
     ]
-    for n in (1, 2):
-        write(SimpleNamespace(epochs=epochs[:n]))
-    events = accumulator.EventAccumulator(str(tmp_path)).Reload()
-    assert set(events.Tags()["scalars"]) == {"lr", "train/error", "train/loss", "val/top1_error"}
-    assert [(e.step, e.value) for e in events.Scalars("train/error")] == [(1, 0.5), (2, 0.25)]
-    assert [e.value for e in events.Scalars("val/top1_error")] == [0.25, 0.5]
+    return SimpleNamespace(epochs=made)
+
+
+def scalars(folder) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_gets_every_number_of_every_epoch(tmp_path):
+    write = tensorboard(tmp_path)
+    write(epochs_of([0.5]))
+    write(epochs_of([0.5, 0.25]))
+    found = scalars(tmp_path)
+    assert set(found) == {"lr", "train/error", "train/loss", "val/top1_error"}
+    assert found["train/error"] == [(1, 0.5), (2, 0.25)]
+    assert found["val/top1_error"] == [(1, 0.25), (2, 0.125)]
+
+
+def test_tensorboard_shows_every_epoch_of_an_interrupted_run_once(tmp_path):
+    write = tensorboard(tmp_path)
+    write(epochs_of([0.5]))
+    tensorboard(tmp_path)  # called again, and nothing was left to do
+    assert scalars(tmp_path)["train/error"] == [(1, 0.5)]
+    tensorboard(tmp_path)(epochs_of([0.5, 0.25, 0.125]))  # the second was saved, but killed before it was written here
+    assert scalars(tmp_path)["train/error"] == [(1, 0.5), (2, 0.25), (3, 0.125)]
 
 
 def test_tensorboard_that_is_not_installed_is_asked_for(tmp_path, monkeypatch):
