@@ -7,9 +7,9 @@ from run_case import make_pictures
 from test_cli import call
 
 from alexnet_repro.cli_train import choose
-from alexnet_repro.data import folders
+from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
 from alexnet_repro.likeness import load_record
-from alexnet_repro.runs import LOG, RESULT
+from alexnet_repro.runs import LOG, RESULT, run
 
 SMALL = ("--preset", "cifar-19pct", "--size", "32", "--threads", "1")
 
@@ -43,6 +43,18 @@ def test_no_picture_is_decoded_to_learn_the_classes(folder, monkeypatch):
     config = choose(str(folder / "pictures"), None, "cifar-19pct", 32, None, 0, [])
     trained = json.loads((folder / "0" / RESULT).read_text())["config"]
     assert (config.net.num_classes, config.net.image_size) == (trained["net"]["num_classes"], 32)
+    with pytest.raises(DatasetNotFoundError):
+        load_dataset("cifar10", folder)
+    assert choose("cifar10", folder, "cifar-19pct", None, None, 0, []).net.num_classes == 10
+
+
+def test_a_run_decodes_every_picture_of_a_folder_once(folder, tmp_path, monkeypatch):
+    names, decode = [], folders.decode
+    monkeypatch.setattr(folders, "decode", lambda file, size, name: names.append(name) or decode(file, size, name))
+    config = choose(str(folder / "pictures"), None, "cifar-19pct", 32, None, 0, ["train.epochs=1"])
+    run(config, tmp_path)
+    assert sorted(names) == sorted(set(names))
+    assert len(names) == len(list((folder / "pictures").rglob("*.png")))
 
 
 def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_file(folder, tmp_path):

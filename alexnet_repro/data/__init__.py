@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 from alexnet_repro.data.batches import Batches
+from alexnet_repro.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from alexnet_repro.data.cifar10 import load_cifar10
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.decode import PictureError
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.imagenet import IMAGENETTE, imagenet_source, imagenette_source
+from alexnet_repro.data.photos import CLASSES as PHOTOS_CLASSES
 from alexnet_repro.data.photos import load_photos
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.store import MANIFEST, Store, StoreError
@@ -28,7 +30,7 @@ __all__ = [
     "prepare",
 ]
 
-SMALL = ("photos", "cifar10")  # read as they are, nothing to prepare
+SMALL = {"photos": PHOTOS_CLASSES, "cifar10": CIFAR10_CLASSES}  # read as they are, nothing to prepare
 NAMES = (*SMALL, *IMAGENETTE, "imagenet")
 
 
@@ -81,11 +83,13 @@ def load_dataset(
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
-    """The classes of a data set and the side of its pictures, pixels; no picture of a folder is decoded for it.
+    """The classes of a data set and the side of its pictures, pixels; no picture is decoded for it.
 
-    Raises: as ``load_dataset``, which takes the same arguments.
+    Raises: as ``load_dataset``, which takes the same arguments, but of photos and cifar10 nothing.
     """
-    if name not in (*SMALL, "imagenet") and not (_store(name, root, size) / MANIFEST).exists():
+    if name in SMALL:
+        return SMALL[name], 32 if size is None else size
+    if name != "imagenet" and not (_store(name, root, size) / MANIFEST).exists():
         return load_source(name, root).classes, 256 if size is None else size
     training = load_dataset(name, root, "train", size=size)
     return training.classes, training.images.shape[-1]
