@@ -261,6 +261,9 @@ class InputConfig:
 class TrainConfig:
     """How one network is trained, by the paper's update rule (Sec. 5).
 
+    Differs: ``accumulate`` gives the gradient of the undivided minibatch but for dropout, whose layers draw their masks
+        for one part after the other, and so, where there are several such layers, others than for the whole.
+
     Raises:
         ValueError: a field outside its allowed values, or two schedules.
     """
