@@ -158,7 +158,7 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "gelu"}, "claim must be one of relu, relu-scaled, relu-modern, .*alexnet.* not 'gelu'"),
+        ({"name": "gelu"}, "claim must be one of relu, relu-local, .*alexnet.* not 'gelu'"),
         ({"scale": "huge"}, "scale of tiny must be one of smoke, not 'huge'"),
         ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
         ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
