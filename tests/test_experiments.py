@@ -145,10 +145,14 @@ def test_a_run_that_diverged_is_recorded_as_such(monkeypatch, tiny_claim):
     assert "top1_error" not in record.final
 
 
-def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch):
+def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny_claim):
     def missing(*arguments, **named):
         raise DatasetNotFoundError("not here")
 
+    protocol = replace(tiny_claim.protocol("smoke"), dataset="cifar10")
+    monkeypatch.setitem(
+        CLAIMS, "tiny", replace(tiny_claim, study=replace(tiny_claim.study, protocols={"smoke": protocol}))
+    )
     monkeypatch.setattr(experiments, "load_dataset", missing)
     with pytest.raises(DatasetNotFoundError):
         run_claim("tiny", "smoke")
