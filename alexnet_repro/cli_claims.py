@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated
 
 import typer
@@ -124,7 +123,7 @@ class Board:
         from rich.console import Console
         from rich.live import Live
 
-        self.workers, self.seconds, self.left, self.began = workers, [], 0, perf_counter()
+        self.workers, self.seconds, self.left = workers, [], 0
         self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Board:

@@ -100,7 +100,8 @@ def load_evidence(
         return next(filter(None, found), [])
     if name in CLAIMS and scale not in CLAIMS[name].scales and not all_arms:
         return []
-    records = [_checked(path, study, scale, root) for root, path in _paths(study, scale, folder)]
+    root = _root(folder)
+    records = [_checked(path, study, scale, root) for path in _paths(study, scale, root)]
     order = list(study.protocol(scale).arms)
     of_arms = [record for record in records if all_arms or arms is None or record.arm in arms]
     return sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed))
@@ -113,11 +114,11 @@ def problems(folder: str | os.PathLike[str] | None = None, known: Iterable[Path]
         folder: the evidence; None: the book's own.
         known: files in it that are no records of a study, and right.
     """
-    root = Path(folder) if folder is not None else EVIDENCE_FOLDER
+    root = _root(folder)
     found, records = [], set()
     for study in STUDIES.values():
         for scale in study.protocols:
-            for _, path in _paths(study, scale, root):
+            for path in _paths(study, scale, root):
                 records.add(path)
                 try:
                     _checked(path, study, scale, root)
@@ -127,10 +128,13 @@ def problems(folder: str | os.PathLike[str] | None = None, known: Iterable[Path]
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
 
 
-def _paths(study: Study, scale: str, folder: str | os.PathLike[str] | None) -> list[tuple[Path, Path]]:
-    study.protocol(scale)
-    root = Path(folder) if folder is not None else EVIDENCE_FOLDER
-    return [(root, path) for path in sorted((root / study.id / scale).glob("*.json"))]
+def _root(folder: str | os.PathLike[str] | None) -> Path:
+    return Path(folder) if folder is not None else EVIDENCE_FOLDER
+
+
+def _paths(study: Study, scale: str, root: Path) -> list[Path]:
+    study.protocol(scale)  # refuses a scale that there is not
+    return sorted((root / study.id / scale).glob("*.json"))
 
 
 def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:

@@ -235,7 +235,7 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
     if history.ended != "diverged":
         final |= evaluate(model, testing.images, testing.labels, transform)
         if arm.input.crop is not None:  # else the views are one, and the last training error is of the same pictures
-            final["centre_error"] = validate()["top1_error"]
+            final["centre_error"] = (history.epochs[-1].val or validate())["top1_error"]
             final["fitted_error"] = evaluate(model, training.images, training.labels, centre)["top1_error"]
         if arm.net.towers == 2:
             final |= tower_color(model.get_submodule("conv1").weight)

@@ -141,14 +141,13 @@ def with_tables(text: str, book: str) -> str:
     """
     if not any(marker in text for markers in MARKERS.values() for marker in markers):
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
-    for name, make in (("claims", _linked_claims), ("remaining", remaining_table)):
+    for name, make in (("claims", lambda: _linked_claims(book)), ("remaining", remaining_table)):
         begin, end = MARKERS[name]
         if (begin in text) != (end in text):
             raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
         if begin in text:
             before, _, rest = text.partition(begin)
-            table = make(book) if name == "claims" else make()
-            text = f"{before}{begin}\n\n{table.to_markdown()}\n\n{end}{rest.partition(end)[2]}"
+            text = f"{before}{begin}\n\n{make().to_markdown()}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
