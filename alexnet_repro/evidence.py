@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -14,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from alexnet_repro.claims import CLAIMS, Claim, Measurement, Outcome, decide, study_of
-from alexnet_repro.files import write_atomically
 from alexnet_repro.studies import STUDIES, Protocol, Study
-from alexnet_repro.values import as_json, differences, digest
+from alexnet_repro.values import as_json, differences, read_sealed, write_sealed
 
 EVIDENCE_FOLDER = Path(__file__).resolve().parents[1] / "book" / "evidence"
 
@@ -49,22 +47,20 @@ class Record:
         return Path(self.study, self.scale, f"{self.arm.replace(' ', '-')}-seed{self.seed}.json")
 
     def save(self, folder: Path) -> None:
-        """Writes the record, with a checksum over all of it, so that a digit changed by hand is found."""
-        content = dataclasses.asdict(self)
-        write_atomically(folder / self.path, json.dumps(content | {"checksum": digest(content)}, indent=1) + "\n")
+        """Writes the record, with a checksum over all of it."""
+        write_sealed(folder / self.path, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Record:
         """Reads a record; ``EvidenceError`` if it is incomplete or was changed."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            checksum = content.pop("checksum")
-            record = cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            content = read_sealed(path)
+        except ValueError as error:
+            raise EvidenceError(f"{error}. Restore it, or delete it and run it again.") from error
+        try:
+            return cls(**content)
+        except TypeError as error:
             raise EvidenceError(f"{path} is not a record ({error}). Delete it and run it again.") from error
-        if checksum != digest(content):
-            raise EvidenceError(f"{path} was changed after it was written. Restore it, or delete it and run it again.")
-        return record
 
 
 def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from alexnet_repro.data import load_dataset
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.environment import environment
 from alexnet_repro.features import activations, agreement
-from alexnet_repro.files import write_atomically
 from alexnet_repro.inputs import InputTransform
 from alexnet_repro.nets import Network, build
 from alexnet_repro.runs import generator, load_run
-from alexnet_repro.values import as_json, digest
+from alexnet_repro.values import as_json, read_sealed, write_sealed
 
 
 def last_hidden(network: Network) -> str:
@@ -88,7 +86,7 @@ def record(checkpoint: Path, data_root: str | Path | None = None, device: str = 
         "layer": last_hidden(network),
         "agreement": agreements(networks, pictures.images, pictures.labels, transform),
     }
-    write_atomically(_beside(checkpoint), json.dumps(found | {"checksum": digest(found)}, indent=1) + "\n")
+    write_sealed(_beside(checkpoint), found)
     return found
 
 
@@ -100,12 +98,11 @@ def load_record(checkpoint: Path) -> dict[str, Any]:
     """
     path = _beside(checkpoint)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        intact = found.pop("checksum") == digest(found)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise CheckpointError(f"{path} is missing or was changed after it was written. Restore it, or record it again.")
+        found = read_sealed(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. Restore it, or record it again.") from error
+    except ValueError as error:
+        raise CheckpointError(f"{error}. Restore it, or record it again.") from error
     if not checkpoint.is_file() or found["checkpoint"] != file_sha256(checkpoint):
         raise CheckpointError(f"{path} is of another checkpoint than {checkpoint.name} is now. Record it again.")
     return found

@@ -25,7 +25,7 @@ from alexnet_repro.nets import Network, build
 from alexnet_repro.parallel import Processes
 from alexnet_repro.train import Callback, History, train
 from alexnet_repro.training import Epoch, Training
-from alexnet_repro.values import as_json, differences, digest
+from alexnet_repro.values import as_json, differences, read_sealed, write_sealed
 
 LAST, BEST, CONFIG, LOG, RESULT = "last.pt", "best.pt", "config.json", "log.jsonl", "result.json"
 
@@ -153,7 +153,7 @@ def run(
         _write_log(out, history.epochs)  # a kill may have come between the last checkpoint and its line
         result = {"config": described, "environment": environment(here.device), "ended": history.ended, "final": final}
         result |= {"epochs": [dataclasses.asdict(epoch) for epoch in history.epochs]}
-        write_atomically(out / RESULT, json.dumps(result | {"checksum": digest(result)}, indent=1) + "\n")
+        write_sealed(out / RESULT, result)
     return history
 
 
@@ -168,12 +168,9 @@ def load_result(path: Path, config: RunConfig | None = None) -> dict[str, Any]:
         CheckpointError: it is damaged, was changed by hand, or is another run's; says what differs.
     """
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        intact = result.pop("checksum") == digest(result)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise CheckpointError(f"{path} was changed after it was written. Restore it, or run it again.")
+        result = read_sealed(path)
+    except ValueError as error:
+        raise CheckpointError(f"{error}. Restore it, or run it again.") from error
     if config is not None and (changed := differences(result["config"] | {"data": None}, as_json(config))):
         raise CheckpointError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
     return result

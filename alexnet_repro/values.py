@@ -6,7 +6,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from alexnet_repro.files import write_atomically
 
 
 def as_json(config: Any) -> Any:
@@ -50,6 +53,28 @@ def digest(json_value: Any) -> str:
     """sha256 (hexadecimal) of a JSON value in canonical form: sorted keys, no spaces."""
     text = json.dumps(json_value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object with a checksum over all of it, so that a digit changed by hand is found."""
+    write_atomically(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What ``write_sealed`` wrote.
+
+    Raises:
+        ValueError: it is no such file, or was changed after it was written; names it.
+        OSError: it can't be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        checksum = content.pop("checksum")
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no JSON object with a checksum ({error})") from error
+    if checksum != digest(content):
+        raise ValueError(f"{path} was changed after it was written")
+    return content
 
 
 def differences(recorded: Any, current: Any, name: str = "") -> list[str]:

@@ -26,6 +26,7 @@ from alexnet_repro.evidence import (
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.reports import recorded_run_path
 from alexnet_repro.studies import STUDIES
+from alexnet_repro.values import write_sealed
 
 
 def test_the_time_to_the_target_is_read_off_straight_lines():
@@ -151,13 +152,19 @@ def test_a_digit_changed_by_hand_is_found(make_record, tmp_path):
         load_evidence("tiny", "smoke", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"checksum": "x", "study": "tiny"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3"])
 def test_half_a_record_is_found(text, tmp_path):
     path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is not a record"):
+    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is no JSON object with a checksum"):
         Record.load(path)
+
+
+def test_what_is_no_record_is_found(tmp_path):
+    write_sealed(tmp_path / "a.json", {"study": "tiny"})
+    with pytest.raises(EvidenceError, match=r"a\.json is not a record"):
+        Record.load(tmp_path / "a.json")
 
 
 def test_a_record_of_another_configuration_is_stale_and_says_what_changed(make_record, tiny_claim, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from alexnet_repro import NetConfig
 from alexnet_repro.config import INPUT_PRESETS, PRESETS, TRAIN_PRESETS, RunConfig
-from alexnet_repro.values import as_json, differences, from_json
+from alexnet_repro.values import as_json, differences, from_json, read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,15 @@ def test_unknown_types_and_fields_are_refused_by_name():
         from_json({"type": "Line"}, [Point])
     with pytest.raises(ValueError, match=r"Point: .*'z'"):
         from_json({"type": "Point", "x": 1, "z": 2}, [Point])
+
+
+def test_what_is_sealed_comes_back_and_a_changed_digit_is_found(tmp_path):
+    path = tmp_path / "a.json"
+    write_sealed(path, {"x": [1, 2.5, None]})
+    assert read_sealed(path) == {"x": [1, 2.5, None]}
+    path.write_text(path.read_text().replace("2.5", "2.6"))
+    with pytest.raises(ValueError, match=r"a\.json was changed after it was written"):
+        read_sealed(path)
 
 
 def test_differences_name_the_place_and_both_values():
