@@ -67,7 +67,8 @@ def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.rand
     u = (np.arange(size) + 0.5) / size - 0.5
     u, v = (side[:, None, None] * grid for grid in np.meshgrid(u, u))
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    return _bilinear(pixels, y[:, None, None] + sin * u + cos * v, x[:, None, None] + cos * u - sin * v)
+    y, x = y[:, None, None] + sin * u + cos * v, x[:, None, None] + cos * u - sin * v
+    return np.stack([_bilinear(pixels, *place) for place in zip(y, x, strict=True)])  # one fits the processor's cache
 
 
 def _half_size(pixels: np.ndarray) -> np.ndarray:
@@ -80,8 +81,11 @@ def _bilinear(pixels: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     y, x = y - 0.5, x - 0.5  # pixel centres lie at half-integers
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
     down, right = (y - top)[..., None], (x - left)[..., None]
-    upper = pixels[top, left] * (1 - right) + pixels[top, left + 1] * right
-    lower = pixels[top + 1, left] * (1 - right) + pixels[top + 1, left + 1] * right
+    width = pixels.shape[1]
+    flat, corner = pixels.reshape(-1, pixels.shape[2]), top * width + left
+    at, beside, below, across = (flat.take(corner + step, axis=0) for step in (0, 1, width, width + 1))
+    upper = at * (1 - right) + beside * right
+    lower = below * (1 - right) + across * right
     return upper * (1 - down) + lower * down
 
 
@@ -93,9 +97,12 @@ def _recolour(patches: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     own = (1 + 2 * np.cos(angle)) / 3
     following = (1 - np.cos(angle)) / 3 - np.sin(angle) / np.sqrt(3)
     after = (1 - np.cos(angle)) / 3 + np.sin(angle) / np.sqrt(3)
-    own, following, after = (weight[:, None, None, None] for weight in (own, following, after))
-    patches = own * patches + following * np.roll(patches, -1, axis=-1) + after * np.roll(patches, -2, axis=-1)
-    grey = rng.random((count, 1, 1, 1)) < 0.3
-    patches = np.where(grey, (patches[..., :1] + patches[..., 1:2] + patches[..., 2:]) / 3, patches)
-    patches = patches * rng.uniform(0.85, 1.05, (count, 1, 1, 3)) * rng.uniform(0.85, 1.05, (count, 1, 1, 1))
-    return np.clip(np.rint(patches), 0, 255).astype(np.uint8)
+    grey = rng.random(count) < 0.3
+    tint, light = rng.uniform(0.85, 1.05, (count, 3)), rng.uniform(0.85, 1.05, count)
+    recoloured = np.empty(patches.shape, np.uint8)
+    for i, patch in enumerate(patches):
+        turned = own[i] * patch + following[i] * np.roll(patch, -1, axis=-1) + after[i] * np.roll(patch, -2, axis=-1)
+        if grey[i]:
+            turned = (turned[..., :1] + turned[..., 1:2] + turned[..., 2:]) / 3
+        recoloured[i] = np.clip(np.rint(turned * tint[i] * light[i]), 0, 255)
+    return recoloured
