@@ -72,7 +72,7 @@ class Norm:
     k: float
     beta: float = 0.75
     average: bool = True  # the 2012 code divides alpha by the window size
-    reads: Reads = "own"  # whether a window may cross from one tower to the other: "all"
+    reads: Reads = "own"  # whether a window may cross from one tower to the other: "all". OURS in preset paper
 
 
 @dataclass(frozen=True)

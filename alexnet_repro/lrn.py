@@ -71,7 +71,7 @@ class SameMapNorm(nn.Module):
     ``b = a / (1 + scale / size**2 * sum(a**2)) ** beta``, the sum over a window of size x size pixels, of which those
     outside the map count as 0.
 
-    Source:  2012 code, layer type ``rnorm``; run 145 has one after its second response normalization. Not in the paper.
+    Source:  2012 code, layer type ``rnorm``, in run 145 after norm2; not in the paper. OURS: the constant 1.
 
     Args:
         size: side of the window, odd, pixels.

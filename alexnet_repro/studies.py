@@ -56,8 +56,8 @@ class Study:
 # connected layer (the 19 % net of cuda-convnet's examples), and two convolutions and two locally connected layers (its
 # 13 % net, relu-local). Rates: the winners of the searches further down.
 
-RATES_2012 = (0.001, 0.003, 0.01, 0.03)
-RATES_MODERN = (0.003, 0.01, 0.03, 0.1)
+RATES_2012 = (0.001, 0.003, 0.01, 0.03)  # OURS: the paper does not say among which
+RATES_MODERN = (0.003, 0.01, 0.03, 0.1)  # OURS
 SEARCH_EPOCHS = 12
 SEARCH_SEED = 1000  # none of the seeds that are compared
 
@@ -237,6 +237,8 @@ AUGMENTATION = Study(
 
 def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
     """Run 145, and the same without one of its parts each; by the 2012 run's number where there was one.
+
+    OURS: the middle layer that is removed is conv4.
 
     Args:
         conv5_padding: of run 147, whose last pool must leave as large a grid as that of run 145: 0 in the original.
