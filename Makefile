@@ -1,5 +1,6 @@
 # `make book` and `make test` do everything from a fresh clone; each step is skipped while nothing it reads has changed.
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
 NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
@@ -11,12 +12,15 @@ EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: help book test notebooks evidence bench lint format clean
+.PHONY: help book test notebooks evidence bench links dist lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
-	@echo "make evidence   CLAIM=relu SCALE=paper DATA=folder: record the runs that are missing in book/evidence"
+	@echo "make evidence   CLAIM=relu SCALE=paper SEEDS=1 DATA=folder: record the runs that are missing in book/evidence;"
+	@echo "                where none is, run them once more in runs, and print old against new"
+	@echo "make links      the book's links to other places, each tried"
+	@echo "make dist       source archive and wheel in _build/dist, checked"
 	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
 	@echo "make lint       ruff's complaints;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
@@ -24,7 +28,7 @@ help:
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "== installing the environment into .venv"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,test,dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=-c %) -e '.[book,test,dev]'
 	@touch $@
 
 book: _build/html/index.html
@@ -41,6 +45,7 @@ _build/html/index.html: $(EXECUTED) $(PAGES)
 	alexnet-repro claims verify
 	@cp _config.yml _toc.yml _build/source/ && cp $(wildcard book/*.md book/*.bib) _build/source/book/
 	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
+	@alexnet-repro --version
 
 test: _build/tested
 	@echo "the tests have passed; make -B test runs them again"
@@ -59,12 +64,22 @@ notebooks: .venv/.installed
 	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md > /dev/null
 
 evidence: .venv/.installed
-	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) --data-root $(DATA)
+	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) $(SEEDS:%=--seeds %) $(DATA:%=--data-root %) \
+		--again runs/again-$$(date +%Y%m%d-%H%M%S)
 
 bench: .venv/.installed
 	python benchmarks/network.py
 	python benchmarks/data.py
 	python benchmarks/training.py
+
+links: book
+	jupyter-book build _build/source --path-output . --builder linkcheck --quiet
+
+dist:
+	$(PYTHON) -m venv _build/packaging
+	_build/packaging/bin/python -m pip install --quiet build twine
+	_build/packaging/bin/python -m build --outdir _build/dist
+	_build/packaging/bin/twine check --strict _build/dist/*
 
 lint: .venv/.installed
 	ruff check

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from alexnet_repro import cli_claims, cli_data, cli_train
+from alexnet_repro import __version__, cli_claims, cli_data, cli_train
 from alexnet_repro.diagnosis import TrainingError
+from alexnet_repro.environment import revision
 from alexnet_repro.runs import Interrupted
 
 app = typer.Typer(
@@ -31,8 +32,20 @@ for command in (
     app.command()(command)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"alexnet_repro {__version__}, revision {revision()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option("--debug", help="show where in the code an error arose")] = False):
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show where in the code an error arose")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="print the version and the code's commit"),
+    ] = False,
+):
     """The AlexNet paper, claim by claim."""  # ``main`` looks for --debug itself
 
 

@@ -11,12 +11,21 @@ import typer
 
 from alexnet_repro import recipes
 from alexnet_repro.claims import CLAIMS, Claim
-from alexnet_repro.evidence import EVIDENCE_FOLDER, EvidenceError, Record, load_evidence, problems, verdict
+from alexnet_repro.evidence import (
+    EVIDENCE_FOLDER,
+    PACKAGE,
+    EvidenceError,
+    Record,
+    load_evidence,
+    problems,
+    recorded_run_path,
+    verdict,
+)
 from alexnet_repro.experiments import States, run_claim, submit_claim
 from alexnet_repro.files import write_atomically
-from alexnet_repro.reports import recorded_run_path
 from alexnet_repro.table import Table
-from alexnet_repro.tables import pair_table, verdict_table, with_tables
+from alexnet_repro.tables import judged, pair_table, repeat_table, scoreboard, with_tables
+from alexnet_repro.values import differences
 
 app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
 LOGS = Path("runs/cluster")  # what the tasks of a cluster print
@@ -35,7 +44,7 @@ def list_claims() -> None:
 
 
 @app.command()
-def show(claim: Name) -> None:
+def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
     """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
     found = _claim(claim)
     result = verdict(found, load_evidence(claim))
@@ -63,10 +72,12 @@ def status(
     ] = [],  # noqa: B006
 ) -> None:
     """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
+    results = judged(*CLAIMS)
     for page in update:
         book = os.path.relpath(EVIDENCE_FOLDER.parent, page.resolve().parent)
-        write_atomically(page, with_tables(page.read_text(encoding="utf-8"), "" if book == "." else f"{book}/"))
-    table = verdict_table(*CLAIMS)
+        text = page.read_text(encoding="utf-8")
+        write_atomically(page, with_tables(text, "" if book == "." else f"{book}/", results))
+    table = scoreboard(results)
     rows = [[name, *cells[1:]] for name, cells in zip(CLAIMS, table.rows, strict=True)]
     typer.echo(Table(table.header, rows))
 
@@ -76,6 +87,8 @@ def verify(
     evidence: Annotated[Path, typer.Option(help="folder of evidence")] = EVIDENCE_FOLDER,
 ) -> None:
     """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
+    if not evidence.is_dir():
+        raise EvidenceError(f"there is no folder {evidence}")
     known = [recorded_run_path(scale, evidence) for scale in recipes.FULL_RUN]
     found = problems(evidence, known)
     if found:
@@ -95,25 +108,39 @@ def run(
     out: Annotated[
         Path, typer.Option(help="folder of evidence; runs recorded there are not run again")
     ] = EVIDENCE_FOLDER,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="where nothing is missing, run all of it once more into this folder, and compare"),
+    ] = None,
     launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task a run")] = "processes",
     slurm: Annotated[
         list[str], typer.Option(help="of the job array, e.g. slurm_partition=gpu, timeout_min=600; repeatable")
     ] = [],  # noqa: B006
 ) -> None:
     """Run what is missing of a claim, a record as each run ends; after an interruption, call again to go on."""
-    chosen = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device, "out": out}
+    if out == EVIDENCE_FOLDER and out.is_relative_to(PACKAGE):
+        raise ValueError("the records of an installed package are not added to: name a folder with --out")
+    if again is not None and launcher != "processes":
+        raise ValueError(f"--again runs in processes of this machine, not with --launcher {launcher}")
+    chosen = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
     if launcher == "slurm":
-        jobs = submit_claim(claim, scale, _seeds(seeds), logs=LOGS, options=_options(slurm), **chosen)
+        jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **chosen)
         typer.echo(f"{len(jobs)} tasks: {', '.join(job.job_id for job in jobs)}; their records go to {out}")
         return
     if launcher != "processes":
         raise ValueError(f"--launcher must be processes or slurm, not {launcher!r}")
-    board = Board(threads)
-    with board:
-        records = run_claim(
-            claim, scale, _seeds(seeds), threads=threads, on_record=board.record, on_change=board.change, **chosen
-        )
-    typer.echo(f"{len(records)} records in {out / records[0].study / scale}")
+
+    def records_in(folder: Path) -> tuple[list[Record], int]:
+        """All that are asked for, and how many of them were run now."""
+        with Board(threads) as board:
+            watch = {"on_record": board.record, "on_change": board.change}
+            records = run_claim(claim, scale, _seeds(seeds), threads=threads, out=folder, **watch, **chosen)
+        typer.echo(f"{len(records)} records in {folder / records[0].study / scale}")
+        return records, len(board.seconds)
+
+    recorded, new = records_in(out)
+    if again is not None and not new:
+        typer.echo(_compared(recorded, records_in(again)[0]))
 
 
 class Board:
@@ -166,6 +193,16 @@ class Board:
         each = sum(self.seconds) / len(self.seconds)
         minutes = -(-self.left // self.workers) * each / 60
         return f"{left}, about {minutes:.0f} min"
+
+
+def _compared(recorded: list[Record], repeated: list[Record]) -> str:
+    """Number for number, and then what the numbers may differ by, each such thing once."""
+    conditions = [
+        [{"data": record.data, "environment": record.environment} for record in pair]
+        for pair in zip(recorded, repeated, strict=True)
+    ]
+    changes = dict.fromkeys(change for old, new in conditions for change in differences(old, new))
+    return "\n".join([repr(repeat_table(recorded, repeated)), *changes])
 
 
 def _claim(name: str) -> Claim:

@@ -25,7 +25,7 @@ def resolve_device(device: str) -> str:
 def environment(device: str) -> dict[str, Any]:
     """What a number may depend on besides the configuration: code, versions, hardware, threads."""
     return {
-        "revision": _revision(),
+        "revision": revision(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -35,8 +35,8 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def _revision() -> str:
-    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside a repository."""
+def revision() -> str:
+    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside its repository."""
     package = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
@@ -44,6 +44,7 @@ def _revision() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # another repository may lie around an installed package
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

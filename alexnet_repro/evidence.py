@@ -16,7 +16,9 @@ from alexnet_repro.claims import CLAIMS, Claim, Measurement, Outcome, decide, st
 from alexnet_repro.studies import STUDIES, Protocol, Study
 from alexnet_repro.values import as_json, differences, read_sealed, write_sealed
 
-EVIDENCE_FOLDER = Path(__file__).resolve().parents[1] / "book" / "evidence"
+PACKAGE = Path(__file__).resolve().parent
+BOOK = PACKAGE / "book" if (PACKAGE / "book").is_dir() else PACKAGE.parent / "book"  # installed, else the repository's
+EVIDENCE_FOLDER = BOOK / "evidence"
 
 
 class EvidenceError(ValueError):
@@ -122,6 +124,11 @@ def problems(folder: str | os.PathLike[str] | None = None, known: Iterable[Path]
                     found.append(str(error))
     others = {path for path in root.rglob("*") if path.is_file()} - records - set(known)
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
+
+
+def recorded_run_path(scale: str, folder: Path = EVIDENCE_FOLDER) -> Path:
+    """Where the recorded full run at a scale lies, if there is one."""
+    return folder / "full-run" / scale / "run145-seed0.json"
 
 
 def _root(folder: str | os.PathLike[str] | None) -> Path:

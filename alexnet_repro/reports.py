@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from alexnet_repro import paper
 from alexnet_repro.config import TrainConfig
-from alexnet_repro.evidence import EVIDENCE_FOLDER
-from alexnet_repro.plots import STYLES, finished
+from alexnet_repro.evidence import EVIDENCE_FOLDER, recorded_run_path
+from alexnet_repro.plots import STYLES, finished, plt
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.runs import load_result
 from alexnet_repro.table import Table
@@ -27,12 +23,7 @@ def recorded_run(scale: str, folder: Path = EVIDENCE_FOLDER) -> dict[str, Any] |
     return load_result(path, FULL_RUN[scale]) if path.exists() else None
 
 
-def recorded_run_path(scale: str, folder: Path = EVIDENCE_FOLDER) -> Path:
-    """Where the recorded full run at a scale lies, if there is one."""
-    return folder / "full-run" / scale / "run145-seed0.json"
-
-
-def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> Figure:
+def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> plt.Figure:
     """The learning rates of some layers' weights in every epoch, a panel a training; where colour noise is off, grey.
 
     A rate of 0 is drawn at the lower edge.
@@ -61,7 +52,7 @@ def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> Figure
     return finished(figure)
 
 
-def run_curves(results: Mapping[str, Result | None], references: Mapping[str, float] | None = None) -> Figure:
+def run_curves(results: Mapping[str, Result | None], references: Mapping[str, float] | None = None) -> plt.Figure:
     """Training and validation error per epoch, a panel a run; a run that is None was not made yet.
 
     Args:
@@ -85,7 +76,7 @@ def run_curves(results: Mapping[str, Result | None], references: Mapping[str, fl
             ax.axhline(100 * error, color="black", linestyle=("-", ":")[i % 2], linewidth=0.8, label=label)
         ax.set(title=title, xlabel="epoch", ylim=(0, 100))
         ax.set_xlim(left=0)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         if epochs or references:
             ax.legend(fontsize=8)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from alexnet_repro import paper
 from alexnet_repro.claims import CLAIMS
 from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool
-from alexnet_repro.evidence import Record, fastest, load_evidence, measured, verdict
+from alexnet_repro.evidence import Record, Verdict, fastest, load_evidence, measured, verdict
 from alexnet_repro.nets import Network
 from alexnet_repro.studies import RATE_SEARCHES
 from alexnet_repro.table import Table
 from alexnet_repro.values import as_json
+
+Judged = Sequence[tuple[Verdict, str | None]]  # of claims: the verdict, and the scale it was given at if there is one
 
 
 def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
@@ -80,22 +83,30 @@ def verdict_table(*claims: str) -> Table:
 
     From the largest scale that is recorded.
     """
-    rows = []
-    for claim in (CLAIMS[name] for name in claims):
-        records = load_evidence(claim.id)
-        result = verdict(claim, records)
-        rows.append(
-            [
-                claim.statement,
-                claim.section,
-                claim.paper_summary(),
-                claim.number(claim.original_value),
-                result.summary(),
-                records[0].scale if result.pairs else "-",
-                str(result.pairs),
-                result.outcome,
-            ]
-        )
+    return scoreboard(judged(*claims))
+
+
+def judged(*claims: str) -> Judged:
+    """Per claim its verdict and the scale it was given at, the largest that is recorded."""
+    found = [(CLAIMS[name], load_evidence(name)) for name in claims]
+    return [(verdict(claim, records), records[0].scale if records else None) for claim, records in found]
+
+
+def scoreboard(results: Judged) -> Table:
+    """``verdict_table`` of claims that were judged already."""
+    rows = [
+        [
+            result.claim.statement,
+            result.claim.section,
+            result.claim.paper_summary(),
+            result.claim.number(result.claim.original_value),
+            result.summary(),
+            scale if result.pairs else "-",
+            str(result.pairs),
+            result.outcome,
+        ]
+        for result, scale in results
+    ]
     return Table(["claim", "section", "paper", "2012 run", "ours, 95 % interval", "scale", "seeds", "verdict"], rows)
 
 
@@ -129,51 +140,70 @@ MARKERS = {
 }
 
 
-def with_tables(text: str, book: str) -> str:
+def with_tables(text: str, book: str, results: Judged) -> str:
     """A Markdown text with the tables between its ``MARKERS`` brought up to date: all claims, and what is left to run.
 
     Args:
         text: a page that has both markers of at least one of the tables.
         book: the folder of the chapters, as the page's links must name it ("" where the page lies in it).
+        results: what ``judged`` makes of all claims.
 
     Raises:
         ValueError: it has none, or only one of two markers.
     """
     if not any(marker in text for markers in MARKERS.values() for marker in markers):
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
-    for name, make in (("claims", lambda: _linked_claims(book)), ("remaining", remaining_table)):
-        begin, end = MARKERS[name]
+    made = {"claims": _linked_claims(results, book), "remaining": remaining_table(results)}
+    for name, (begin, end) in MARKERS.items():
         if (begin in text) != (end in text):
             raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
         if begin in text:
             before, _, rest = text.partition(begin)
-            text = f"{before}{begin}\n\n{make().to_markdown()}\n\n{end}{rest.partition(end)[2]}"
+            text = f"{before}{begin}\n\n{made[name].to_markdown()}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
-def _linked_claims(book: str) -> Table:
-    table = verdict_table(*CLAIMS)
+def _linked_claims(results: Judged, book: str) -> Table:
+    table = scoreboard(results)
     rows = [
-        [f"[{statement}]({book}{claim.chapter}.ipynb)", *rest]
-        for (statement, *rest), claim in zip(table.rows, CLAIMS.values(), strict=True)
+        [f"[{statement}]({book}{result.claim.chapter}.ipynb)", *rest]
+        for (statement, *rest), (result, _) in zip(table.rows, results, strict=True)
     ]
     return Table(table.header, rows)
 
 
-def remaining_table() -> Table:
+def remaining_table(results: Judged) -> Table:
     """Per claim without a verdict how far it is, and the command that goes on with it."""
     rows = []
-    for claim in CLAIMS.values():
-        records = load_evidence(claim.id)
-        result = verdict(claim, records)
+    for result, scale in results:
+        claim = result.claim
         if result.outcome not in ("not run", "inconclusive"):
             continue
         smallest = result.smallest_effect()
         state = result.outcome if result.pairs == 0 else f"{result.outcome} ({result.pairs} seeds)"
-        rows.append(
-            [claim.id, state, claim.number(smallest), f"`{claim.command(records[0].scale if records else None)}`"]
-        )
+        rows.append([claim.id, state, claim.number(smallest), f"`{claim.command(scale)}`"])
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
+
+
+def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:
+    """Per run and number what was recorded, what came out once more, and whether it is the same to the last bit.
+
+    Args:
+        recorded, repeated: records of the same runs in the same order.
+    """
+    rows = []
+    for old, new in zip(recorded, repeated, strict=True):
+        run = [old.arm, str(old.seed)]
+        curves = [[epoch | {"seconds": None} for epoch in record.epochs] for record in (old, new)]
+        first = next((i for i, (a, b) in enumerate(zip_longest(*curves), start=1) if a != b), None)
+        lengths = (str(len(curve)) for curve in curves)
+        rows.append([*run, "epochs", *lengths, "identical" if first is None else f"from epoch {first} on"])
+        for name in old.final | new.final:
+            a, b = old.final.get(name), new.final.get(name)
+            numbers = ("-" if value is None else f"{value:.6g}" for value in (a, b))
+            change = "identical" if a == b else "-" if a is None or b is None else f"{b - a:+.2g}"
+            rows.append([*run, name, *numbers, change])
+    return Table(["arm", "seed", "", "recorded", "repeated", "difference"], rows)
 
 
 def rate_table(claims: Mapping[str, str]) -> Table:

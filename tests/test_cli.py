@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+import alexnet_repro
+from alexnet_repro.environment import revision
+
 
 def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("alexnet-repro")), *arguments]
@@ -22,3 +25,7 @@ def test_what_a_user_can_mend_ends_in_a_message_without_a_traceback(arguments, m
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_version_comes_with_the_revision():
+    assert call("--version").stdout == f"alexnet_repro {alexnet_repro.__version__}, revision {revision()}\n"

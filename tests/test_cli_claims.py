@@ -3,11 +3,12 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from alexnet_repro import CLAIMS, cli, cli_claims, tables
-from alexnet_repro.evidence import EVIDENCE_FOLDER, problems
+from alexnet_repro.evidence import EVIDENCE_FOLDER, load_evidence, problems, verdict
 
 
 def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
@@ -76,6 +77,9 @@ def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make
         (["show", "gelu"], "claim must be one of"),
         (["run", "relu", "--scale", "huge"], "scale of relu must be one of"),
         (["run", "relu", "--seeds", "many"], "not 'many'"),
+        (["show", "alexnet"], "claim must be one of"),
+        (["verify", "--evidence", "nowhere"], "there is no folder nowhere"),
+        (["run", "relu", "--launcher", "slurm", "--again", "x"], "--again runs in processes of this machine"),
         (["run", "relu", "--launcher", "cloud"], "--launcher must be processes or slurm, not 'cloud'"),
         (["run", "relu", "--launcher", "slurm", "--slurm", "gpu"], "--slurm takes name=value, not 'gpu'"),
         (["run", "relu", "--scale", "paper", "--data-root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
@@ -106,6 +110,41 @@ def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, c
     assert (asked["seeds"], asked["arms"], asked["out"]) == ([3, 4], ["relu"], tmp_path)
     assert "relu-seed3.json: train_error 0.2, epochs_to_target 0.9, top1_error 0.31 (1 epochs, 1 s)" in out
     assert f"1 records in {tmp_path / 'tiny' / 'smoke'}" in out
+
+
+def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record, monkeypatch, capsys, tmp_path):
+    old = make_record("relu", 0, [0.5], top1_error=0.25)
+    new = replace(make_record("relu", 0, [0.5], top1_error=0.5), environment={"device": "slide rule", "threads": 1})
+    recorded, again = tmp_path / "recorded", tmp_path / "again"
+
+    def run_claim(claim, scale, seeds, out, on_record, **arguments):
+        if not load_evidence(claim, scale, out):
+            on_record(record := {recorded: old, again: new}[out])
+            record.save(out)
+        return load_evidence(claim, scale, out)
+
+    monkeypatch.setattr(cli_claims, "run_claim", run_claim)
+    arguments = ["run", "tiny", "--seeds", "1", "--out", str(recorded), "--again", str(again)]
+    status, out, _ = call(monkeypatch, capsys, *arguments)
+    assert (status, again.exists()) == (0, False)
+    kept = {path: path.read_bytes() for path in recorded.rglob("*.json")}
+    status, out, _ = call(monkeypatch, capsys, *arguments)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert status == 0
+    assert "relu 0 train_error 0.5 0.5 identical" in lines
+    assert "relu 0 top1_error 0.25 0.5 +0.25" in lines
+    assert lines[-1] == "environment.device went from 'abacus' to 'slide rule'"
+    assert {path: path.read_bytes() for path in recorded.rglob("*.json")} == kept
+
+
+def test_every_claim_is_judged_once_for_all_pages(monkeypatch, capsys, tmp_path):
+    judged = []
+    monkeypatch.setattr(tables, "verdict", lambda claim, records: judged.append(claim.id) or verdict(claim, records))
+    for name in ("a.md", "b.md"):
+        tmp_path.joinpath(name).write_text("\n".join(line for pair in tables.MARKERS.values() for line in pair))
+    pages = [str(tmp_path / name) for name in ("a.md", "b.md")]
+    assert call(monkeypatch, capsys, "status", "--update", pages[0], "--update", pages[1])[0] == 0
+    assert judged == list(CLAIMS)
 
 
 def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_path):

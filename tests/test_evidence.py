@@ -20,11 +20,11 @@ from alexnet_repro.evidence import (
     mean_interval,
     measured,
     problems,
+    recorded_run_path,
     resolvable,
     verdict,
 )
 from alexnet_repro.recipes import FULL_RUN
-from alexnet_repro.reports import recorded_run_path
 from alexnet_repro.studies import STUDIES
 from alexnet_repro.values import write_sealed
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from alexnet_repro import AlexNet, tables
+from alexnet_repro import CLAIMS, AlexNet, tables
 
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
@@ -42,22 +42,23 @@ def test_every_recorded_rate_is_in_the_table_and_one_a_neuron_is_chosen():
     assert [row[-1] for row in table.rows].count("chosen") == 4
 
 
+JUDGED = tables.judged(*CLAIMS)
 BEGIN, END = tables.MARKERS["claims"]
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nRest.\n"
 
 
 def test_the_table_of_claims_is_replaced_and_nothing_else():
-    page = tables.with_tables(PAGE, "book/")
+    page = tables.with_tables(PAGE, "book/", JUDGED)
     assert page.startswith("# Title\n")
     assert page.endswith("\nRest.\n")
     assert "old" not in page
     assert "](book/04_lrn.ipynb)" in page
-    assert tables.with_tables(page, "book/") == page
+    assert tables.with_tables(page, "book/", JUDGED) == page
 
 
 def test_a_page_without_the_markers_is_refused():
     with pytest.raises(ValueError, match="expected the lines"):
-        tables.with_tables("# Title\n", "")
+        tables.with_tables("# Title\n", "", JUDGED)
 
 
 def test_the_evidence_table_tells_arms_apart_only_where_they_differ(make_record):
@@ -99,14 +100,27 @@ def test_losses_that_cease_to_be_numbers_are_dated():
 
 def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
     begin, end = tables.MARKERS["remaining"]
-    page = tables.with_tables(f"{begin}\n{end}\n", "")
+    page = tables.with_tables(f"{begin}\n{end}\n", "", JUDGED)
     assert "`alexnet-repro claims run two-gpus --scale" in page or "two-gpus" not in page
     assert "| relu |" not in page
     with pytest.raises(ValueError, match="expected both"):
-        tables.with_tables(begin, "")
+        tables.with_tables(begin, "", JUDGED)
 
 
 def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     rows = tables.pair_table("relu").rows
     assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "smallest effect that would be found"]
     assert all(row[-1].endswith("x") for row in rows)
+
+
+def test_a_repeated_run_is_compared_number_for_number(make_record):
+    old = make_record("relu", 0, [0.5, 0.25], 1.5, top1_error=0.3)
+    assert {row[-1] for row in tables.repeat_table([old], [old]).rows} == {"identical"}
+    new = make_record("relu", 0, [0.5, 0.25 + 2**-54, 0.2], None, top1_error=0.31)
+    new.epochs[0]["seconds"] = 17.0  # on another machine
+    assert tables.repeat_table([old], [new]).rows == [
+        ["relu", "0", "epochs", "2", "3", "from epoch 2 on"],
+        ["relu", "0", "train_error", "0.25", "0.2", "-0.05"],
+        ["relu", "0", "epochs_to_target", "1.5", "-", "-"],
+        ["relu", "0", "top1_error", "0.3", "0.31", "+0.01"],
+    ]
