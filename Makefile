@@ -8,18 +8,20 @@ EXECUTED := $(CHAPTERS:%=_build/source/%)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
 TESTS := $(wildcard tests/*.py)
+SETUP := README.md environment.yml Makefile MANIFEST.in .ci/run $(wildcard .github/workflows/*)
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: help book test notebooks evidence bench links dist lint format clean
+.PHONY: help book test browser notebooks evidence bench links dist lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
+	@echo "make browser    the built book's tests in a browser: needs chromium"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
 	@echo "make evidence   CLAIM=relu SCALE=paper SEEDS=1 DATA=folder: record the runs that are missing in book/evidence;"
 	@echo "                where none is, run them once more in runs, and print old against new"
-	@echo "make links      the book's links to other places, each tried"
+	@echo "make links      the book's links to other places, each tried; _build/links/_build/html/output.txt"
 	@echo "make dist       source archive and wheel in _build/dist, checked"
 	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
 	@echo "make lint       ruff's complaints;  make format: its fixes"
@@ -50,12 +52,15 @@ _build/html/index.html: $(EXECUTED) $(PAGES)
 test: _build/tested
 	@echo "the tests have passed; make -B test runs them again"
 
-_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) README.md environment.yml
+_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP)
 	@echo "== testing the package"
 	pytest
 	@echo "== testing the notebooks against their stored outputs"
 	pytest --nbval book/
 	@mkdir -p $(@D) && touch $@
+
+browser: book
+	pytest -m browser
 
 notebooks: .venv/.installed
 	jupytext --quiet --sync book/text/*.md
@@ -73,7 +78,7 @@ bench: .venv/.installed
 	python benchmarks/training.py
 
 links: book
-	jupyter-book build _build/source --path-output . --builder linkcheck --quiet
+	jupyter-book build _build/source --path-output _build/links --builder linkcheck --quiet
 
 dist:
 	$(PYTHON) -m venv _build/packaging

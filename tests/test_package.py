@@ -3,17 +3,19 @@
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from run_case import make_pictures
+from test_book import project
 
 from alexnet_repro.evidence import EVIDENCE_FOLDER
 
@@ -62,26 +64,23 @@ def test_the_wheel_holds_the_package_and_what_the_chapters_read(built):
     assert {name for name in found if ".dist-info/" not in name} == expected
 
 
-def needed(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """The installed distributions that one brings along, itself included."""
-    found: set[tuple[str, frozenset[str]]] = set()
+def needed(requirements: Iterable[str]) -> set[str]:
+    """The installed distributions that these bring along, by their normalized names."""
+    walked: set[tuple[str, frozenset[str]]] = set()
 
-    def walk(name: str, extras: frozenset[str]) -> None:
-        name = re.sub(r"[-_.]+", "-", name).lower()
-        if (name, extras) in found:
+    def walk(requirement: Requirement, extras: frozenset[str]) -> None:
+        marker, name = requirement.marker, canonicalize_name(requirement.name)
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
             return
-        try:
-            requirements = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            return
-        found.add((name, extras))
-        for requirement in map(Requirement, requirements):
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras or {""}):
-                walk(requirement.name, frozenset(requirement.extras))
+        visit = name, frozenset(requirement.extras)
+        if visit not in walked:
+            walked.add(visit)
+            for further in importlib.metadata.requires(name) or []:
+                walk(Requirement(further), visit[1])
 
-    walk(name, extras)
-    return {name for name, _ in found}
+    for requirement in requirements:
+        walk(Requirement(requirement), frozenset())
+    return {name for name, _ in walked}
 
 
 WITHOUT_EXTRAS = """
@@ -122,11 +121,11 @@ def without_extras(built, tmp_path_factory) -> dict:
     _, installed = built
     folder = tmp_path_factory.mktemp("elsewhere")
     make_pictures(folder / "pictures")
-    core = needed("alexnet_repro")
+    core = needed(project()["dependencies"]) | {"alexnet-repro"}
     foreign = [
         module
         for module, owners in importlib.metadata.packages_distributions().items()
-        if not {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners} & core
+        if not set(map(canonicalize_name, owners)) & core
     ]
     assert {"matplotlib", "IPython", "jupytext", "pytest", "yaml", "submitit"} <= set(foreign)
     training = ["--preset", "cifar-19pct", "--size", "32", "--epochs", "1", "--out", "run", "--threads", "1"]
