@@ -138,6 +138,16 @@ class PCAColor:
         deviations: (3,) standard deviations along the axes, grey levels, descending.
         axes: (3, 3) orthonormal, in columns; rows are R, G, B.
         reading: one of the three.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import PCAColor, load_dataset
+        >>> images = load_dataset("photos", split="test").images
+        >>> color = PCAColor.fit(images)
+        >>> color.axes.shape
+        torch.Size([3, 3])
+        >>> color(images[:8].float(), torch.Generator().manual_seed(0)).shape
+        torch.Size([8, 3, 32, 32])
     """
 
     deviations: Tensor

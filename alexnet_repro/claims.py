@@ -1,6 +1,12 @@
 """The claims of the paper as data: what is compared, what the paper and its original runs say, and the rule.
 
 Everything here stands before the runs.
+
+Example:
+    >>> from alexnet_repro import CLAIMS
+    >>> claim = CLAIMS["pooling"]
+    >>> claim.statement, claim.section, claim.arms
+    ('Overlapping pooling lowers the error by 0.4 points', '3.4', ('run147', 'run145'))
 """
 
 from __future__ import annotations

@@ -122,6 +122,15 @@ class NetConfig:
     Raises:
         ValueError: a field outside its allowed values, two fields that contradict each other, two layers of one name,
             or no output layer.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from alexnet_repro import NetConfig
+        >>> paper = NetConfig.preset("paper")
+        >>> paper.image_size, paper.num_classes, paper.towers
+        (224, 1000, 2)
+        >>> [layer.name for layer in replace(paper, norms=False).effective_layers()][:4]
+        ['conv1', 'relu1', 'pool1', 'conv2']
     """
 
     name: str
@@ -221,6 +230,15 @@ class InputConfig:
 
     Raises:
         ValueError: a field outside its allowed values, or one that says something of crops where there are none.
+
+    Example:
+        >>> from alexnet_repro import InputConfig
+        >>> run145 = InputConfig.preset("run145")
+        >>> run145.crop, run145.views, run145.color
+        (224, 'ten', 'run145')
+        >>> InputConfig(pixels="grey")
+        Traceback (most recent call last):
+        ValueError: pixels must be one of minus-mean-image, standardized, not 'grey'
     """
 
     pixels: Pixels = "minus-mean-image"
@@ -266,6 +284,14 @@ class TrainConfig:
 
     Raises:
         ValueError: a field outside its allowed values, or two schedules.
+
+    Example:
+        >>> from alexnet_repro import TrainConfig
+        >>> config = TrainConfig(epochs=90, lr=0.01, lr_drops=(60, 80))
+        >>> [f"{config.lr * config.stage(epoch).rate:g}" for epoch in (60, 61, 81)]
+        ['0.01', '0.001', '0.0001']
+        >>> config.shortened(9).lr_drops
+        (6, 8)
     """
 
     epochs: int  # at most; fewer if target_error is reached

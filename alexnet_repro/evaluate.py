@@ -20,6 +20,14 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
     """The fraction of rows whose label is not among the k highest scores.
 
     Shape: scores (N, classes), labels (N,) int64.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import top_k_error
+        >>> scores = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
+        >>> labels = torch.tensor([1, 1])
+        >>> top_k_error(scores, labels), top_k_error(scores, labels, k=2)
+        (0.5, 0.0)
     """
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be between 1 and the {scores.shape[1]} classes, not {k}")
@@ -54,6 +62,16 @@ def evaluate(
 
     Args:
         shard, shards: which part of the images is this process's, of how many; the errors are those of all.
+
+    Example:
+        >>> from alexnet_repro import InputConfig, NetConfig, build, evaluate, load_dataset
+        >>> from alexnet_repro.inputs import InputTransform
+        >>> photos = load_dataset("photos", split="test")
+        >>> net = build(NetConfig.preset("cifar-18pct"))  # untrained
+        >>> transform = InputTransform.fit(InputConfig(), photos.images)
+        >>> errors = evaluate(net, photos.images, photos.labels, transform)
+        >>> sorted(errors), round(errors["top1_error"], 1)
+        (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
     first, last = (len(images) * s // shards for s in (shard, shard + 1))
     return errors(predict(model, images[first:last], transform), labels[first:last])

@@ -89,6 +89,14 @@ def load_evidence(
     Raises:
         EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the study's.
         ValueError: an unknown name or scale.
+
+    Example:
+        >>> from alexnet_repro import load_evidence
+        >>> records = load_evidence("relu", "paper")
+        >>> [(record.arm, record.seed) for record in records if record.seed < 2]
+        [('tanh', 0), ('tanh', 1), ('relu', 0), ('relu', 1)]
+        >>> records[0].config["net"]["activation"], len(records[0].epochs) == records[0].epochs[-1]["epoch"]
+        ('tanh', True)
     """
     study, arms = study_of(name)
     if study is None:
@@ -231,6 +239,14 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     A baseline run that never reached the target counts as having reached it when it was stopped, which can only make
     the effect smaller than it is. A treatment run that never did leaves the effect without a bound on the safe side:
     no estimate is given, and the outcome is "inconclusive".
+
+    Example:
+        >>> from alexnet_repro import CLAIMS, load_evidence, verdict
+        >>> result = verdict(CLAIMS["relu"], load_evidence("relu", "paper"))
+        >>> result.pairs, result.low < result.estimate < result.high
+        (5, True)
+        >>> verdict(CLAIMS["relu"], []).outcome
+        'not run'
     """
     by_arm: dict[str, dict[int, Record]] = {arm: {} for arm in claim.arms}
     for record in records:

@@ -72,6 +72,12 @@ def run_claim(
     Raises:
         ValueError: an unknown name, scale, arm or device, a claim that has no runs, or no seeds.
         DatasetNotFoundError: before anything is run.
+
+    Example:
+        >>> from alexnet_repro import run_claim
+        >>> run_claim("relu", "smoke", seeds=1, arms=["relu", "gelu"])
+        Traceback (most recent call last):
+        ValueError: arms of relu are tanh, relu, not gelu
     """
     study, wanted = _planned(name, scale, seeds, arms)
     if threads < 1:
@@ -190,6 +196,17 @@ def first_losses(
         pictures: as many as the steps take; all arms see the same minibatches.
         seed: of weights and minibatches.
         device, threads: as for ``run_claim``.
+
+    Example:
+        >>> from alexnet_repro import Arm, InputConfig, NetConfig, TrainConfig, first_losses, load_dataset
+        >>> arm = Arm(
+        ...     net=NetConfig.preset("cifar-19pct"),
+        ...     input=InputConfig(batch_size=250),
+        ...     train=TrainConfig(epochs=1, lr=0.001),
+        ... )
+        >>> losses = first_losses({"relu": arm}, load_dataset("photos", split="test"), device="cpu", threads=1)
+        >>> [f"{loss:.1f}" for loss in losses["relu"]]
+        ['2.3', '2.3', '2.3', '2.3']
     """
     device = resolve_device(device)
     with spawned(threads if device == "cpu" else 1) as pool:

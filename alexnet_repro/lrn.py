@@ -30,6 +30,13 @@ class LocalResponseNorm(nn.Module):
 
     Raises:
         ValueError: an argument outside its range, or C not a multiple of ``groups``.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import LocalResponseNorm
+        >>> norm = LocalResponseNorm(size=3, alpha=1.0, beta=1.0, k=2.0)
+        >>> norm(torch.tensor([[1.0, 2.0, 0.0]]))  # 1 / (2 + 1 + 4), 2 / (2 + 1 + 4), 0
+        tensor([[0.1429, 0.2857, 0.0000]])
     """
 
     def __init__(

@@ -111,6 +111,15 @@ class AlexNet(Network):
         generator: see ``Network``.
 
     Shape: (N, 3, 224, 224) float, pixels 0..255 minus the mean -> (N, 1000) logits.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import AlexNet, NetConfig
+        >>> net = AlexNet(NetConfig.preset("run145"))
+        >>> net(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
+        >>> f"{sum(parameter.numel() for parameter in net.parameters()):,}"
+        '60,965,224'
     """
 
     def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
@@ -118,7 +127,15 @@ class AlexNet(Network):
 
 
 def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:
-    """The network of a configuration; see ``Network``."""
+    """The network of a configuration; see ``Network``.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import NetConfig, build
+        >>> net = build(NetConfig.preset("cifar-18pct"))
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
     return Network(config, generator)
 
 

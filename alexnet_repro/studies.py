@@ -20,7 +20,17 @@ SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One side of a comparison."""
+    """One side of a comparison.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from alexnet_repro import Arm, InputConfig, NetConfig, TrainConfig
+        >>> name = "cifar-18pct"
+        >>> relu = Arm(net=NetConfig.preset(name), input=InputConfig.preset(name), train=TrainConfig.preset(name))
+        >>> tanh = replace(relu, net=replace(relu.net, activation="tanh"))
+        >>> tanh.net.activation, tanh.train == relu.train
+        ('tanh', True)
+    """
 
     net: NetConfig
     input: InputConfig

@@ -31,6 +31,15 @@ def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetw
 
     Raises:
         ValueError: not as many devices as towers, or a layer that does not come apart; names it.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import torch
+        >>> from alexnet_repro import NetConfig, build, place
+        >>> net = build(replace(NetConfig.preset("paper"), width=0.125)).eval()
+        >>> inputs = torch.ones(1, 3, 224, 224)
+        >>> torch.allclose(place(net, ["cpu", "cpu"])(inputs), net(inputs), atol=1e-6)
+        True
     """
     return PlacedNetwork(network, devices)
 

@@ -26,7 +26,16 @@ Callback = Callable[[Training], object]
 
 @dataclass(frozen=True)
 class History:
-    """What a training run did and why it ended; "diverged" is that of a ``TrainingError``."""
+    """What a training run did and why it ended; "diverged" is that of a ``TrainingError``.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import TrainConfig, train
+        >>> batch = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        >>> history = train(torch.nn.Linear(2, 2), [batch], TrainConfig(epochs=3, lr=0.1))
+        >>> history.ended, [epoch.epoch for epoch in history.epochs]
+        ('epochs', [1, 2, 3])
+    """
 
     epochs: tuple[Epoch, ...]
     ended: Literal["epochs", "target", "diverged"]
@@ -59,6 +68,15 @@ def train(
         TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
             step, layer and likely cause; its ``history`` is what was trained before.
         ValueError: the schedule needs ``validate``, or batches that can hold pictures back.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import TrainConfig, train
+        >>> batch = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        >>> model = torch.nn.Linear(2, 2)
+        >>> history = train(model, [batch], TrainConfig(epochs=50, lr=0.5))
+        >>> history.epochs[-1].train_error, model(batch[0]).argmax(1)
+        (0.0, tensor([0, 1]))
     """
     if config.needs_validation() and validate is None:
         raise ValueError(f"{config.schedule} looks at validation errors: train(..., validate=...) has to give them")

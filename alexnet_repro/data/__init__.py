@@ -61,6 +61,14 @@ def load_dataset(
         PictureError: a file of a folder is no picture that can be used.
         StoreError: what was prepared is damaged, or has another size.
         ValueError: an unknown name, split or size.
+
+    Example:
+        >>> from alexnet_repro import load_dataset
+        >>> photos = load_dataset("photos", split="test")
+        >>> photos.images.shape, photos.images.dtype
+        (torch.Size([1000, 3, 32, 32]), torch.uint8)
+        >>> photos.classes[:3]
+        ('astronaut', 'chelsea', 'coffee')
     """
     if name in SMALL:
         if split not in ("train", "test"):

@@ -27,6 +27,14 @@ class Dataset:
         labels: (N,) int64, indices into ``classes``.
         classes: names of the classes.
         origin: where the pixels come from, in words.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import Dataset
+        >>> images, labels = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
+        >>> pets = Dataset("pets", "train", images, labels, ("cat", "dog"), "drawn by hand")
+        >>> len(pets), pets.classes[pets.labels[1]]
+        (2, 'dog')
     """
 
     name: str
