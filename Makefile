@@ -54,7 +54,7 @@ test: _build/tested
 
 _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP)
 	@echo "== testing the package"
-	pytest
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 	@echo "== testing the notebooks against their stored outputs"
 	pytest --nbval book/
 	@mkdir -p $(@D) && touch $@
