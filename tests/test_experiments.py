@@ -14,6 +14,7 @@ from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evidence import Record, load_evidence
 from alexnet_repro.experiments import first_losses, run_one, submit_claim
 from alexnet_repro.runs import fresh
+from alexnet_repro.tables import repeat_table
 
 
 class Inline:
@@ -126,6 +127,14 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
     ran.clear()
     assert run_claim("tiny", "smoke", 2, out=tmp_path) == records
     assert ran == []
+
+
+def test_a_claim_that_is_run_once_more_gives_identical_numbers(tmp_path):
+    recorded, repeated = (run_claim("tiny", "smoke", out=tmp_path / name) for name in ("recorded", "repeated"))
+    table = repeat_table(recorded, repeated)
+    assert {(row[0], row[1]) for row in table.rows} == {(arm, seed) for arm in ("tanh", "relu") for seed in "01"}
+    assert {row[2] for row in table.rows} == {"epochs", *recorded[0].final}
+    assert {row[-1] for row in table.rows} == {"identical"}
 
 
 def test_there_are_no_more_workers_than_runs_or_threads():
