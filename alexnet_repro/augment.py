@@ -123,9 +123,11 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PCAColor:
-    """Shifts the colour of every image along the principal axes of the RGB covariance, at random.
+    r"""Shifts the colour of every image along the principal axes of the RGB covariance, at random.
 
-    ``shift = axes @ (z * deviations * 0.1)``, z ~ N(0, 1) per image and axis, the same for all pixels of an image.
+    .. math:: \text{shift} = 0.1 \sum_{i=1}^{3} z_i \, \text{deviation}_i \, \text{axis}_i, \qquad z_i \sim N(0, 1)
+
+    with three draws for an image, the same for all of its pixels.
 
     Source:  Sec. 4.1; 2012 code, convdata.py. Three readings of the one paragraph:
         "run145": as it was run: standard deviations, and the shifted image divided by 1.1.

@@ -28,15 +28,16 @@ Precision = Literal["float32", "bfloat16", "float16"]
 class Conv:
     """A convolution with one bias per map."""
 
-    name: str
+    name: str  #: of the layer
     _: dataclasses.KW_ONLY
-    maps: int  # of all towers together
-    kernel: int  # pixels
-    std: float  # of the initial weights, with initialization "gaussian"
-    bias: float = 0.0  # initial, with initialization "gaussian"
-    stride: int = 1  # pixels
-    padding: int | tuple[int, int] | None = None  # zero pixels; a pair: left and top, right and bottom; None: keep size
-    reads: Reads = "all"  # the maps of all towers, or of its own only
+    maps: int  #: of all towers together
+    kernel: int  #: pixels
+    std: float  #: of the initial weights, with initialization "gaussian"
+    bias: float = 0.0  #: initial, with initialization "gaussian"
+    stride: int = 1  #: pixels
+    #: zero pixels; a pair: left and top, right and bottom; None: the size is kept
+    padding: int | tuple[int, int] | None = None
+    reads: Reads = "all"  #: the maps of all towers, or of its own only
 
 
 @dataclass(frozen=True)
@@ -48,42 +49,42 @@ class Local(Conv):
 class Pool:
     """Windows clipped at the border (2012's ceil mode); an average counts the cells inside only."""
 
-    name: str
-    kind: Literal["max", "avg"]
-    size: int = 3  # pixels
-    stride: int = 2  # pixels
+    name: str  #: of the layer
+    kind: Literal["max", "avg"]  #: the largest of a window, or the mean
+    size: int = 3  #: pixels
+    stride: int = 2  #: pixels
 
 
 @dataclass(frozen=True)
 class Neuron:
     """The place where the network's activation function is applied."""
 
-    name: str
+    name: str  #: of the layer
 
 
 @dataclass(frozen=True)
 class Norm:
     """Response normalization across maps; the arguments of ``alexnet_repro.LocalResponseNorm``."""
 
-    name: str
+    name: str  #: of the layer
     _: dataclasses.KW_ONLY
-    size: int  # maps
-    alpha: float
-    k: float
-    beta: float = 0.75
-    average: bool = True  # the 2012 code divides alpha by the window size
-    reads: Reads = "own"  # whether a window may cross from one tower to the other: "all". OURS in preset paper
+    size: int  #: maps
+    alpha: float  #: weight of the energy
+    k: float  #: constant
+    beta: float = 0.75  #: exponent
+    average: bool = True  #: the 2012 code divides alpha by the window size
+    reads: Reads = "own"  #: whether a window may cross from one tower to the other: "all". OURS in preset paper
 
 
 @dataclass(frozen=True)
 class MapNorm:
     """Response normalization within each map; the arguments of ``alexnet_repro.lrn.SameMapNorm``."""
 
-    name: str
+    name: str  #: of the layer
     _: dataclasses.KW_ONLY
-    size: int  # pixels
-    scale: float
-    beta: float = 0.75
+    size: int  #: side of the window, odd, pixels
+    scale: float  #: weight of the window's mean energy
+    beta: float = 0.75  #: exponent
 
 
 @dataclass(frozen=True)
@@ -94,20 +95,20 @@ class Dropout:
     testing. ``True`` is today's (inverted) dropout: divided by that probability in training, nothing in testing.
     """
 
-    name: str
-    rescale: bool = False
+    name: str  #: of the layer
+    rescale: bool = False  #: in training rather than in testing
 
 
 @dataclass(frozen=True)
 class Linear:
     """A fully connected layer; as the last layer of a network it has one output per class."""
 
-    name: str
+    name: str  #: of the layer
     _: dataclasses.KW_ONLY
-    std: float
-    outputs: int | None = None  # of all towers together; None: the number of classes
-    bias: float = 0.0
-    reads: Reads = "all"
+    std: float  #: of the initial weights, with initialization "gaussian"
+    outputs: int | None = None  #: of all towers together; None: the number of classes
+    bias: float = 0.0  #: initial, with initialization "gaussian"
+    reads: Reads = "all"  #: the units of all towers, or of its own only
 
 
 Layer = Conv | Local | Pool | Neuron | Norm | MapNorm | Dropout | Linear
@@ -133,20 +134,18 @@ class NetConfig:
         ['conv1', 'relu1', 'pool1', 'conv2']
     """
 
-    name: str
-    layers: tuple[Layer, ...]
-    image_size: int = 32  # pixels, height and width of the input
-    num_classes: int = 10
-    activation: Activation = "relu"
-    initialization: Initialization = "gaussian"  # gaussian: N(0, std), constant biases; torch: PyTorch's default
-    towers: int = 1  # equal parts of the maps; a layer that reads "own" is split into so many
-    width: float = 1.0  # maps and hidden units as a multiple of the layers'
-    dropout: float = 0.5  # probability, of every Dropout layer
-    norms: bool = True  # False: without the layers Norm and MapNorm
-    norm_average: bool | None = (
-        None  # reading of every Norm: alpha divided by the window or not; None: as the layers say
-    )
-    pool_size: int | None = None  # pixels, of every Pool; None: as the layers say
+    name: str  #: of the network
+    layers: tuple[Layer, ...]  #: from the picture to the logits
+    image_size: int = 32  #: pixels, height and width of the input
+    num_classes: int = 10  #: outputs of the last layer
+    activation: Activation = "relu"  #: of every Neuron layer
+    initialization: Initialization = "gaussian"  #: gaussian: N(0, std), constant biases; torch: PyTorch's default
+    towers: int = 1  #: equal parts of the maps; a layer that reads "own" is split into so many
+    width: float = 1.0  #: maps and hidden units as a multiple of the layers'
+    dropout: float = 0.5  #: probability, of every Dropout layer
+    norms: bool = True  #: False: without the layers Norm and MapNorm
+    norm_average: bool | None = None  #: of every Norm: alpha divided by the window or not; None: as the layers say
+    pool_size: int | None = None  #: pixels, of every Pool; None: as the layers say
 
     def __post_init__(self) -> None:
         check_choice("activation", self.activation, get_args(Activation))
@@ -241,17 +240,16 @@ class InputConfig:
         ValueError: pixels must be one of minus-mean-image, standardized, not 'grey'
     """
 
-    pixels: Pixels = "minus-mean-image"
-    crop: int | None = None  # pixels, side; None: the whole picture, and the fields up to views have no meaning
-    random_crops: bool = True  # in training: at random places and mirrored at random; False: the centre as it is
-    crop_offsets: int | None = None  # places per axis; None: all, 33 for a crop of 224 pixels from 256
-    crop_share: int = 1  # consecutive images that share place and mirroring
-    mean_position: MeanPosition = "central"  # the part of the mean picture taken from a crop: always the central one,
-    # or the one under the crop
-    views: Views = "grid"  # in testing: 9 crops on a grid; corners, centre and their mirror images; the centre alone
-    color: ColorReading | None = None  # PCA colour noise in training
-    batch_size: int = 128  # images
-    reshuffle: bool = False  # every epoch; the 2012 code shuffled once and kept that order
+    pixels: Pixels = "minus-mean-image"  #: what the network sees of a grey level
+    crop: int | None = None  #: pixels, side; None: the whole picture, and the fields up to views have no meaning
+    random_crops: bool = True  #: in training: at random places and mirrored at random; False: the centre as it is
+    crop_offsets: int | None = None  #: places per axis; None: all, 33 for a crop of 224 pixels from 256
+    crop_share: int = 1  #: consecutive images that share place and mirroring
+    mean_position: MeanPosition = "central"  #: part of the mean picture subtracted from a crop; or the one under it
+    views: Views = "grid"  #: in testing: 9 crops on a grid; corners, centre and their mirror images; the centre alone
+    color: ColorReading | None = None  #: PCA colour noise in training
+    batch_size: int = 128  #: images
+    reshuffle: bool = False  #: every epoch; the 2012 code shuffled once and kept that order
 
     def __post_init__(self) -> None:
         check_choice("pixels", self.pixels, get_args(Pixels))
@@ -294,18 +292,18 @@ class TrainConfig:
         (6, 8)
     """
 
-    epochs: int  # at most; fewer if target_error is reached
-    lr: float  # of the weights, initial
-    bias_lr_factor: float = 2.0  # rate of the biases as a multiple of lr; the 2012 code's epsB over epsW
-    lr_drops: tuple[int, ...] = ()  # epochs after which the weights' rate is divided by 10; the biases keep theirs
-    schedule: Schedule | None = None  # in place of lr_drops
-    momentum: float = 0.9
-    weight_decay: Mapping[str, float] = field(default_factory=dict)  # layer name -> decay of its weights; others 0
-    target_error: float | None = None  # fraction; stop after the first epoch whose training error is at most this
-    stuck_after: int | None = None  # steps; an error if the mean loss over so many in a row is no better than chance
-    precision: Precision = "float32"  # of the forward pass, where the device has it; weights are always float32
-    accumulate: int = 1  # parts of a minibatch that are computed one after the other, where memory is small
-    compile: bool = False  # by torch.compile
+    epochs: int  #: at most; fewer if target_error is reached
+    lr: float  #: of the weights, initial
+    bias_lr_factor: float = 2.0  #: rate of the biases as a multiple of lr; the 2012 code's epsB over epsW
+    lr_drops: tuple[int, ...] = ()  #: epochs after which the weights' rate is divided by 10; the biases keep theirs
+    schedule: Schedule | None = None  #: in place of lr_drops
+    momentum: float = 0.9  #: fraction of the velocity kept
+    weight_decay: Mapping[str, float] = field(default_factory=dict)  #: layer name -> decay of its weights; others 0
+    target_error: float | None = None  #: fraction; stop after the first epoch whose training error is at most this
+    stuck_after: int | None = None  #: steps; an error if the mean loss over so many in a row is no better than chance
+    precision: Precision = "float32"  #: of the forward pass, where the device has it; weights are always float32
+    accumulate: int = 1  #: parts of a minibatch that are computed one after the other, where memory is small
+    compile: bool = False  #: by torch.compile
 
     def __post_init__(self) -> None:
         for name in ("epochs", "lr", "bias_lr_factor", "accumulate"):
@@ -345,12 +343,12 @@ class TrainConfig:
 class RunConfig:
     """One training run, whole: what ``alexnet-repro train`` trains."""
 
-    dataset: str  # as for load_dataset
-    size: int | None = None  # of the stored pictures, pixels
-    seed: int = 0
-    net: NetConfig
-    input: InputConfig
-    train: TrainConfig
+    dataset: str  #: as for load_dataset
+    size: int | None = None  #: of the stored pictures, pixels
+    seed: int = 0  #: of weights, order, crops and masks
+    net: NetConfig  #: the network
+    input: InputConfig  #: how pictures become batches
+    train: TrainConfig  #: the training
 
     @classmethod
     def from_json(cls, value: Any) -> RunConfig:

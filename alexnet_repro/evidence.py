@@ -29,19 +29,20 @@ class EvidenceError(ValueError):
 class Record:
     """One run: what was run, on what, and what came out. Plain JSON values throughout."""
 
-    study: str
-    scale: str
-    arm: str
-    seed: int
-    config: dict[str, Any]  # the whole arm and the data set's name
-    config_hash: str  # sha256 of it
-    data: dict[str, dict[str, Any]]  # split -> fingerprint
-    environment: dict[str, Any]  # code revision, versions, hardware, threads
-    seconds: float  # training and evaluation
-    ended: str  # as History.ended
-    epochs: list[dict[str, float]]  # as History.epochs
-    final: dict[str, float | None]  # train_error, epochs_to_target, what ``evaluate`` gives, slope_<layer>; of crops
-    # centre_error (held-out pictures) and fitted_error (training pictures), the centre alone; of two towers tower_color
+    study: str  #: its id
+    scale: str  #: "smoke", "laptop" or "paper"
+    arm: str  #: its name in the study's protocol
+    seed: int  #: of all chance in the run
+    config: dict[str, Any]  #: the whole arm and the data set's name
+    config_hash: str  #: sha256 of it
+    data: dict[str, dict[str, Any]]  #: split -> fingerprint
+    environment: dict[str, Any]  #: code revision, versions, hardware, threads
+    seconds: float  #: training and evaluation
+    ended: str  #: as History.ended
+    epochs: list[dict[str, float]]  #: as History.epochs
+    #: train_error, epochs_to_target, what ``evaluate`` gives, ``slope_<layer>``; of crops centre_error (held-out
+    #: pictures) and fitted_error (training pictures), the centre alone; of two towers ``filters.tower_color``
+    final: dict[str, float | None]
 
     @property
     def path(self) -> Path:
@@ -323,9 +324,15 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def resolvable(values: Sequence[float], power: float = 0.8) -> float:
-    """The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
+    r"""The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
 
-    ``(t(0.975) + t(power)) * s / sqrt(n)`` with Student's quantiles for n - 1 degrees of freedom; at least 2 values.
+    .. math:: (t_{0.975} + t_\text{power}) \, s / \sqrt{n}
+
+    with Student's quantiles for n - 1 degrees of freedom.
+
+    Args:
+        values: at least 2; s is their standard deviation.
+        power: of the test, a probability.
     """
     from scipy.stats import t
 

@@ -9,11 +9,13 @@ HALVINGS = 1000  # random ones, to compare the two towers with
 
 
 def color_share(weight: Tensor) -> Tensor:
-    """The share of each filter's energy that is not grey.
+    r"""The share of each filter's energy that is not grey.
 
-    ``sum((w - grey)**2) / sum(w**2)``, with ``grey`` the mean of ``w`` over its three channels, at each position. A
-    filter that weighs red, green and blue alike has 0, one whose channels cancel out has 1, and one of independent
-    random numbers 2/3 on average. A filter of zeros has no energy to share: NaN.
+    .. math:: \sum (w - g)^2 \Big/ \sum w^2
+
+    with g the mean of w over its three channels, at each position. A filter that weighs red, green and blue alike has
+    0, one whose channels cancel out has 1, and one of independent random numbers 2/3 on average. A filter of zeros has
+    no energy to share: NaN.
 
     Source: OURS. Sec. 6.1 calls the kernels of one GPU color-agnostic and those of the other color-specific, by eye.
 
@@ -32,11 +34,13 @@ def color_share(weight: Tensor) -> Tensor:
 
 
 def orientation(weight: Tensor) -> Tensor:
-    """How much each filter's grey part prefers one direction.
+    r"""How much each filter's grey part prefers one direction.
 
-    ``(l1 - l2) / (l1 + l2)`` with l1 >= l2 the eigenvalues of the structure tensor, the sum over positions of the outer
-    products of the brightness gradient. 1 for parallel stripes, 0 for a round blob; near 0 for a large filter of random
-    numbers. A filter without any gradient has none: NaN.
+    .. math:: (\lambda_1 - \lambda_2) / (\lambda_1 + \lambda_2), \qquad \lambda_1 \ge \lambda_2
+
+    the eigenvalues of the structure tensor, the sum over positions of the outer products of the brightness gradient. 1
+    for parallel stripes, 0 for a round blob; near 0 for a large filter of random numbers. A filter without any gradient
+    has none: NaN.
 
     Source: OURS: what Sec. 6.1 calls orientation-selective, by eye.
 

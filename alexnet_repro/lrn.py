@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.Module):
-    """Divides each activation by a power of the energy of its neighbours in other maps, at the same position.
+    r"""Divides each activation by a power of the energy of its neighbours in other maps, at the same position.
 
-    ``b[i] = a[i] / (k + alpha * sum(a[j]**2)) ** beta``, j from ``max(0, i - size//2)`` up to
-    ``min(C, i - size//2 + size) - 1``.
+    .. math:: b_i = a_i \Big/ \Big(k + \alpha \sum_j a_j^2\Big)^\beta
+
+    with j from ``max(0, i - size//2)`` up to ``min(C, i - size//2 + size) - 1``.
 
     Source:  Sec. 3.3, the equation; defaults k=2, size=5, alpha=1e-4, beta=0.75 as printed there.
     Differs: from torch.nn.LocalResponseNorm and the 2012 code, which divide alpha by ``size``: ``average=True``.
@@ -73,10 +74,11 @@ class LocalResponseNorm(nn.Module):
 
 
 class SameMapNorm(nn.Module):
-    """Divides each activation by a power of the energy around it in its own map.
+    r"""Divides each activation by a power of the energy around it in its own map.
 
-    ``b = a / (1 + scale / size**2 * sum(a**2)) ** beta``, the sum over a window of size x size pixels, of which those
-    outside the map count as 0.
+    .. math:: b = a \Big/ \Big(1 + \frac{\text{scale}}{\text{size}^2} \sum a^2\Big)^\beta
+
+    with the sum over a window of size x size pixels, of which those outside the map count as 0.
 
     Source:  2012 code, layer type ``rnorm``, in run 145 after norm2; not in the paper. OURS: the constant 1.
 

@@ -19,10 +19,10 @@ from alexnet_repro.table import Table
 class LayerCost:
     """What one layer takes for one picture."""
 
-    name: str
-    shape: tuple[int, ...]  # of its output
-    parameters: int
-    multiply_adds: int  # forward
+    name: str  #: of the layer
+    shape: tuple[int, ...]  #: of its output
+    parameters: int  #: weights and biases
+    multiply_adds: int  #: forward
 
     @property
     def activations(self) -> int:

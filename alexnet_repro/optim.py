@@ -17,9 +17,10 @@ CACHED = 2**18  # numbers of a tensor that are worked on at a time
 
 
 class KrizhevskySGD(torch.optim.Optimizer):
-    """Stochastic gradient descent with the rate inside the velocity.
+    r"""Stochastic gradient descent with the rate inside the velocity.
 
-    ``v <- momentum * v - lr * weight_decay * w - lr * gradient``, then ``w <- w + v``.
+    .. math:: v \leftarrow \text{momentum} \cdot v - \text{lr} \cdot \text{weight_decay} \cdot w
+        - \text{lr} \cdot \text{gradient}, \qquad w \leftarrow w + v
 
     Source:  Sec. 5; 2012 code, weights.cu.
     Differs: from torch.optim.SGD after a change of ``lr``: here the velocity keeps the steps already decided.

@@ -17,13 +17,13 @@ from alexnet_repro.values import check_positive
 class Stage:
     """Consecutive epochs that are trained alike."""
 
-    epochs: int | None = None  # how many; None: the last stage, for what remains
-    rate: float = 1.0  # of the weights, as a multiple of TrainConfig.lr
-    bias_rate: float = 1.0  # of the biases, as a multiple of their rate at the beginning
-    layer_rates: Mapping[str, float] = field(default_factory=dict)  # layer -> rate of its weights in place of ``rate``;
-    # 0 freezes the layer, its biases too
-    color: bool = True  # whether colour noise is on, where the input has any
-    part: float = 1.0  # of the training pictures, the first in their order; the others wait
+    epochs: int | None = None  #: how many; None: the last stage, for what remains
+    rate: float = 1.0  #: of the weights, as a multiple of TrainConfig.lr
+    bias_rate: float = 1.0  #: of the biases, as a multiple of their rate at the beginning
+    #: layer -> rate of its weights in place of ``rate``; 0 freezes the layer, its biases too
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
+    color: bool = True  #: whether colour noise is on, where the input has any
+    part: float = 1.0  #: of the training pictures, the first in their order; the others wait
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
@@ -39,7 +39,7 @@ class Stage:
 class Drops:
     """The weights' rate is divided by 10 after each of these epochs; the biases keep theirs."""
 
-    epochs: tuple[int, ...]
+    epochs: tuple[int, ...]  #: counted from 1
 
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
         """What epoch number ``epoch`` (1, 2, ...) of ``epochs`` is trained with, after these validation errors."""
@@ -50,7 +50,7 @@ class Drops:
 class Stages:
     """One stage after the other; the last goes on for as long as the training does."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...]  #: in their order
 
     def __post_init__(self) -> None:
         if not self.stages or any(stage.epochs is None for stage in self.stages[:-1]):
@@ -84,9 +84,9 @@ class Plateau:
     Source:  Sec. 5: divided by 10 when it stopped improving, three times in all, by hand. OURS: ``patience``.
     """
 
-    patience: int = 3  # epochs without a new lowest validation error, counted anew after every drop
-    drops: int = 3
-    factor: float = 0.1
+    patience: int = 3  #: epochs without a new lowest validation error, counted anew after every drop
+    drops: int = 3  #: at most
+    factor: float = 0.1  #: of all rates at a drop
 
     def __post_init__(self) -> None:
         check_positive("patience", self.patience)
@@ -103,18 +103,18 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Dexp:
-    """Equal intervals, each with a lower rate than the one before, by the same factor: "discretized exponential".
+    r"""Equal intervals, each with a lower rate than the one before, by the same factor: "discretized exponential".
 
-    In interval i = 0 .. n - 1 the rate is ``lr * total ** (-i / (n - 1))``.
+    .. math:: \text{rate}_i = \text{lr} \cdot \text{total}^{-i / (n - 1)}, \qquad i = 0, \dots, n - 1
 
     Source:  2012 code, src/lr.cu; the values are those of cuda-convnet2, layer-params-imagenet-1gpu.cfg.
     Differs: from the code, where an interval may begin in the middle of an epoch.
     """
 
-    intervals: int = 4
-    total: float = 250.0  # the first rate over the last
-    bias_intervals: int = 2
-    bias_total: float = 10.0
+    intervals: int = 4  #: of the weights' rate
+    total: float = 250.0  #: the first rate over the last
+    bias_intervals: int = 2  #: of the biases' rate
+    bias_total: float = 10.0  #: as ``total``
 
     def __post_init__(self) -> None:
         if min(self.intervals, self.bias_intervals) < 2:

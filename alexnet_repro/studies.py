@@ -32,27 +32,27 @@ class Arm:
         ('tanh', True)
     """
 
-    net: NetConfig
-    input: InputConfig
-    train: TrainConfig
+    net: NetConfig  #: the network
+    input: InputConfig  #: how pictures become batches
+    train: TrainConfig  #: the training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """How a study is run at one scale: the data, how many seeds (0, 1, ...) unless told otherwise, and the arms."""
 
-    dataset: str
-    size: int | None = None  # of the stored pictures, pixels; None: the data set's own
-    seeds: int
-    arms: Mapping[str, Arm]  # the baseline first
+    dataset: str  #: as for ``load_dataset``
+    size: int | None = None  #: of the stored pictures, pixels; None: the data set's own
+    seeds: int  #: how many
+    arms: Mapping[str, Arm]  #: the baseline first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """Arms to be run side by side; the smallest scale first."""
 
-    id: str
-    protocols: Mapping[ScaleName, Protocol]
+    id: str  #: name of its folder of records
+    protocols: Mapping[ScaleName, Protocol]  #: by scale
 
     def protocol(self, scale: str) -> Protocol:
         """The protocol of that scale; ``ValueError`` lists the scales if there is none."""
@@ -322,3 +322,4 @@ STUDIES: Mapping[str, Study] = {
         ALEXNET,
     )
 }
+"""Id -> study, those whose runs are recorded in the book."""

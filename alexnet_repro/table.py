@@ -11,8 +11,8 @@ from html import escape
 class Table:
     """Rows of text, shown as a table in a notebook and in the book."""
 
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    header: Sequence[str]  #: a cell a column
+    rows: Sequence[Sequence[str]]  #: from top to bottom
 
     def to_markdown(self) -> str:
         """As a Markdown table."""

@@ -20,12 +20,12 @@ from alexnet_repro.schedules import Stage
 class Epoch:
     """One pass over the training set; error and loss are means over its minibatches as they were trained on."""
 
-    epoch: int  # 1, 2, ...
-    lr: float  # of the weights
-    train_error: float  # fraction
-    train_loss: float  # nats
-    seconds: float
-    val: Mapping[str, float] | None = None  # what ``validate`` gave
+    epoch: int  #: 1, 2, ...
+    lr: float  #: of the weights
+    train_error: float  #: fraction
+    train_loss: float  #: nats
+    seconds: float  #: of training, without ``validate``
+    val: Mapping[str, float] | None = None  #: what ``validate`` gave
 
 
 class Training:

@@ -25,11 +25,11 @@ SPLITS = ("train", "val", "test")
 class Picture(NamedTuple):
     """Where one picture lies; nothing has looked into it."""
 
-    name: str  # within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
-    label: int
-    file: Path
-    length: int  # bytes
-    offset: int | None = None  # bytes, where it begins in an archive that is not compressed; None: it is the file
+    name: str  #: within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
+    label: int  #: number of its class
+    file: Path  #: that it is, or that it lies in
+    length: int  #: bytes
+    offset: int | None = None  #: bytes, where it begins in an archive that is not compressed; None: it is the file
 
     def open(self) -> Path | BinaryIO:
         if self.offset is None:
@@ -40,11 +40,11 @@ class Picture(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something in a source that gives no picture; ``fatal`` where a careful reader would stop."""
+    """Something in a source that gives no picture."""
 
-    name: str
-    reason: str
-    fatal: bool = True
+    name: str  #: of the file or folder
+    reason: str  #: what is wrong with it, without the name
+    fatal: bool = True  #: whether a careful reader would stop
 
     def error(self) -> ValueError:
         return ValueError(f"{self.name} {self.reason}")
