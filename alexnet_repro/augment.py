@@ -14,6 +14,8 @@ from torch import Tensor
 from alexnet_repro.config import ColorReading
 from alexnet_repro.moments import Moments
 
+__all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
+
 Array = Tensor | np.ndarray
 
 CACHED = 2**18  # values of a batch that are worked on at a time
@@ -23,9 +25,9 @@ CACHED = 2**18  # values of a batch that are worked on at a time
 class Crops:
     """Where a crop of every image begins and whether it is mirrored: three tensors (n,)."""
 
-    top: Tensor
-    left: Tensor
-    mirrored: Tensor
+    top: Tensor  #: first row, pixels
+    left: Tensor  #: first column, pixels
+    mirrored: Tensor  #: left to right, bool
 
     @classmethod
     def draw(
@@ -93,6 +95,10 @@ def grid_views(images: Tensor, size: int) -> Tensor:
 
     Source:  cuda-convnet up to revision 540, the multiview test of the CIFAR-10 nets.
 
+    Args:
+        images: any device.
+        size: side of the crops, pixels.
+
     Shape: images (N, C, H, W) -> (9, N, C, size, size), row by row.
     """
     _check_crop(size, *images.shape[2:])
@@ -105,6 +111,10 @@ def ten_crop(images: Tensor, size: int) -> Tensor:
 
     Source:  Sec. 4.1; 2012 code, the multiview test.
 
+    Args:
+        images: any device.
+        size: side of the crops, pixels.
+
     Shape: images (N, C, H, W) -> (10, N, C, size, size): top left, top right, bottom left, bottom right, centre.
     """
     bottom, right = (length - size for length in images.shape[2:])
@@ -114,7 +124,14 @@ def ten_crop(images: Tensor, size: int) -> Tensor:
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
-    """The central ``size`` x ``size`` pixels of (..., H, W); a view."""
+    """The central pixels of each image; a view.
+
+    Args:
+        images: any device.
+        size: side of the crop, pixels.
+
+    Shape: images (..., H, W), any dtype -> (..., size, size).
+    """
     height, width = images.shape[-2:]
     _check_crop(size, height, width)
     top, left = (height - size) // 2, (width - size) // 2

@@ -42,8 +42,8 @@ LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no
 class Measurement:
     """One number of every run of an arm."""
 
-    arm: str
-    metric: Metric
+    arm: str  #: its name in the study's protocols
+    metric: Metric  #: what is taken of its records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,13 @@ class Claim:
     """A claim of the paper.
 
     Attributes:
+        id: its name.
         section: of the paper.
         statement: the claim in one sentence of ours.
         chapter: the book's page about it.
         study: the runs that can tell; None: this project has none.
-        baseline: measured without what is claimed to help; ``treatment``: with it.
+        baseline: measured without what is claimed to help.
+        treatment: measured with it.
         effect: "ratio", baseline over treatment; "difference", baseline minus treatment; or "level", the treatment's
             number itself.
         paper_value: the effect the paper claims; None: it only says that there is one.
@@ -131,6 +133,7 @@ def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> O
     """The rule, fixed before the runs.
 
     Args:
+        claim: gives the kind of effect, and the paper's value.
         pairs: seeds that ran in both arms.
         low, high: ends of the 95 % interval of the effect, None where there is none; ``high`` is infinite where a run
             of the baseline was stopped before it reached the target: the effect is then at least so large.

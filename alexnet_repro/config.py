@@ -275,8 +275,9 @@ class InputConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How one network is trained, by the paper's update rule (Sec. 5).
+    """How one network is trained, by the paper's update rule.
 
+    Source:  Sec. 5.
     Differs: ``accumulate`` gives the gradient of the undivided minibatch but for dropout, whose layers draw their masks
         for one part after the other, and so, where there are several such layers, others than for the whole.
 

@@ -19,7 +19,15 @@ TOP = 5
 def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
     """The fraction of rows whose label is not among the k highest scores.
 
+    Args:
+        scores: logits or probabilities.
+        labels: the right classes.
+        k: guesses that are allowed.
+
     Shape: scores (N, classes), labels (N,) int64.
+
+    Raises:
+        ValueError: k is not between 1 and the number of classes.
 
     Example:
         >>> import torch
@@ -41,6 +49,12 @@ def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_s
 
     Source:  2012 code, LogregCostLayer (softmax outputs are averaged, not logits).
 
+    Args:
+        model: logits from inputs; in training or not, and so it stays.
+        images: stored pictures.
+        transform: of pictures into inputs; its configuration says which views.
+        batch_size: pictures, and then views, that are worked on at a time.
+
     Shape: images (N, 3, H, W) uint8 -> (N, classes) float32, on the model's device.
     """
     was_training = model.training
@@ -61,7 +75,11 @@ def evaluate(
     """``errors`` of the view-averaged probabilities.
 
     Args:
+        model, images, transform: as for ``predict``.
+        labels: of the images.
         shard, shards: which part of the images is this process's, of how many; the errors are those of all.
+
+    Shape: images (N, 3, H, W) uint8, labels (N,) int64.
 
     Example:
         >>> from alexnet_repro import InputConfig, NetConfig, build, evaluate, load_dataset
@@ -82,6 +100,10 @@ def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 
     In several processes each gives its part, and gets what holds of all.
 
+    Args:
+        probabilities: of the classes, e.g. from ``predict``.
+        labels: the right classes.
+
     Shape: probabilities (N, classes), labels (N,) int64.
     """
     labels, n = labels.to(probabilities.device), len(labels)
@@ -98,13 +120,24 @@ def ensemble(probabilities: Iterable[Tensor]) -> Tensor:
 
     Source:  Sec. 6, "averaging the predictions"; 2012 code, avg-test.py, there with weights.
 
+    Args:
+        probabilities: of each network for the same pictures.
+
     Shape: each (N, classes) -> the same.
     """
     return torch.stack(list(probabilities)).mean(0)
 
 
 def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> Table:
-    """Per class its pictures, the error in percent, and what it is taken for most often when it is not recognized."""
+    """Per class its pictures, the error in percent, and what it is taken for most often when it is not recognized.
+
+    Args:
+        probabilities: of the classes, e.g. from ``predict``.
+        labels: the right classes.
+        classes: their names.
+
+    Shape: probabilities (N, classes), labels (N,) int64.
+    """
     guesses, rows = probabilities.argmax(1).cpu(), []
     labels = labels.cpu()
     for label, name in enumerate(classes):
@@ -117,7 +150,13 @@ def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -
 
 
 def predictions_csv(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
-    """One line per picture, in the data set's order: number, class, the five likeliest classes, their probabilities."""
+    """One line per picture, in the data set's order: number, class, the five likeliest classes, their probabilities.
+
+    Args:
+        probabilities, labels, classes: as for ``class_table``.
+
+    Shape: probabilities (N, classes), labels (N,) int64.
+    """
     likeliest = probabilities.cpu().topk(min(TOP, len(classes)))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

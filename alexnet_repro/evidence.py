@@ -161,7 +161,12 @@ def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
 def epochs_to_target(train_errors: Sequence[float], target: float, chance: float) -> float | None:
     """When a training error, given per epoch, first comes down to ``target``: in epochs, or None if it does not.
 
-    Each epoch's error is put at the epoch's end, ``chance`` (the error of guessing) at 0; in between, straight lines.
+    Each epoch's error is put at the epoch's end, that of guessing at 0; in between, straight lines.
+
+    Args:
+        train_errors: fractions, from the first epoch on.
+        target: fraction.
+        chance: the error of guessing, fraction.
     """
     before = chance
     for epoch, error in enumerate(train_errors, start=1):
@@ -241,6 +246,10 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     the effect smaller than it is. A treatment run that never did leaves the effect without a bound on the safe side:
     no estimate is given, and the outcome is "inconclusive".
 
+    Args:
+        claim: what is judged.
+        records: of its arms, e.g. from ``load_evidence``; those of other arms are not looked at.
+
     Example:
         >>> from alexnet_repro import CLAIMS, load_evidence, verdict
         >>> result = verdict(CLAIMS["relu"], load_evidence("relu", "paper"))
@@ -283,7 +292,13 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
 
 
 def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:
-    """The number of a run that a claim compares; None where an error did not come down to ``target``."""
+    """The number of a run that a claim compares; None where an error did not come down to ``target``.
+
+    Args:
+        record: of the run.
+        what: the metric; its arm is not looked at.
+        target: error, fraction, that epochs are counted to.
+    """
     match what.metric:
         case "epochs_to_train_error" | "epochs_to_val_error":
             errors = [epoch[what.metric.removeprefix("epochs_to_")] for epoch in record.epochs]
@@ -303,7 +318,13 @@ def _effect(claim: Claim, baseline: float, treatment: float) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean and its 95 % interval by Student's t; without an interval for a single value."""
+    """The mean and its 95 % interval by Student's t; without an interval for a single value.
+
+    Args:
+        values: at least one.
+
+    Returns: mean, lower and upper end; None and None without an interval.
+    """
     from scipy.stats import t
 
     mean, error = _mean_and_error(values)
@@ -314,7 +335,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean by 9,999 resamplings, bias-corrected and accelerated; the same at every call."""
+    """The 95 % interval of the mean by 9,999 resamplings, bias-corrected and accelerated; the same at every call.
+
+    Args:
+        values: at least two.
+    """
     from scipy.stats import bootstrap
 
     if len(set(values)) == 1:

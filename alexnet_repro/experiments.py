@@ -162,7 +162,16 @@ def record_one(
 def run_one(
     study: str, scale: str, arm: str, seed: int, data_root: str | os.PathLike[str] | None = None, device: str = "cpu"
 ) -> Record:
-    """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings."""
+    """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings.
+
+    Args:
+        study: its id.
+        scale: "smoke", "laptop" or "paper".
+        arm: its name in the study's protocol.
+        seed: of weights, order, crops and masks.
+        data_root: folder of the data set, as for ``load_dataset``.
+        device: "cpu", "cuda", "cuda:1", ...
+    """
     protocol = STUDIES[study].protocol(scale)
     _settle(device)
     config = arm_config(protocol, arm)

@@ -13,6 +13,7 @@ def activations(network: Network, inputs: Tensor, layer: str) -> Tensor:
     """What a layer gives, with the network as in testing.
 
     Args:
+        network: in training or not, and so it stays.
         inputs: as the network takes them.
         layer: its name, as in ``network.named_children()``.
 
@@ -40,6 +41,10 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
 
     Source:  Sec. 6.1, Fig. 4, there in the last 4096-dimensional layer.
 
+    Args:
+        features: a row a picture.
+        k: how many.
+
     Shape: (N, ...) float -> (N, k) int64.
 
     Raises:
@@ -55,6 +60,10 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
 
 def agreement(features: Tensor, labels: Tensor) -> float:
     """The fraction of rows whose nearest other row has the same label.
+
+    Args:
+        features: a row a picture.
+        labels: of the rows.
 
     Shape: (N, ...) float, (N,) int64.
     """

@@ -62,6 +62,9 @@ def orientation(weight: Tensor) -> Tensor:
 def as_pictures(weight: Tensor) -> Tensor:
     """Filters as pictures: 0 is mid-grey, each filter's largest number of either sign is black or white.
 
+    Args:
+        weight: of the layer that reads the picture.
+
     Shape: (maps, 3, kernel, kernel) float -> the same, 0..255.
     """
     w = weight.detach().float()
@@ -76,6 +79,9 @@ def tower_color(weight: Tensor) -> dict[str, float]:
     ``color_difference_chance`` the mean distance over ``HALVINGS`` random halvings, always the same ones.
 
     Source: OURS, as ``color_share``.
+
+    Args:
+        weight: of the layer that reads the picture; the first half of the maps is the first tower's.
 
     Shape: (maps, 3, kernel, kernel) float, an even number of maps.
     """

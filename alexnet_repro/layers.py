@@ -16,7 +16,7 @@ class PaddedConv2d(nn.Conv2d):
         in_channels, out_channels: maps.
         kernel_size, stride: pixels.
         padding: zero pixels on the left and above, and on the right and below.
-        groups: as torch's.
+        groups, device, dtype: as torch's.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
     """
@@ -43,8 +43,12 @@ class TowerLinear(nn.Module):
     Args:
         in_features, out_features: of all towers together.
         towers: 1 for an ordinary fully connected layer.
+        device, dtype: of the parameters, as torch's.
 
     Shape: (N, ...) with in_features numbers each -> (N, out_features).
+
+    Raises:
+        ValueError: the features can't be shared out to so many towers.
     """
 
     def __init__(

@@ -16,6 +16,9 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
     """Functions for every step and every epoch: a bar an epoch, on a terminal only, and a line at its end.
 
     The bar shows epoch, images/s, mean loss and training error so far, and the time left in the epoch.
+
+    Args:
+        shards: processes that share a batch.
     """
     bars: list[tqdm] = []
 
@@ -54,6 +57,9 @@ def tensorboard(folder: Path) -> Callable[[Training], None]:
     """A function for every epoch that writes its numbers for TensorBoard.
 
     Its first call writes all epochs so far, in the place of what an interrupted run has written into the folder.
+
+    Args:
+        folder: where TensorBoard looks.
 
     Raises:
         ValueError: the package tensorboard is not installed.

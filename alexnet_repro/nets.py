@@ -127,7 +127,13 @@ class AlexNet(Network):
 
 
 def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:
-    """The network of a configuration; see ``Network``.
+    """The network of a configuration.
+
+    Args:
+        config, generator: as for ``Network``.
+
+    Raises:
+        ValueError: the layers do not fit the picture or each other; names the layer.
 
     Example:
         >>> import torch
@@ -144,6 +150,10 @@ def neuron_slopes(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
 
     What a layer passes back of the gradient it gets: ``1 - tanh**2`` on average, or the share of ReLUs that are active.
     Near 0 the layers below it hardly learn.
+
+    Args:
+        model: its layers in a row, the neurons ``nn.ReLU`` or ``nn.Tanh``.
+        inputs: a batch, as the model takes it.
 
     Shape: inputs (N, 3, image_size, image_size) float.
     """

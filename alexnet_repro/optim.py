@@ -19,8 +19,8 @@ CACHED = 2**18  # numbers of a tensor that are worked on at a time
 class KrizhevskySGD(torch.optim.Optimizer):
     r"""Stochastic gradient descent with the rate inside the velocity.
 
-    .. math:: v \leftarrow \text{momentum} \cdot v - \text{lr} \cdot \text{weight_decay} \cdot w
-        - \text{lr} \cdot \text{gradient}, \qquad w \leftarrow w + v
+    .. math:: v \leftarrow \text{momentum} \cdot v - \text{lr} \cdot (\text{decay} \cdot w + \text{gradient}), \qquad
+        w \leftarrow w + v
 
     Source:  Sec. 5; 2012 code, weights.cu.
     Differs: from torch.optim.SGD after a change of ``lr``: here the velocity keeps the steps already decided.
@@ -88,7 +88,12 @@ def _layer(parameter: str) -> str:
 
 
 def set_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
-    """The rates of a stage, for groups that ``parameter_groups`` made; a layer with rate 0 is frozen as a whole."""
+    """The rates of a stage; a layer with rate 0 is frozen as a whole.
+
+    Args:
+        optimizer: of groups that ``parameter_groups`` made.
+        stage: what the next epoch is trained with.
+    """
     for group in optimizer.param_groups:
         rate = stage.layer_rates.get(group["layer"], stage.rate)
         if group["role"] == "bias":

@@ -131,7 +131,11 @@ def _effect_label(claims: Sequence[Claim]) -> str:
 
 
 def layer_costs(network: Network) -> Figure:
-    """Per layer with weights its share of all activations, parameters and multiply-adds, as bars."""
+    """Per layer with weights its share of all activations, parameters and multiply-adds, as bars.
+
+    Args:
+        network: whose layers.
+    """
     costs = [cost for cost in network.costs() if cost.parameters]
     quantities = {
         "activations": [cost.activations for cost in costs],
@@ -150,7 +154,11 @@ def layer_costs(network: Network) -> Figure:
 
 
 def tower_crossings(network: Network) -> Figure:
-    """The towers as rows of boxes, one per layer with weights, and which boxes each one reads."""
+    """The towers as rows of boxes, one per layer with weights, and which boxes each one reads.
+
+    Args:
+        network: whose towers.
+    """
     layers = [layer for layer in network.config.effective_layers() if isinstance(layer, Conv | Linear)]
     towers = network.config.towers
     figure, ax = plt.subplots(figsize=(9, 1.2 + 0.9 * towers), layout="constrained", facecolor="white")
@@ -248,9 +256,11 @@ def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
     """A sample of pixels in three views of RGB space, with the principal axes, two deviations long either way.
 
     Args:
-        images: (N, 3, H, W) uint8.
+        images: whose pixels.
         color: their axes.
         sample: how many pixels are drawn, evenly spread over the images.
+
+    Shape: images (N, 3, H, W) uint8.
     """
     pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
     pixels = pixels[:: max(1, len(pixels) // sample)].numpy()

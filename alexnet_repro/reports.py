@@ -18,7 +18,15 @@ Result = Mapping[str, Any]
 
 
 def recorded_run(scale: str, folder: Path = EVIDENCE_FOLDER) -> dict[str, Any] | None:
-    """The recorded full run at a scale, or None if there is none; ``CheckpointError`` if it is damaged or stale."""
+    """The recorded full run at a scale, or None if there is none.
+
+    Args:
+        scale: "smoke", "laptop" or "paper".
+        folder: of the evidence.
+
+    Raises:
+        CheckpointError: it is damaged or stale.
+    """
     path = recorded_run_path(scale, folder)
     return load_result(path, FULL_RUN[scale]) if path.exists() else None
 
@@ -87,7 +95,11 @@ def run_curves(results: Mapping[str, Result | None], references: Mapping[str, fl
 
 
 def run_table(results: Mapping[str, Result | None]) -> Table:
-    """Per run what it was and its final errors in percent, of the centre and of all views; then the published ones."""
+    """Per run what it was and its final errors in percent, of the centre and of all views; then the published ones.
+
+    Args:
+        results: title -> what a run left, or None if it was not made yet.
+    """
     rows = [[title, *_described(result)] for title, result in results.items()]
     year_2010, run_2010 = paper.ERRORS_2010, paper.RUN145_ERRORS_2010
     for name, centre, ten in (

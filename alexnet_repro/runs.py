@@ -43,7 +43,12 @@ class Interrupted(Exception):  # noqa: N818, nothing is wrong
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """Independent generators for one seed; runs of the same seed start alike and see the same batches."""
+    """Independent generators for one seed; runs of the same seed start alike and see the same batches.
+
+    Args:
+        seed: of the run.
+        purpose: "weights", "batches", or any other word of yours.
+    """
     state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 
@@ -51,7 +56,18 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 def fresh(
     recipe: Recipe, training: Dataset, seed: int, device: str, shard: int = 0, shards: int = 1
 ) -> tuple[Network, InputTransform, Batches]:
-    """What a run starts from; ``ValueError`` if the network takes pictures of another size than the input makes."""
+    """What a run starts from: the network, the transform of its pictures, and its batches.
+
+    Args:
+        recipe: anything with the fields ``net``, ``input`` and ``train``, e.g. an ``Arm``.
+        training: the training set.
+        seed: of weights, order, crops and masks.
+        device: where the network and the batches go.
+        shard, shards: which part of every batch is this process's, of how many.
+
+    Raises:
+        ValueError: the network takes pictures of another size than the input makes.
+    """
     side = recipe.input.crop or training.images.shape[-1]
     if recipe.net.image_size != side:
         raise ValueError(f"net.image_size is {recipe.net.image_size}, but the input makes pictures of {side} pixels")

@@ -15,7 +15,13 @@ from alexnet_repro.training import Training
 
 
 def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
-    """Images per second of whole training steps, the median of ``steps`` after two that are not counted."""
+    """Images per second of whole training steps, the median of several after two that are not counted.
+
+    Args:
+        config: the run; its pictures are random, its data set is not looked at.
+        device: "cpu", "cuda", "cuda:1", ...
+        steps: that are timed.
+    """
     times: list[float] = []
 
     def on_step(training: Training) -> None:

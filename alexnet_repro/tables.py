@@ -82,6 +82,9 @@ def verdict_table(*claims: str) -> Table:
     """Per claim the paper's number, the 2012 run's, ours with its 95 % interval, and the verdict.
 
     From the largest scale that is recorded.
+
+    Args:
+        claims: their ids.
     """
     return scoreboard(judged(*claims))
 
@@ -114,6 +117,9 @@ def pair_table(*claims: str) -> Table:
     """Per claim and seed both numbers and their effect; then what so many pairs could have found.
 
     Errors and their differences are in percent and points, times in epochs.
+
+    Args:
+        claims: their ids.
     """
     rows = []
     for claim in (CLAIMS[name] for name in claims):
@@ -232,7 +238,11 @@ def rate_table(claims: Mapping[str, str]) -> Table:
 
 
 def slope_table(records: Sequence[Record]) -> Table:
-    """Per arm the mean slope of every layer of neurons after training, averaged over the seeds, in percent."""
+    """Per arm the mean slope of every layer of neurons after training, averaged over the seeds, in percent.
+
+    Args:
+        records: of networks with the same layers of neurons.
+    """
     arms: dict[str, list[Record]] = {}
     for record in records:
         arms.setdefault(record.arm, []).append(record)
@@ -291,7 +301,11 @@ def config_table(claims: Mapping[str, str], scale: str) -> Table:
 
 
 def reading_table(*presets: str) -> Table:
-    """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages."""
+    """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages.
+
+    Args:
+        presets: their names.
+    """
     nets = [NetConfig.preset(name) for name in presets]
     columns = [_described(net) for net in nets]
     for net, column in zip(nets, columns, strict=True):
@@ -310,7 +324,11 @@ def reading_table(*presets: str) -> Table:
 
 
 def count_table(network: Network) -> Table:
-    """The paper's counts of neurons and parameters, and those of a network."""
+    """The paper's counts of neurons and parameters, and those of a network.
+
+    Args:
+        network: with the paper's layers.
+    """
     neurons = {cost.name: cost.activations for cost in network.costs() if cost.parameters}
     rows = [[f"neurons of {layer}", f"{paper.NEURONS_BY_LAYER[layer]:,}", f"{neurons[layer]:,}"] for layer in neurons]
     rows.append(["neurons", f"{paper.NEURONS:,}", f"{sum(neurons.values()):,}"])

@@ -47,6 +47,9 @@ def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetw
 class PlacedNetwork(nn.Module):
     """See ``place``.
 
+    Args:
+        network, devices: as for ``place``.
+
     Attributes:
         traffic: layer -> bytes that went from one tower to another on its account, forward and backward, up to now.
 

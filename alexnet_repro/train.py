@@ -37,8 +37,8 @@ class History:
         ('epochs', [1, 2, 3])
     """
 
-    epochs: tuple[Epoch, ...]
-    ended: Literal["epochs", "target", "diverged"]
+    epochs: tuple[Epoch, ...]  #: in their order
+    ended: Literal["epochs", "target", "diverged"]  #: all epochs; ``target_error``; the loss
 
 
 def train(

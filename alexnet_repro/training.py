@@ -31,6 +31,9 @@ class Epoch:
 class Training:
     """See ``train``, which makes it, moves it on and hands it to the callbacks.
 
+    Args:
+        model, batches, config: as for ``train``.
+
     Attributes:
         model: as it was given, perhaps wrapped for several processes; ``plain`` is the network itself.
         epochs: that are over.

@@ -39,7 +39,11 @@ def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Reads what ``save_weights`` wrote into a network, whose towers may be anywhere.
+    """Reads what ``save_weights`` wrote into a network.
+
+    Args:
+        network: its towers may be anywhere.
+        path: of the file.
 
     Raises:
         ValueError: the file is no whole safetensors file, or its weights are not those of such a network; names both.
@@ -56,6 +60,9 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of ``torchvision.models.alexnet`` as one of preset ``torchvision``.
 
+    Args:
+        state_dict: name -> parameter.
+
     Raises:
         ValueError: it is not of that layout; names what is missing or too much.
     """
@@ -65,7 +72,14 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of preset ``torchvision`` as one of ``torchvision.models.alexnet``; ``ValueError`` as above."""
+    """A state dict of preset ``torchvision`` as one of ``torchvision.models.alexnet``.
+
+    Args:
+        state_dict: name -> parameter.
+
+    Raises:
+        ValueError: it is not of that layout; names what is missing or too much.
+    """
     names = _torchvision_names()
     _check_names(state_dict, names, "preset torchvision")
     return {theirs: state_dict[ours] for ours, theirs in names.items()}
@@ -90,7 +104,16 @@ def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
 
 
 def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A state dict of preset ``caffe`` as blobs of Caffe's ``bvlc_alexnet``; ``ValueError`` as above."""
+    """A state dict of preset ``caffe`` as blobs of Caffe's ``bvlc_alexnet``.
+
+    Args:
+        state_dict: name -> parameter.
+
+    Returns: layer -> its weights and its biases.
+
+    Raises:
+        ValueError: it is not of that layout; names what is missing or too much.
+    """
     _check_names(state_dict, _torchvision_names(), "preset caffe")
     blobs = {}
     for layer in LAYERS:

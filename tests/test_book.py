@@ -158,7 +158,8 @@ def test_the_readme_gives_the_files_to_read_first_with_their_sizes():
 
 def test_the_table_of_contents_names_every_page():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    named = [toc["root"], *(entry["file"] for entry in toc["chapters"])]
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    named = [toc["root"], *(entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", [])))]
     pages = {f"book/{path.stem}" for pattern in ("*.md", "*.ipynb") for path in (ROOT / "book").glob(pattern)}
     assert sorted(named) == sorted(pages)
 

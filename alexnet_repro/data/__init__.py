@@ -93,7 +93,10 @@ def load_dataset(
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
     """The classes of a data set and the side of its pictures, pixels; no picture is decoded for it.
 
-    Raises: as ``load_dataset``, which takes the same arguments, but of photos and cifar10 nothing.
+    Args:
+        name, root, size: as for ``load_dataset``.
+
+    Raises: as ``load_dataset``, but of photos and cifar10 nothing.
     """
     if name in SMALL:
         return SMALL[name], 32 if size is None else size
@@ -105,6 +108,9 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
 
 def load_source(name: str, root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Source:
     """The picture files of a data set, for ``prepare``: what ``load_dataset`` takes but photos and cifar10.
+
+    Args:
+        name, root, download: as for ``load_dataset``.
 
     Raises:
         DatasetNotFoundError: the files are missing; says how to get them.

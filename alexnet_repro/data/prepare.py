@@ -50,6 +50,8 @@ def prepare(
     Source:  Sec. 2; cuda-convnet2, make-data (256x256 pixels, JPEG of quality 95).
 
     Args:
+        source: the picture files, e.g. from ``load_source``.
+        out: the folder; it is made.
         size: height and width of the pictures, pixels.
         form: "raw", pixels as they are, or "jpeg"; None: raw where it takes at most ``RAW_LIMIT`` bytes.
         tolerant: what can't be used is skipped and listed in the manifest; otherwise it is an error.

@@ -50,15 +50,20 @@ def described(value: type) -> list[str]:
     return [f":param {name}: {comments[name]}" for name in members(value) if name in comments]
 
 
+def documented(value: object, lines: list[str]) -> list[str]:
+    """The lines of a docstring as fields; of a class that has fields these are its parameters, before its errors."""
+    if not isinstance(value, type) or not members(value):
+        return fields(lines)
+    lines = fields(lines, "param")
+    end = next((i for i, line in enumerate(lines) if line.lower().startswith(":raises")), len(lines))
+    return [*lines[:end], "", *described(value), "", *lines[end:]]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Fields of a class are among its parameters, and not once more among its members."""
 
     def convert(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-        fielded = what == "class" and bool(members(obj))
-        lines[:] = fields(lines, "param" if fielded else "ivar")
-        if fielded:
-            end = next((i for i, line in enumerate(lines) if line.lower().startswith(":raises")), len(lines))
-            lines[end:end] = ["", *described(obj), ""]
+        lines[:] = documented(obj, lines)
 
     def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
         return None if callable(obj) or isinstance(obj, property | cached_property) else True
