@@ -68,15 +68,15 @@ class Claim:
     """
 
     id: str
-    section: str
+    section: str = "-"
     statement: str
-    chapter: str
+    chapter: str = "-"
     study: Study | None
     baseline: Measurement
     treatment: Measurement
     effect: Effect
-    paper_value: float | None
-    original_run: str
+    paper_value: float | None = None
+    original_run: str = "none"
     original_value: float | None = None
     target: float | None = None
     scales: tuple[str, ...] = ("smoke", "laptop", "paper")
@@ -239,17 +239,23 @@ def _level(
     )
 
 
-def study_of(name: str) -> tuple[Study | None, tuple[str, ...] | None]:
-    """The study that a claim's runs belong to, and those of its arms that it needs; of a study itself None, for all.
+def find(claim: str | Claim | Study) -> Claim | Study:
+    """The claim of that id, or else the study; one of your own is itself.
 
     Raises:
         ValueError: there is neither a claim nor a study of that name.
     """
-    if name in CLAIMS:
-        return CLAIMS[name].study, CLAIMS[name].arms
-    if name not in STUDIES:
-        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {name!r}")
-    return STUDIES[name], None
+    if not isinstance(claim, str):
+        return claim
+    if claim not in CLAIMS and claim not in STUDIES:
+        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {claim!r}")
+    return CLAIMS[claim] if claim in CLAIMS else STUDIES[claim]
+
+
+def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] | None]:
+    """The study that a claim's runs belong to, and those of its arms that it needs; of a study itself None, for all."""
+    found = find(claim)
+    return (found, None) if isinstance(found, Study) else (found.study, found.arms)
 
 
 _RUN_148 = ("148 against 145", paper.RUN148_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_repro.claims import CLAIMS, Claim, Measurement, Outcome, decide, study_of
+from alexnet_repro.claims import Claim, Measurement, Outcome, decide, find, study_of
 from alexnet_repro.studies import STUDIES, Protocol, Study
 from alexnet_repro.values import as_json, differences, read_sealed, write_sealed
 
@@ -73,7 +73,7 @@ def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
 
 
 def load_evidence(
-    name: str,
+    claim: str | Claim | Study,
     scale: str | None = None,
     folder: str | os.PathLike[str] | None = None,
     *,
@@ -82,14 +82,14 @@ def load_evidence(
     """All records of a claim, or of a study, at a scale, by arm and seed; an empty list if there are none.
 
     Args:
-        name: id of the claim or the study. Of a claim the records of its arms, at the scales that can tell.
+        claim: a claim or a study, or the id of one. Of a claim the records of its arms, at the scales that can tell.
         scale: "smoke", "laptop" or "paper"; None: the largest of them that has records.
         folder: the evidence; None: the book's own, ``book/evidence``.
         all_arms: of a claim the records of its study's other arms too.
 
     Raises:
         EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the study's.
-        ValueError: an unknown name or scale.
+        ValueError: an unknown id or scale.
 
     Example:
         >>> from alexnet_repro import load_evidence
@@ -99,13 +99,14 @@ def load_evidence(
         >>> records[0].config["net"]["activation"], len(records[0].epochs) == records[0].epochs[-1]["epoch"]
         ('tanh', True)
     """
-    study, arms = study_of(name)
+    claim = find(claim)
+    study, arms = study_of(claim)
     if study is None:
         return []
     if scale is None:
-        found = (load_evidence(name, other, folder, all_arms=all_arms) for other in reversed(study.protocols))
+        found = (load_evidence(claim, other, folder, all_arms=all_arms) for other in reversed(study.protocols))
         return next(filter(None, found), [])
-    if name in CLAIMS and scale not in CLAIMS[name].scales and not all_arms:
+    if isinstance(claim, Claim) and scale not in claim.scales and not all_arms:
         return []
     root = _root(folder)
     records = [_checked(path, study, scale, root) for path in _paths(study, scale, root)]

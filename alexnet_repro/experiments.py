@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.claims import study_of
+from alexnet_repro.claims import Claim, find, study_of
 from alexnet_repro.data import SMALL, Dataset, load_dataset
 from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.environment import environment, resolve_device
@@ -39,7 +39,7 @@ States = Mapping[tuple[str, int], State]  # of every run of a sweep, by arm and 
 
 
 def run_claim(
-    name: str,
+    claim: str | Claim | Study,
     scale: str = "smoke",
     seeds: int | Sequence[int] | None = None,
     *,
@@ -57,7 +57,7 @@ def run_claim(
     cores better than one run with two threads, and a run's numbers do not depend on how many there are.
 
     Args:
-        name: id of a claim, or of a study.
+        claim: a claim or a study, or the id of one.
         scale: "smoke", "laptop" or "paper".
         seeds: how many (0, 1, ...), or which; None: as many as the study's protocol says.
         arms: which of the study's; None: those that the claim needs, of a study all.
@@ -70,7 +70,7 @@ def run_claim(
         on_change: called with the state of every run at the beginning and as each ends.
 
     Raises:
-        ValueError: an unknown name, scale, arm or device, a claim that has no runs, or no seeds.
+        ValueError: an unknown id, scale, arm or device, a claim that has no runs, or no seeds.
         DatasetNotFoundError: before anything is run.
 
     Example:
@@ -79,14 +79,14 @@ def run_claim(
         Traceback (most recent call last):
         ValueError: arms of relu are tanh, relu, not gelu
     """
-    study, wanted = _planned(name, scale, seeds, arms)
+    study, wanted = _planned(claim, scale, seeds, arms)
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     device = resolve_device(device)
     done, todo = _missing(study, scale, wanted, data_root, out)
     workers = min(threads if device == "cpu" else 1, len(todo)) or 1
     with spawned(workers) as pool:
-        runs = [pool.submit(record_one, study.id, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+        runs = [pool.submit(record_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
         on_change(_states(wanted, done, workers))
         try:
             for finished in as_completed(runs):
@@ -102,7 +102,7 @@ def run_claim(
 
 
 def submit_claim(
-    name: str,
+    claim: str | Claim | Study,
     scale: str,
     seeds: int | Sequence[int] | None = None,
     *,
@@ -117,7 +117,7 @@ def submit_claim(
     """Hands the runs that are not recorded yet to a cluster, one task each of one job array, and does not wait.
 
     Args:
-        name, scale, seeds, arms, data_root, device: as for ``run_claim``; folders must be visible to the tasks.
+        claim, scale, seeds, arms, data_root, device: as for ``run_claim``; folders must be visible to the tasks.
         out: folder of evidence, where every task writes its record.
         logs: folder for what the tasks print.
         cluster: submitit's name for it: "slurm", or "local" for processes of this machine.
@@ -133,18 +133,18 @@ def submit_claim(
         import submitit
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster needs submitit: pip install 'alexnet_repro[slurm]'") from None
-    study, wanted = _planned(name, scale, seeds, arms)
+    study, wanted = _planned(claim, scale, seeds, arms)
     _, todo = _missing(study, scale, wanted, data_root, out)
     if not todo:
         return []
     executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
-    executor.update_parameters(name=f"alexnet-{name}", **(options or {}))
-    tasks = [(study.id, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+    executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
+    tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
     return executor.map_array(record_one, *zip(*tasks, strict=True))
 
 
 def record_one(
-    study: str,
+    study: Study,
     scale: str,
     arm: str,
     seed: int,
@@ -160,19 +160,25 @@ def record_one(
 
 
 def run_one(
-    study: str, scale: str, arm: str, seed: int, data_root: str | os.PathLike[str] | None = None, device: str = "cpu"
+    study: str | Study,
+    scale: str,
+    arm: str,
+    seed: int,
+    data_root: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
 ) -> Record:
     """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings.
 
     Args:
-        study: its id.
+        study: a study, or its id.
         scale: "smoke", "laptop" or "paper".
         arm: its name in the study's protocol.
         seed: of weights, order, crops and masks.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "cpu", "cuda", "cuda:1", ...
     """
-    protocol = STUDIES[study].protocol(scale)
+    study = STUDIES[study] if isinstance(study, str) else study
+    protocol = study.protocol(scale)
     _settle(device)
     config = arm_config(protocol, arm)
     held_out = "test" if protocol.dataset in SMALL else "val"
@@ -180,7 +186,7 @@ def run_one(
     start = perf_counter()
     history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[held_out], seed, device)
     return Record(
-        study=study,
+        study=study.id,
         scale=scale,
         arm=arm,
         seed=seed,
@@ -271,11 +277,12 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
 
 
 def _planned(
-    name: str, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
+    claim: str | Claim | Study, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
 ) -> tuple[Study, list[tuple[str, int]]]:
     """The study and its runs that were asked for, seed by seed."""
-    study, needed = study_of(name)
+    study, needed = study_of(claim)
     if study is None:
+        name = find(claim).id
         raise ValueError(f"{name} has no runs here; `alexnet-repro claims show {name}` says what it is")
     protocol = study.protocol(scale)
     chosen = tuple(arms or needed or protocol.arms)
@@ -299,7 +306,7 @@ def _missing(
     protocol = study.protocol(scale)
     if protocol.dataset != "photos":  # they are always there, and take seconds to make
         load_dataset(protocol.dataset, data_root, size=protocol.size)
-    recorded = [] if out is None else load_evidence(study.id, scale, out, all_arms=True)
+    recorded = [] if out is None else load_evidence(study, scale, out)
     done = {(record.arm, record.seed): record for record in recorded}
     return done, [run for run in wanted if run not in done]
 

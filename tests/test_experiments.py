@@ -171,7 +171,7 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "gelu"}, "claim must be one of relu, relu-local, .*alexnet.* not 'gelu'"),
+        ({"claim": "gelu"}, "claim must be one of relu, relu-local, .*alexnet.* not 'gelu'"),
         ({"scale": "huge"}, "scale of tiny must be one of smoke, not 'huge'"),
         ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
         ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
@@ -183,7 +183,7 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
 )
 def test_what_does_not_exist_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
-        run_claim(**({"name": "tiny", "scale": "smoke"} | arguments))
+        run_claim(**({"claim": "tiny", "scale": "smoke"} | arguments))
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
