@@ -66,7 +66,9 @@ notebooks: .venv/.installed
 	jupytext --quiet --sync book/text/*.md
 	jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
 	jupytext --quiet --sync book/text/*.md
-	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md > /dev/null
+	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md \
+	    --update book/full_scale.md > /dev/null
+	typer alexnet_repro.cli utils docs --name alexnet-repro --title "Command line" --output book/command_line.md
 
 evidence: .venv/.installed
 	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) $(SEEDS:%=--seeds %) $(DATA:%=--data-root %) \

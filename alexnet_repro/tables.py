@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from alexnet_repro import paper
-from alexnet_repro.claims import CLAIMS
+from alexnet_repro.claims import CLAIMS, MIN_SEEDS
 from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool
 from alexnet_repro.evidence import Record, Verdict, fastest, load_evidence, measured, verdict
-from alexnet_repro.nets import Network
-from alexnet_repro.studies import RATE_SEARCHES
+from alexnet_repro.nets import Network, build
+from alexnet_repro.studies import ALEXNET, RATE_SEARCHES
 from alexnet_repro.table import Table
 from alexnet_repro.values import as_json
 
@@ -142,12 +143,12 @@ def pair_table(*claims: str) -> Table:
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "remaining")
+    for name in ("claims", "remaining", "costs")
 }
 
 
 def with_tables(text: str, book: str, results: Judged) -> str:
-    """A Markdown text with the tables between its ``MARKERS`` brought up to date: all claims, and what is left to run.
+    """A Markdown text with the tables between its ``MARKERS`` brought up to date: all claims, what is left, costs.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -159,13 +160,17 @@ def with_tables(text: str, book: str, results: Judged) -> str:
     """
     if not any(marker in text for markers in MARKERS.values() for marker in markers):
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
-    made = {"claims": _linked_claims(results, book), "remaining": remaining_table(results)}
+    make = {
+        "claims": lambda: _linked_claims(results, book),
+        "remaining": lambda: remaining_table(results),
+        "costs": cost_table,
+    }
     for name, (begin, end) in MARKERS.items():
         if (begin in text) != (end in text):
             raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
         if begin in text:
             before, _, rest = text.partition(begin)
-            text = f"{before}{begin}\n\n{made[name].to_markdown()}\n\n{end}{rest.partition(end)[2]}"
+            text = f"{before}{begin}\n\n{make[name]().to_markdown()}\n\n{end}{rest.partition(end)[2]}"
     return text
 
 
@@ -189,6 +194,37 @@ def remaining_table(results: Judged) -> Table:
         state = result.outcome if result.pairs == 0 else f"{result.outcome} ({result.pairs} seeds)"
         rows.append([claim.id, state, claim.number(smallest), f"`{claim.command(scale)}`"])
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
+
+
+def cost_table() -> Table:
+    """What ImageNet takes, every run counted as run 145: pictures, multiply-adds, and times at several speeds.
+
+    A training step counts as three times its forward pass. The first speed is that of the recorded run 145 at scale
+    ``laptop``, by its median epoch and in multiply-adds.
+    """
+    arms = ALEXNET.protocol("paper").arms
+    pictures = arms["run145"].train.epochs * paper.IMAGENET_TRAINING_PICTURES
+    record = next(record for record in load_evidence(ALEXNET, "laptop") if record.arm == "run145")
+    epoch = statistics.median(epoch["seconds"] for epoch in record.epochs)
+    speed = record.data["train"]["images"] / epoch * _step(ALEXNET.protocol("laptop").arms["run145"].net)
+    step, day = _step(arms["run145"].net), 86_400
+    rows = []
+    for what, runs in {
+        "the full run": 1,
+        f"a claim about a part: 2 arms, {MIN_SEEDS} seeds": 2 * MIN_SEEDS,
+        f"all parts: {len(arms)} arms, {MIN_SEEDS} seeds": len(arms) * MIN_SEEDS,
+    }.items():
+        n = runs * pictures
+        times = n * step / speed / day, n / 1_000 / day, n / 10_000 / 3600
+        rows.append([what, str(runs), f"{n:,}", f"{n * step:.1e}", *(f"{x:,.1f}" for x in times)])
+    machine = f"{record.environment['device']}, {record.environment['threads']} thread"
+    speeds = [f"days on {machine}", "days at 1,000 images/s", "hours at 10,000 images/s"]
+    return Table(["", "runs", "pictures", "multiply-adds", *speeds], rows)
+
+
+def _step(net: NetConfig) -> int:
+    """Multiply-adds of a training step for one picture."""
+    return 3 * sum(cost.multiply_adds for cost in build(net).costs())
 
 
 def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:

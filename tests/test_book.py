@@ -143,8 +143,11 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
     assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))
 
 
-@pytest.mark.parametrize(("page", "book"), [("README.md", "book/"), ("book/intro.md", ""), ("book/scoreboard.md", "")])
-def test_the_table_of_claims_is_that_of_the_records(page, book):
+@pytest.mark.parametrize(
+    ("page", "book"),
+    [("README.md", "book/"), ("book/intro.md", ""), ("book/scoreboard.md", ""), ("book/full_scale.md", "")],
+)
+def test_the_tables_of_a_page_are_those_of_the_records(page, book):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert tables.with_tables(text, book, tables.judged(*CLAIMS)) == text
 

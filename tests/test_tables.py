@@ -2,7 +2,9 @@ import math
 
 import pytest
 
-from alexnet_repro import CLAIMS, AlexNet, tables
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, tables
+
+RUN145 = NetConfig.preset("run145")
 
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
@@ -124,3 +126,13 @@ def test_a_repeated_run_is_compared_number_for_number(make_record):
         ["relu", "0", "epochs_to_target", "1.5", "-", "-"],
         ["relu", "0", "top1_error", "0.3", "0.31", "+0.01"],
     ]
+
+
+def test_the_costs_are_those_of_the_recipe_and_the_speeds_at_the_head():
+    table = tables.cost_table()
+    one, claim, *_ = ([float(cell.replace(",", "")) for cell in row[1:]] for row in table.rows)
+    assert one[:2] == [1, 91 * 1_281_167]
+    assert claim[:2] == [10, 910 * 1_281_167]
+    assert one[2] == pytest.approx(one[1] * 3 * sum(cost.multiply_adds for cost in AlexNet(RUN145).costs()), rel=0.05)
+    assert one[-2:] == pytest.approx([one[1] / 1_000 / 86_400, one[1] / 10_000 / 3_600], abs=0.1)
+    assert claim[3] == pytest.approx(10 * one[3], rel=0.01)

@@ -7,7 +7,7 @@ from functools import cached_property
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
-SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises):\s*(.*)")
+SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises|Example):\s*(.*)")
 ITEM = re.compile(r"    (\*{0,2}\w+(?:, \w+)*): (.*)")
 KINDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 
