@@ -67,7 +67,7 @@ def train(
     out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
     preset: Preset = "paper",
     epochs: Annotated[
-        int | None, typer.Option(help="short for --set train.epochs=...; stages keep their shape")
+        int | None, typer.Option(help="short for `--set train.epochs=...`; stages keep their shape")
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="of the stored pictures, pixels; default: 256, or the store's")
