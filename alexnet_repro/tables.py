@@ -6,10 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, get_args
 
 from alexnet_repro import paper
-from alexnet_repro.claims import CLAIMS, MIN_SEEDS
+from alexnet_repro.claims import CLAIMS, MIN_SEEDS, Outcome
 from alexnet_repro.config import Conv, Dropout, Layer, Linear, MapNorm, NetConfig, Norm, Pool
 from alexnet_repro.evidence import Record, Verdict, fastest, load_evidence, measured, verdict
 from alexnet_repro.nets import Network, build
@@ -143,12 +143,14 @@ def pair_table(*claims: str) -> Table:
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "remaining", "costs")
+    for name in ("claims", "counts", "glance", "remaining", "costs")
 }
 
 
 def with_tables(text: str, book: str, results: Judged) -> str:
-    """A Markdown text with the tables between its ``MARKERS`` brought up to date: all claims, what is left, costs.
+    """A Markdown text with the tables between its ``MARKERS`` brought up to date.
+
+    They are all claims, how many have which verdict, all claims at a glance, what is left to run, and what it costs.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -162,6 +164,8 @@ def with_tables(text: str, book: str, results: Judged) -> str:
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
     make = {
         "claims": lambda: _linked_claims(results, book),
+        "counts": lambda: verdict_counts(results),
+        "glance": lambda: glance_table(results, book),
         "remaining": lambda: remaining_table(results),
         "costs": cost_table,
     }
@@ -181,6 +185,29 @@ def _linked_claims(results: Judged, book: str) -> Table:
         for (statement, *rest), (result, _) in zip(table.rows, results, strict=True)
     ]
     return Table(table.header, rows)
+
+
+def verdict_counts(results: Judged) -> Table:
+    """How many claims there are of every verdict."""
+    found = [result.outcome for result, _ in results]
+    return Table(get_args(Outcome), [[str(found.count(outcome)) for outcome in get_args(Outcome)]])
+
+
+def glance_table(results: Judged, book: str) -> Table:
+    """What ``scoreboard`` says, shorter: of a claim that differs from the one before in its last words, these alone.
+
+    Args:
+        results: what ``judged`` makes of the claims.
+        book: the folder of the chapters, as links must name it.
+    """
+    rows, before = [], ""
+    for row, (result, _) in zip(scoreboard(results).rows, results, strict=True):
+        statement, _, printed, original, ours, *_, outcome = row
+        common, _, words = statement.partition(" (")
+        text = statement if common != before else f"… {words.removesuffix(')')}"
+        rows.append([f"[{text}]({book}{result.claim.chapter}.ipynb)", printed, original, ours, outcome])
+        before = common
+    return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
 
 
 def remaining_table(results: Judged) -> Table:

@@ -58,6 +58,22 @@ def test_the_table_of_claims_is_replaced_and_nothing_else():
     assert tables.with_tables(page, "book/", JUDGED) == page
 
 
+def test_every_claim_is_in_the_table_at_a_glance_and_counted_once():
+    table = tables.glance_table(JUDGED, "book/")
+    whole = tables.verdict_table(*CLAIMS)
+    assert [(row[1], row[3], row[-1]) for row in table.rows] == [(row[2], row[4], row[-1]) for row in whole.rows]
+    counts = tables.verdict_counts(JUDGED)
+    assert counts.header == ("reproduced", "not reproduced", "inconclusive", "not run")
+    assert sum(int(count) for count in counts.rows[0]) == len(CLAIMS)
+
+
+def test_a_claim_that_differs_from_the_one_before_in_its_last_words_shows_these_at_a_glance():
+    first, second, *_, last = [row[0] for row in tables.glance_table(JUDGED, "").rows]
+    assert first.startswith("[ReLU reaches 25 % training error")
+    assert second == "[… 2012 protocol, the other candidate](03_relu.ipynb)"
+    assert last.startswith("[Seven networks")
+
+
 def test_a_page_without_the_markers_is_refused():
     with pytest.raises(ValueError, match="expected the lines"):
         tables.with_tables("# Title\n", "", JUDGED)
