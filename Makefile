@@ -2,20 +2,27 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
+BOOK := alexnet-claim-by-claim
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
 NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
 EXECUTED := $(CHAPTERS:%=_build/source/%)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib)
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py) $(shell find book/_static -type f)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
 TESTS := $(wildcard tests/*.py)
 SETUP := README.md environment.yml Makefile MANIFEST.in .ci/run $(wildcard .github/workflows/*)
+TEX := latexmk texlive-xetex texlive-latex-extra fonts-freefont-otf fonts-dejavu-core
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: help book test browser notebooks evidence bench links dist lint format clean
+# $(call needs,COMMANDS,PACKAGES): stops where a command is missing, with Debian's packages that have it.
+needs = @for tool in $(1); do command -v $$tool > /dev/null || { echo "make $(@:-tools=) needs the command $$tool:" \
+	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
+
+.PHONY: help book pdf epub pdf-tools epub-tools test browser notebooks evidence bench links dist lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
+	@echo "make pdf        the book as one file, _build/alexnet-claim-by-claim.pdf;  make epub: for readers of e-books"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make browser    the built book's tests in a browser: needs chromium"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
@@ -24,7 +31,7 @@ help:
 	@echo "make links      the book's links to other places, each tried; _build/links/_build/html/output.txt"
 	@echo "make dist       source archive and wheel in _build/dist, checked"
 	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
-	@echo "make lint       ruff's complaints;  make format: its fixes"
+	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -42,12 +49,35 @@ _build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
 	papermill $< _build/$*.ipynb -k python3 --no-progress-bar --log-level WARNING
 	@mv _build/$*.ipynb $@
 
-_build/html/index.html: $(EXECUTED) $(PAGES)
-	@echo "== building the book"
+_build/source/_config.yml: $(EXECUTED) $(PAGES)
 	alexnet-repro claims verify
-	@cp _config.yml _toc.yml _build/source/ && cp $(wildcard book/*.md book/*.bib) _build/source/book/
+	@rm -rf _build/source/book/_ext _build/source/book/_static
+	@cp -r $(wildcard book/*.md book/*.bib) book/_ext book/_static _build/source/book/
+	@cp _toc.yml _config.yml _build/source/
+
+_build/html/index.html: _build/source/_config.yml
+	@echo "== building the book"
 	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
 	@alexnet-repro --version
+
+pdf: pdf-tools _build/$(BOOK).pdf
+epub: epub-tools _build/$(BOOK).epub
+pdf-tools:
+	$(call needs,latexmk xelatex,$(TEX))
+epub-tools:
+	$(call needs,latex dvisvgm,dvisvgm texlive-latex-extra preview-latex-style)
+
+_build/$(BOOK).pdf: _build/source/_config.yml
+	@echo "== printing the book"
+	@rm -rf _build/pdf
+	jupyter-book build _build/source --path-output _build/pdf --builder pdflatex -W --keep-going -n --quiet > _build/pdf.log
+	@cp _build/pdf/_build/latex/$(BOOK).pdf $@
+
+_build/$(BOOK).epub: _build/source/_config.yml
+	@echo "== binding the book"
+	@rm -rf _build/epub
+	jupyter-book build _build/source --path-output _build/epub --builder custom --custom-builder epub -W --keep-going -n --quiet
+	@cp _build/epub/_build/epub/$(BOOK).epub $@
 
 test: _build/tested
 	@echo "the tests have passed; make -B test runs them again"
@@ -91,6 +121,7 @@ dist:
 lint: .venv/.installed
 	ruff check
 	ruff format --check
+	codespell
 
 format: .venv/.installed
 	ruff check --fix

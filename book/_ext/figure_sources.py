@@ -1,0 +1,117 @@
+"""A Sphinx extension: below a figure that a cell draws stand the records it shows and the revisions of the code.
+
+Which records is read off the code: the statements of the cell, and those before it that make what they read.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+from alexnet_repro import CLAIMS, load_evidence
+from alexnet_repro.chapter import CHECKPOINT
+from alexnet_repro.environment import revision
+from alexnet_repro.evidence import EVIDENCE_FOLDER, recorded_run_path
+from alexnet_repro.studies import SCALES, STUDIES
+
+
+def add_sources(app: Sphinx, document: nodes.document) -> None:
+    """Gives every figure of a chapter its source, below the caption."""
+    before: list[ast.stmt] = []
+    for cell in document.findall(lambda node: isinstance(node, nodes.container) and "cell" in node["classes"]):
+        code = [node.astext() for node in cell.findall(nodes.literal_block) if "cell_input" in node.parent["classes"]]
+        statements = ast.parse("\n".join(code)).body
+        for figure in cell.findall(nodes.figure):
+            paths = records([*statements, *made_for(statements, before)])
+            source = nodes.paragraph("", "", *_source(app.env, paths), classes=["source"])
+            figure.append(nodes.legend("", source))
+        before += statements
+
+
+def made_for(statements: Sequence[ast.stmt], before: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Those of the statements before that make what the statements read, or what these read in turn."""
+    wanted = set().union(*(_names(statement, ast.Load) for statement in statements))
+    found = []
+    for statement in reversed(before):
+        made = _names(statement, ast.Store)
+        if made & wanted:
+            wanted = (wanted - made) | _names(statement, ast.Load)
+            found.append(statement)
+    return found
+
+
+def _names(statement: ast.stmt, use: type[ast.expr_context]) -> set[str]:
+    """The variables that a statement reads or makes, without those of its comprehensions."""
+    loops = [node.target for node in ast.walk(statement) if isinstance(node, ast.comprehension)]
+    inner = {name.id for loop in loops for name in ast.walk(loop) if isinstance(name, ast.Name)}
+    names = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, use))
+    return {name.id for name in names} - inner
+
+
+def records(statements: Sequence[ast.stmt]) -> list[Path]:
+    """The recorded files that statements of a chapter read, by the names and texts in them."""
+    parts = list(itertools.chain.from_iterable(map(ast.walk, statements)))
+    names = {getattr(part, "id", None) or getattr(part, "attr", None) for part in parts}
+    texts = dict.fromkeys(part.value for part in parts if isinstance(part, ast.Constant))
+    paths = []
+    if "load_evidence" in names:
+        claims = [text for text in texts if text in CLAIMS or text in STUDIES]
+        paths += [EVIDENCE_FOLDER / record.path for claim in claims for record in load_evidence(claim)]
+    if "recorded_run" in names:
+        paths += [path for scale in texts if scale in SCALES and (path := recorded_run_path(scale)).exists()]
+    if "CHECKPOINT" in names:
+        paths.append(CHECKPOINT.with_suffix(".json"))
+    return sorted(dict.fromkeys(paths), key=lambda path: path.parent)
+
+
+def _source(env: BuildEnvironment, paths: Sequence[Path]) -> Iterator[nodes.Node]:
+    """The files, folder by folder, with the code that made them; and the code that drew the figure."""
+    yield nodes.Text("Source: ")
+    for folder, of_folder in itertools.groupby(paths, lambda path: path.parent):
+        files = list(of_folder)
+        yield nodes.literal(text=f"book/{folder.relative_to(EVIDENCE_FOLDER.parent).as_posix()}")
+        arm = None
+        for path in files:
+            before, arm, number = arm, *path.stem.rpartition("-seed")[::2]
+            yield nodes.Text(": " if path is files[0] else ", ")
+            yield _download(env, path, number if arm and arm == before else path.stem)
+        yield nodes.Text("; made by revision ")
+        yield from _revisions(env, [json.loads(path.read_text("utf-8"))["environment"]["revision"] for path in files])
+        yield nodes.Text(". ")
+    yield nodes.Text("Drawn by this page's code at revision " if paths else "this page's code at revision ")
+    yield from _revisions(env, [revision()])
+    yield nodes.Text(".")
+
+
+def _download(env: BuildEnvironment, path: Path, text: str) -> nodes.Node:
+    env.note_dependency(str(path))
+    name = env.dlfiles.add_file(env.docname, os.path.relpath(path, env.srcdir))
+    return addnodes.download_reference("", text, filename=name, reftarget=name)
+
+
+def _revisions(env: BuildEnvironment, revisions: Sequence[str]) -> Iterator[nodes.Node]:
+    repository = env.config.html_theme_options["repository_url"]
+    for i, name in enumerate(dict.fromkeys(revisions)):
+        if i:
+            yield nodes.Text(", ")
+        commit, plus, changes = name.partition("+")
+        if commit == "unknown":
+            yield nodes.Text(commit)
+        else:
+            yield nodes.reference("", commit[:7] + plus + changes, refuri=f"{repository}/commit/{commit}")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Looks at every page as it is read, after Sphinx has collected its downloads."""
+    app.connect("doctree-read", add_sources, priority=600)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

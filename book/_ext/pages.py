@@ -1,0 +1,132 @@
+"""A Sphinx extension: verdicts marked in tables, what a printed book needs, and where links and buttons lead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.docutils import SphinxRole
+
+from alexnet_repro import __version__
+from alexnet_repro.claims import Outcome
+
+LINE = 100  # characters in a printed table's line
+LONG = 12  # rows; a longer table may go on on the next page
+
+
+class Verdicts(SphinxPostTransform):
+    """Names the verdict among the classes of a cell that holds one."""
+
+    default_priority = 6  # after MyST-NB has chosen the form of an output
+
+    def run(self, **_: Any) -> None:
+        """Every cell of the page."""
+        for entry in self.document.findall(nodes.entry):
+            if entry.astext() in get_args(Outcome):
+                entry["classes"] += ["verdict", entry.astext().replace(" ", "-")]
+
+
+class Print(SphinxPostTransform):
+    """For LaTeX: columns as wide as their contents ask, the front page as a chapter, and no number but a chapter's."""
+
+    default_priority = 6
+    formats = ("latex",)
+
+    def run(self, **_: Any) -> None:
+        """The whole book, which is one document here."""
+        for table in list(self.document.findall(nodes.table)):
+            rows = [[entry.astext() for entry in row.findall(nodes.entry)] for row in table.findall(nodes.row)]
+            columns = "".join(rf">{{\raggedright\arraybackslash}}\X{{{width}}}{{{LINE}}}" for width in widths(rows))
+            table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=columns))
+            table["classes"] += ["longtable"] * (len(rows) > LONG)
+        front = self.document.next_node(nodes.section)
+        own = [child for child in front.children if not any(child.findall(addnodes.start_of_file))]
+        chapter = nodes.section("", front[0].deepcopy(), *own[1:])
+        front.children = [front[0], _numbered(False), chapter, *(child for child in front.children if child not in own)]
+        for page in list(self.document.findall(addnodes.start_of_file)):
+            number = _numbered(page["docname"] in self.env.toc_secnumbers)
+            page.parent.insert(page.parent.index(page), number)
+
+
+def widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Shares of a printed line: a column gets its longest word, and of the rest by how much longer cells are."""
+    columns = list(zip(*rows, strict=True))
+    least = [2 + max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    lacks = [max(0, 2 + max(map(len, column)) - width) for column, width in zip(columns, least, strict=True)]
+    spare = max(0, LINE - sum(least))
+    return [width + spare * lack // max(1, sum(lacks)) for width, lack in zip(least, lacks, strict=True)]
+
+
+def _numbered(yes: bool) -> nodes.Node:
+    return nodes.raw("", rf"\setcounter{{secnumdepth}}{{{0 if yes else -1}}}", format="latex")
+
+
+class RepositoryRole(SphinxRole):
+    """A file or folder of the repository as a link: {repo}`book/evidence`."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """The path as it is, linked."""
+        options = self.config.html_theme_options
+        target = f"{options['repository_url']}/tree/{options['repository_branch']}/{self.text}"
+        return [nodes.reference("", "", nodes.literal(text=self.text), refuri=target)], []
+
+
+def adapt_buttons(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Lets "Suggest edit" open the text of a chapter, not its notebook; and takes an icon from a font in use."""
+    for group in context.get("header_buttons", []):
+        if group.get("label") == "source-buttons":
+            group["icon"] = "fas fa-code-branch"
+        for button in group.get("buttons", []):
+            if button.get("label") == "source-edit-button":
+                button["url"] = re.sub(r"/book/(\w+)\.ipynb$", r"/book/text/\1.md", button["url"])
+
+
+def mend_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Leaves the styles and scripts that a page uses, not all there are; its references are a list's items."""
+    body = context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    unused = ["thebe"]
+    unused += [] if 'class="sd-' in body else ["sphinx-design", "design-tabs"]
+    unused += [] if 'class="cell' in body and app.builder.name != "epub" else ["mystnb"]
+    for kind in ("css_files", "script_files"):
+        context[kind] = [file for file in context[kind] if not any(name in _described(file) for name in unused)]
+
+
+def _described(file: Any) -> str:
+    return f"{file.filename} {getattr(file, 'attributes', {}).get('body', '')}"
+
+
+def name_version(app: Sphinx, config: Config) -> None:
+    """The package's version is the book's."""
+    config.version = config.release = __version__
+
+
+def drop_thebe(app: Sphinx, document: nodes.document, docname: str) -> None:
+    """No page uses Thebe, whose scripts Jupyter Book adds to each, and which no ePub may have."""
+    for node in [node for node in document.findall(nodes.raw) if node.astext().strip().startswith("<script")]:
+        node.parent.remove(node)
+
+
+def for_epub(app: Sphinx) -> None:
+    """Before an ePub: no buttons, for which the theme fails there, and formulas as pictures, for want of scripts."""
+    if app.builder.name == "epub":
+        app.config.html_theme_options["launch_buttons"] = {}
+        app.config.html_math_renderer = "imgmath"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Registers all of it; the buttons after the theme has made them."""
+    app.add_post_transform(Verdicts)
+    app.add_post_transform(Print)
+    app.add_role("repo", RepositoryRole())
+    app.connect("config-inited", name_version)
+    app.connect("builder-inited", for_epub)
+    app.connect("doctree-resolved", drop_thebe, priority=900)
+    app.connect("html-page-context", adapt_buttons, priority=900)
+    app.connect("html-page-context", mend_page, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
