@@ -97,7 +97,11 @@ def judged(*claims: str) -> Judged:
 
 
 def scoreboard(results: Judged) -> Table:
-    """``verdict_table`` of claims that were judged already."""
+    """``verdict_table`` of claims that were judged already.
+
+    Args:
+        results: what ``judged`` makes of them.
+    """
     rows = [
         [
             result.claim.statement,
@@ -211,7 +215,11 @@ def glance_table(results: Judged, book: str) -> Table:
 
 
 def remaining_table(results: Judged) -> Table:
-    """Per claim without a verdict how far it is, and the command that goes on with it."""
+    """Per claim without a verdict how far it is, and the command that goes on with it.
+
+    Args:
+        results: what ``judged`` makes of the claims.
+    """
     rows = []
     for result, scale in results:
         claim = result.claim
