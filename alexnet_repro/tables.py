@@ -246,8 +246,8 @@ def cost_table() -> Table:
     rows = []
     for what, runs in {
         "the full run": 1,
-        f"a claim about a part: 2 arms, {MIN_SEEDS} seeds": 2 * MIN_SEEDS,
-        f"all parts: {len(arms)} arms, {MIN_SEEDS} seeds": len(arms) * MIN_SEEDS,
+        f"a claim: 2 arms, {MIN_SEEDS} seeds": 2 * MIN_SEEDS,
+        f"all {len(arms)} arms, {MIN_SEEDS} seeds": len(arms) * MIN_SEEDS,
     }.items():
         n = runs * pictures
         times = n * step / speed / day, n / 1_000 / day, n / 10_000 / 3600

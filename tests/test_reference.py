@@ -124,20 +124,23 @@ def test_what_is_documented_to_be_raised_is_an_exception():
 
 
 def test_sections_of_a_docstring_become_fields():
-    lines = [
-        "What.",
-        "",
-        "Source:  Sec. 1,",
-        "    Fig. 2.",
-        "",
-        "Args:",
-        "    a, b: numbers,",
-        "        whole.",
-        "After.",
-    ]
-    assert [line for line in docstrings.fields(lines) if line] == [
+    doc = """What.
+
+Source:  Sec. 1,
+    Fig. 2.
+
+Args:
+    a, b: numbers,
+        whole.
+
+Example:
+    >>> a
+    b: 1
+After."""
+    assert [line for line in docstrings.fields(doc.splitlines()) if line] == [
         "What.", ":Source: Sec. 1,", "    Fig. 2.",
-        ":param a: numbers,", "        whole.", ":param b: numbers,", "        whole.", "After.",
+        ":param a: numbers,", "        whole.", ":param b: numbers,", "        whole.",
+        ".. rubric:: Example", ">>> a", "b: 1", "After.",
     ]  # fmt: skip
 
 

@@ -7,25 +7,33 @@ from functools import cached_property
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
-SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises|Example):\s*(.*)")
+SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises):\s*(.*)")
 ITEM = re.compile(r"    (\*{0,2}\w+(?:, \w+)*): (.*)")
 KINDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 
 
 def fields(lines: list[str], attributes: str = "ivar") -> list[str]:
-    """``Source:  text`` as ``:Source: text``, and in ``Args:`` and its like ``    a, b: text`` as a field for each."""
+    """``Source:  text`` as ``:Source: text``, and in ``Args:`` and its like ``    a, b: text`` as a field for each.
+
+    An example is no field: its lines are wide, and scroll by themselves.
+    """
     kinds = KINDS | {"Attributes": attributes}
     found: list[tuple[list[str], list[str]]] = [([], [])]  # what begins, a line for each name; the lines after it
     kind = None
     for line in lines:
-        if section := SECTION.fullmatch(line):
+        if line == "Example:":
+            kind = "example"
+            found.append(([".. rubric:: Example"], [""]))
+        elif section := SECTION.fullmatch(line):
             kind = None if section[2] else kinds.get(section[1])
             found.append(([f":{section[1]}: {section[2]}"] if kind is None else [""], []))
-        elif kind and (item := ITEM.fullmatch(line)):
-            found.append(([f":{kind} {name}: {item[2]}" for name in item[1].split(", ")], []))
         elif line[:1].strip():
             kind = None
             found.append(([line], []))
+        elif kind == "example":
+            found[-1][1].append(line[4:])
+        elif kind and (item := ITEM.fullmatch(line)):
+            found.append(([f":{kind} {name}: {item[2]}" for name in item[1].split(", ")], []))
         else:
             found[-1][1].append(line)
     return [line for begun, after in found for first in begun or [""] for line in (first, *after)]
@@ -51,11 +59,12 @@ def described(value: type) -> list[str]:
 
 
 def documented(value: object, lines: list[str]) -> list[str]:
-    """The lines of a docstring as fields; of a class that has fields these are its parameters, before its errors."""
+    """The lines of a docstring as fields; of a class that has fields these are its parameters."""
     if not isinstance(value, type) or not members(value):
         return fields(lines)
     lines = fields(lines, "param")
-    end = next((i for i, line in enumerate(lines) if line.lower().startswith(":raises")), len(lines))
+    later = (":raises", ".. rubric::")
+    end = next((i for i, line in enumerate(lines) if line.lower().startswith(later)), len(lines))
     return [*lines[:end], "", *described(value), "", *lines[end:]]
 
 
