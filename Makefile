@@ -90,6 +90,7 @@ _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TEST
 	@mkdir -p $(@D) && touch $@
 
 browser: book
+	$(call needs,chromium,chromium)
 	pytest -m browser
 
 notebooks: .venv/.installed
