@@ -84,7 +84,7 @@ def status(
 
 @app.command()
 def verify(
-    evidence: Annotated[Path, typer.Option(help="folder of evidence")] = EVIDENCE_FOLDER,
+    evidence: Annotated[Path, typer.Option(help="folder of evidence", show_default="book/evidence")] = EVIDENCE_FOLDER,
 ) -> None:
     """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
     if not evidence.is_dir():
@@ -106,7 +106,8 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
     out: Annotated[
-        Path, typer.Option(help="folder of evidence; runs recorded there are not run again")
+        Path,
+        typer.Option(help="folder of evidence; runs recorded there are not run again", show_default="book/evidence"),
     ] = EVIDENCE_FOLDER,
     again: Annotated[
         Path | None,

@@ -149,3 +149,4 @@ def test_the_page_of_commands_is_what_the_command_line_says_of_itself(tmp_path):
     options = ["--name", "alexnet-repro", "--title", "Command line", "--output", str(page)]
     subprocess.run([sys.executable, "-m", "typer", "alexnet_repro.cli", "utils", "docs", *options], check=True)
     assert (ROOT / "book" / "command_line.md").read_text("utf-8") == page.read_text("utf-8")
+    assert str(ROOT) not in page.read_text("utf-8")
