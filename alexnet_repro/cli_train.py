@@ -11,7 +11,7 @@ import typer
 
 from alexnet_repro.checkpoint import load_checkpoint
 from alexnet_repro.config import PRESETS, InputConfig, NetConfig, RunConfig, TrainConfig
-from alexnet_repro.data import load_dataset, peek
+from alexnet_repro.data import held_out, load_dataset, peek
 from alexnet_repro.environment import resolve_device
 from alexnet_repro.evaluate import class_table, ensemble, errors, predict, predictions_csv
 from alexnet_repro.files import write_atomically
@@ -127,7 +127,7 @@ def _reports(here: Processes, out: Path, with_tensorboard: bool):
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, or checkpoints; several are an ensemble")],
     dataset: Annotated[str | None, typer.Option(help="default: that of the first run")] = None,
-    split: Annotated[str, typer.Option(help="val or test, as the data set has it")] = "val",
+    split: Annotated[str | None, typer.Option(help="default: val, and test of photos and cifar10")] = None,
     views: Annotated[str | None, typer.Option(help="centre, ten or grid; default: as the run's input says")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="a table of the classes' errors")] = False,
     csv: Annotated[Path | None, typer.Option(help="write the predictions into this file")] = None,
@@ -140,7 +140,8 @@ def evaluate(
     device, probabilities, pictures = resolve_device(device), [], None
     for path in runs:
         config, network, transform = load_run(path, device)
-        pictures = pictures or load_dataset(dataset or config.dataset, root, split, size=config.size)
+        name = dataset or config.dataset
+        pictures = pictures or load_dataset(name, root, split or held_out(name), size=config.size)
         if config.net.num_classes != len(pictures.classes):
             raise ValueError(f"{path} knows {config.net.num_classes} classes, {pictures.name} {len(pictures.classes)}")
         if views is not None:

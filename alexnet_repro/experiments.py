@@ -17,7 +17,7 @@ from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
 from alexnet_repro.claims import Claim, find, study_of
-from alexnet_repro.data import SMALL, Dataset, load_dataset
+from alexnet_repro.data import Dataset, held_out, load_dataset
 from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evaluate import evaluate
@@ -181,10 +181,10 @@ def run_one(
     protocol = study.protocol(scale)
     _settle(device)
     config = arm_config(protocol, arm)
-    held_out = "test" if protocol.dataset in SMALL else "val"
-    splits = {split: _dataset(protocol.dataset, data_root, split, protocol.size) for split in ("train", held_out)}
+    testing = held_out(protocol.dataset)
+    splits = {split: _dataset(protocol.dataset, data_root, split, protocol.size) for split in ("train", testing)}
     start = perf_counter()
-    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[held_out], seed, device)
+    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[testing], seed, device)
     return Record(
         study=study.id,
         scale=scale,

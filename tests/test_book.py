@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import nbformat
@@ -108,8 +109,24 @@ def test_the_first_cell_holds_the_five_parameters_as_literals(path):
 
 
 @each_chapter
+def test_where_only_the_notebook_is_its_second_cell_installs_the_package(path, monkeypatch):
+    """As on Colab. Where the package is there, the cell does nothing."""
+    cell = code_cells(path)[1]
+    assert cell.metadata.tags == ["remove-cell"]
+    commands = []
+    shell = SimpleNamespace(run_line_magic=lambda *command: commands.append(command))
+    exec(cell.source, {"get_ipython": lambda: shell})
+    assert commands == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(cell.source, {"get_ipython": lambda: shell})
+    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    assert commands == [("pip", f"install --quiet 'alexnet_repro[book] @ git+{url}'")]
+
+
+@each_chapter
 def test_cells_are_short_and_define_nothing_long(path):
-    cells = [cell.source.splitlines() for cell in code_cells(path)]
+    shown = [cell for cell in code_cells(path) if "remove-cell" not in cell.metadata.get("tags", [])]
+    cells = [cell.source.splitlines() for cell in shown]
     assert 5 <= len(cells) <= 12
     assert max(map(len, cells)) <= 20
     assert sorted(map(len, cells))[len(cells) // 2] <= 8

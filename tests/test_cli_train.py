@@ -69,6 +69,16 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
     assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
 
 
+def test_evaluate_takes_the_split_that_a_run_was_tested_on(tmp_path):
+    quick = ("--preset", "cifar-19pct", "--epochs", "1", "--threads", "1")
+    assert call("train", "photos", "--out", "run", *quick, cwd=tmp_path).returncode == 0
+    tested = json.loads((tmp_path / "run" / RESULT).read_text())["final"]
+    assert tested["split"] == "test"
+    done = call("evaluate", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"top1 error {tested['top1_error']:.2%}" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

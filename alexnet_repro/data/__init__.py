@@ -34,6 +34,11 @@ SMALL = {"photos": PHOTOS_CLASSES, "cifar10": CIFAR10_CLASSES}  # read as they a
 NAMES = (*SMALL, *IMAGENETTE, "imagenet")
 
 
+def held_out(name: str) -> str:
+    """The split that a data set's errors are taken on: the small ones have no other than "test", the others "val"."""
+    return "test" if name in SMALL else "val"
+
+
 def load_dataset(
     name: str,
     root: str | os.PathLike[str] | None = None,
