@@ -119,16 +119,6 @@ def for_epub(app: Sphinx) -> None:
         app.config.html_math_renderer = "imgmath"
 
 
-def name_parts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """A name for the arrows in the contents, for a screen reader."""
-    contents = context.get("generate_toctree_html", str)
-
-    def named(*args: Any, **options: Any) -> str:
-        return str(contents(*args, **options)).replace("<summary>", '<summary aria-label="Pages of this part">')
-
-    context["generate_toctree_html"] = named
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers all of it; the buttons after the theme has made them."""
     app.add_post_transform(Verdicts)
@@ -139,5 +129,4 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", drop_thebe, priority=900)
     app.connect("html-page-context", adapt_buttons, priority=900)
     app.connect("html-page-context", mend_page, priority=900)
-    app.connect("html-page-context", name_parts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
