@@ -26,6 +26,10 @@ def figures(parsed) -> list[tuple[Path, Tag]]:
     return [(path, image) for path, tree in parsed.items() for image in tree.select("article img")]
 
 
+def test_no_page_is_larger_than_half_a_megabyte(parsed):
+    assert [path.name for path in parsed if path.stat().st_size > 500_000] == []
+
+
 def test_every_link_anchor_script_style_and_picture_of_the_site_is_there(parsed):
     anchors = {path: {tag["id"] for tag in tree.select("[id]")} for path, tree in parsed.items()}
     broken, checked = [], 0

@@ -70,10 +70,10 @@ def test_axe_finds_enough_contrast(visit, scheme):
 
 def test_nothing_is_cut_off_on_a_phone(visit, phone):
     visit.page.set_viewport_size(phone)
-    root = "document.documentElement"
-    assert visit.page.evaluate(f"{root}.scrollWidth") <= visit.page.evaluate(f"{root}.clientWidth")
     found = visit.page.evaluate(CUT_OFF)
     assert not found, "\n".join(found)
+    root = "document.documentElement"
+    assert visit.page.evaluate(f"{root}.scrollWidth") <= visit.page.evaluate(f"{root}.clientWidth")
 
 
 def test_what_scrolls_on_a_phone_takes_the_focus(visit, phone):
