@@ -236,7 +236,7 @@ def _augmentation_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 12
 AUGMENTATION = Study(
     id="augmentation",
     protocols={
-        "smoke": Protocol(dataset="photos", seeds=1, arms=_augmentation_arms(9, (8,), batch_size=16)),
+        "smoke": Protocol(dataset="photos", seeds=1, arms=_augmentation_arms(5, (4,), batch_size=16)),
         "laptop": Protocol(dataset="cifar10", seeds=3, arms=_augmentation_arms(40, (35, 38))),
     },
 )
