@@ -63,8 +63,11 @@ class Visit:
         return self
 
     def settle(self) -> None:
-        """Wait until nothing moves or changes its colour any more."""
-        self.page.evaluate("Promise.all(document.getAnimations().map(animation => animation.finished))")
+        """Wait until nothing moves or changes its colour any more; one change may begin another."""
+        self.page.evaluate("""async () => {
+            for (let moving; (moving = document.getAnimations()).length; )
+                await Promise.allSettled(moving.map(animation => animation.finished));
+        }""")
 
     def tab(self) -> dict[str, object]:
         """Press Tab: what has the focus now, and whether one sees it."""

@@ -61,8 +61,8 @@ def test_axe_finds_no_serious_violation(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_enough_contrast(visit, scheme):
     visit.page.emulate_media(color_scheme=scheme)
+    visit.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
     visit.settle()
-    assert visit.page.evaluate("document.documentElement.dataset.theme") == scheme
     visit.page.evaluate(MARK_REPEATED)
     found = serious(visit, {"exclude": ["[data-repeated]"]}, runOnly=[CONTRAST])
     assert not found, found
