@@ -5,24 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_net import TINY_NET
 
 from alexnet_repro import claims, studies
-from alexnet_repro.config import Conv, InputConfig, Linear, NetConfig, Neuron, Pool, TrainConfig
+from alexnet_repro.config import InputConfig, TrainConfig
 from alexnet_repro.data import Dataset
 from alexnet_repro.evidence import Record, arm_config
 from alexnet_repro.values import digest
-
-TINY_NET = NetConfig(
-    name="tiny",
-    image_size=8,
-    num_classes=3,
-    layers=(
-        Conv("conv1", maps=4, kernel=3, std=0.1),
-        Neuron("act1"),
-        Pool("pool1", "max"),
-        Linear("fc10", std=0.1),
-    ),
-)
 
 
 @pytest.fixture

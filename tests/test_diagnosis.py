@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY_NET
+from tiny_net import TINY_NET
 from torch import nn
 
 from alexnet_repro import NetConfig, TrainConfig, build, train

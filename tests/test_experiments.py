@@ -299,6 +299,9 @@ def test_without_submitit_a_cluster_is_refused_with_what_to_do(tmp_path, monkeyp
 
 
 def test_a_job_array_on_this_machine_leaves_its_records(tmp_path):
-    jobs = submit_claim("relu", "smoke", 1, arms=["relu"], out=tmp_path, logs=tmp_path / "logs", cluster="local")
+    patient = {"timeout_min": 10}
+    jobs = submit_claim(
+        "relu", "smoke", 1, arms=["relu"], out=tmp_path, logs=tmp_path / "logs", cluster="local", options=patient
+    )
     (record,) = [job.result() for job in jobs]
     assert load_evidence("relu", "smoke", tmp_path) == [record]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import TINY_NET
+from tiny_net import TINY_NET
 
 from alexnet_repro import build
 from alexnet_repro.features import activations, agreement, nearest

@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import TINY_NET
 from run_case import make_pictures
+from tiny_net import TINY_NET
 
 from alexnet_repro import AlexNet, InputConfig, TrainConfig, build, chapter, features
 from alexnet_repro.checkpoint import CheckpointError

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import TINY_NET
+from tiny_net import TINY_NET
 
 from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.config import InputConfig
