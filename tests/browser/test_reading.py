@@ -56,8 +56,8 @@ def test_the_first_tab_reaches_the_skip_link_which_leads_to_the_text(reader):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_whatever_has_the_focus_shows_it(reader, scheme):
     visit = reader(CHAPTER, color_scheme=scheme)
-    stops = [visit.tab() for _ in range(60)]
-    assert len({stop["text"] for stop in stops}) > 30
+    stops = [visit.tab() for _ in range(40)]
+    assert len({stop["text"] for stop in stops}) > 25
     unseen = [stop["text"] for stop in stops if not stop["seen"]]
     assert not unseen, unseen
 
