@@ -91,7 +91,7 @@ _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TEST
 
 browser: book
 	$(call needs,chromium,chromium)
-	pytest -m browser
+	pytest -m browser -o faulthandler_timeout=120 -o faulthandler_exit_on_timeout=true
 
 notebooks: .venv/.installed
 	jupytext --quiet --sync book/text/*.md

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(os.environ.get("ALEXNET_REPRO_SITE", ROOT / "_build" / "html"))
 PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 WIDE = {"width": 1280, "height": 900}
+STILL = "*, ::before, ::after { transition: none !important; animation: none !important; }"
 PHONE = {"width": 360, "height": 740}
 
 
@@ -59,20 +60,13 @@ class Visit:
         response = self.page.goto(f"{self.address}/{name}.html")
         assert response, name
         self.status = response.status
+        self.page.add_style_tag(content=STILL)
         self.page.evaluate("window.MathJax?.startup?.promise")
         return self
-
-    def settle(self) -> None:
-        """Wait until nothing moves or changes its colour any more; one change may begin another."""
-        self.page.evaluate("""async () => {
-            for (let moving; (moving = document.getAnimations()).length; )
-                await Promise.allSettled(moving.map(animation => animation.finished));
-        }""")
 
     def tab(self) -> dict[str, object]:
         """Press Tab: what has the focus now, and whether one sees it."""
         self.page.keyboard.press("Tab")
-        self.settle()
         return self.page.evaluate("""() => {
             const element = document.activeElement;
             const {outlineStyle, outlineWidth, boxShadow} = getComputedStyle(element);

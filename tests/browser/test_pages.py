@@ -65,7 +65,6 @@ def test_axe_finds_no_serious_violation(visit):
 def test_axe_finds_enough_contrast(visit, scheme):
     visit.page.emulate_media(color_scheme=scheme)
     visit.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
-    visit.settle()
     visit.page.evaluate(MARK_REPEATED)
     found = serious(visit, {"exclude": ["[data-repeated]"]}, runOnly=[CONTRAST])
     assert not found, found
