@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from alexnet_repro.environment import resolve_device
-from alexnet_repro.evidence import EVIDENCE_FOLDER
+from alexnet_repro.evidence import BOOK
 from alexnet_repro.parallel import Processes
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.runs import RESULT, load_result, run
 from alexnet_repro.studies import SCALES
 
-CHECKPOINT = EVIDENCE_FOLDER.parent / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
+CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 

@@ -12,6 +12,7 @@ import typer
 from alexnet_repro import recipes
 from alexnet_repro.claims import CLAIMS, Claim
 from alexnet_repro.evidence import (
+    BOOK,
     EVIDENCE_FOLDER,
     PACKAGE,
     EvidenceError,
@@ -74,7 +75,7 @@ def status(
     """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
     results = judged(*CLAIMS)
     for page in update:
-        book = os.path.relpath(EVIDENCE_FOLDER.parent, page.resolve().parent)
+        book = os.path.relpath(BOOK, page.resolve().parent)
         text = page.read_text(encoding="utf-8")
         write_atomically(page, with_tables(text, "" if book == "." else f"{book}/", results))
     table = scoreboard(results)

@@ -16,7 +16,7 @@ import torch
 from alexnet_repro import recipes  # noqa: F401, fills the presets
 from alexnet_repro.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from alexnet_repro.config import InputConfig, NetConfig, RunConfig, TrainConfig
-from alexnet_repro.data import SMALL, Batches, Dataset, load_dataset
+from alexnet_repro.data import Batches, Dataset, held_out, load_dataset
 from alexnet_repro.environment import environment
 from alexnet_repro.evaluate import evaluate
 from alexnet_repro.files import remove_leftovers, write_atomically
@@ -108,7 +108,7 @@ def run(
     """
     here = processes or Processes("cpu")
     training_set = load_dataset(config.dataset, data_root, "train", size=config.size)
-    val_set = None if config.dataset in SMALL else _split(config, data_root, "val")
+    val_set = _split(config, data_root, "val") if held_out(config.dataset) == "val" else None
     if config.net.num_classes != len(training_set.classes):
         raise ValueError(
             f"net.num_classes is {config.net.num_classes}, but {config.dataset} has {len(training_set.classes)} classes"

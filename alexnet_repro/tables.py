@@ -174,12 +174,18 @@ def with_tables(text: str, book: str, results: Judged) -> str:
         "costs": cost_table,
     }
     for name, (begin, end) in MARKERS.items():
-        if (begin in text) != (end in text):
-            raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
-        if begin in text:
-            before, _, rest = text.partition(begin)
-            text = f"{before}{begin}\n\n{make[name]().to_markdown()}\n\n{end}{rest.partition(end)[2]}"
+        if begin in text or end in text:
+            text = between(text, begin, end, make[name]().to_markdown())
     return text
+
+
+def between(text: str, begin: str, end: str, content: str) -> str:
+    """The text with the content in place of what stood between two markers; ``ValueError`` if one is missing."""
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"expected both {begin!r} and {end!r}, or neither")
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def _linked_claims(results: Judged, book: str) -> Table:

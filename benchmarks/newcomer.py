@@ -15,6 +15,7 @@ from time import perf_counter
 from alexnet_repro.environment import environment
 from alexnet_repro.files import write_atomically
 from alexnet_repro.table import Table
+from alexnet_repro.tables import between
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- times: written by benchmarks/newcomer.py; do not edit -->", "<!-- times end -->"
@@ -34,10 +35,10 @@ def main() -> None:
         rows = [[f"`{step}`", f"{_minutes(step, clone):.1f}"] for step in STEPS]
     table = Table(["command", "minutes"], rows).to_markdown()
     readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     machine = environment("cpu")["device"]
     note = f"In this order, after a fresh clone, on {machine}; the first one makes the environment."
-    write_atomically(readme, f"{before}{BEGIN}\n\n{note}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
+    text = readme.read_text(encoding="utf-8")
+    write_atomically(readme, between(text, BEGIN, END, f"{note}\n\n{table}"))
 
 
 def _minutes(step: str, clone: Path) -> float:

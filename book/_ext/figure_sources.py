@@ -21,7 +21,7 @@ from sphinx.environment import BuildEnvironment
 from alexnet_repro import CLAIMS, load_evidence
 from alexnet_repro.chapter import CHECKPOINT
 from alexnet_repro.environment import revision
-from alexnet_repro.evidence import EVIDENCE_FOLDER, recorded_run_path
+from alexnet_repro.evidence import BOOK, EVIDENCE_FOLDER, recorded_run_path
 from alexnet_repro.studies import SCALES, STUDIES
 
 
@@ -79,7 +79,7 @@ def _source(env: BuildEnvironment, paths: Sequence[Path]) -> Iterator[nodes.Node
     yield nodes.Text("Source: ")
     for folder, of_folder in itertools.groupby(paths, lambda path: path.parent):
         files = list(of_folder)
-        yield nodes.literal(text=f"book/{folder.relative_to(EVIDENCE_FOLDER.parent).as_posix()}")
+        yield nodes.literal(text=f"book/{folder.relative_to(BOOK).as_posix()}")
         arm = None
         for path in files:
             before, arm, number = arm, *path.stem.rpartition("-seed")[::2]
