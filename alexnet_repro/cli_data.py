@@ -34,7 +34,7 @@ Root = Annotated[Path | None, typer.Option(help="folder of the data sets; defaul
 Size = Annotated[int, typer.Option(help="height and width of the pictures, pixels")]
 
 WHAT = {  # name -> what it is, where it comes from, and of what is there one when it is here
-    "photos": ("10 classes, 3,000 + 1,000 patches of photographs", "comes with scikit-image", ["."]),
+    "photos": ("10 classes, 1,500 + 500 patches of photographs", "comes with scikit-image", ["."]),
     "cifar10": (
         "10 classes, 50,000 + 10,000 pictures of 32 pixels",
         OFFICIAL,

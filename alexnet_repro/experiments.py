@@ -221,7 +221,7 @@ def first_losses(
         ... )
         >>> losses = first_losses({"relu": arm}, load_dataset("photos", split="test"), device="cpu", threads=1)
         >>> [f"{loss:.1f}" for loss in losses["relu"]]
-        ['2.3', '2.3', '2.3', '2.3']
+        ['2.3', '2.3']
     """
     device = resolve_device(device)
     with spawned(threads if device == "cpu" else 1) as pool:

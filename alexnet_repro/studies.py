@@ -141,18 +141,18 @@ def _rate_search(claim_id: str, make_arm: MakeArm, rates: tuple[float, ...]) -> 
 
 
 RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = (
-    Study(id="relu", protocols=_relu_protocols(_relu_2012, CHOSEN_2012, smoke_rates=(0.003, 0.001), smoke_epochs=5)),
+    Study(id="relu", protocols=_relu_protocols(_relu_2012, CHOSEN_2012, smoke_rates=(0.003, 0.001), smoke_epochs=2)),
     Study(
         id="relu-local",
-        protocols=_relu_protocols(_relu_local, CHOSEN_LOCAL, smoke_rates=(0.003, 0.001), smoke_epochs=3),
+        protocols=_relu_protocols(_relu_local, CHOSEN_LOCAL, smoke_rates=(0.003, 0.001), smoke_epochs=2),
     ),
     Study(
         id="relu-scaled",
-        protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_rates=(0.01, 0.01), smoke_epochs=5),
+        protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_rates=(0.01, 0.01), smoke_epochs=2),
     ),
     Study(
         id="relu-modern",
-        protocols=_relu_protocols(_relu_modern, CHOSEN_MODERN, smoke_rates=(0.01, 0.01), smoke_epochs=9),
+        protocols=_relu_protocols(_relu_modern, CHOSEN_MODERN, smoke_rates=(0.01, 0.01), smoke_epochs=4),
     ),
 )
 

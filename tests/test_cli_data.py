@@ -94,4 +94,4 @@ def test_what_a_user_can_mend_ends_in_one_message(call, arguments, message):
 
 
 def test_get_says_what_is_here(call):
-    assert "photos: 3,000 pictures for training" in call("get", "photos")[1]
+    assert "photos: 1,500 pictures for training" in call("get", "photos")[1]

@@ -71,7 +71,7 @@ def load_dataset(
         >>> from alexnet_repro import load_dataset
         >>> photos = load_dataset("photos", split="test")
         >>> photos.images.shape, photos.images.dtype
-        (torch.Size([1000, 3, 32, 32]), torch.uint8)
+        (torch.Size([500, 3, 32, 32]), torch.uint8)
         >>> photos.classes[:3]
         ('astronaut', 'chelsea', 'coffee')
     """

@@ -11,7 +11,7 @@ CLASSES = (
     "astronaut", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "retina",
     "rocket", "stereo_motorcycle",
 )  # fmt: skip
-PATCHES_PER_CLASS = {"train": 300, "test": 100}
+PATCHES_PER_CLASS = {"train": 150, "test": 50}
 WINDOW = (26.0, 36.0)  # side of what one patch shows, pixels of the photograph at half size: smallest, largest
 TURN = np.pi / 6  # largest rotation either way, radians
 BANDS = 4  # each photograph is cut into so many vertical bands; the third is for testing, the others for training
