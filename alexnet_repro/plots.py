@@ -47,16 +47,8 @@ def error_curves(
         target: error marked by a horizontal line, fraction.
         error: that of training, or of the validation pictures where the runs have it.
     """
-    figure, axes = plt.subplots(
-        1,
-        len(runs),
-        figsize=(min(4.6 * len(runs), 9.2), 3.6),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-        facecolor="white",
-    )
-    for ax, (title, records) in zip(axes[0], runs.items(), strict=True):
+    figure, axes = panels(len(runs))
+    for ax, (title, records) in zip(axes.flat, runs.items(), strict=False):
         for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
             _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
         if target is not None:
@@ -71,7 +63,8 @@ def error_curves(
             ax.legend()
         else:
             ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    axes[0, 0].set_ylabel("training error, %" if error == "train_error" else "validation error, %")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("training error, %" if error == "train_error" else "validation error, %")
     return finished(figure)
 
 
@@ -101,8 +94,9 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
             continue
         pairs = [scale * value for value in result.values]
         ax.plot(pairs, [row + 0.2] * len(pairs), "|", color="black", markersize=8, label="each pair of runs")
-        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours, 95 % interval")
-        if result.low is not None and result.high is not None:
+        bounded = result.low is not None and result.high is not None
+        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours" + ", 95 % interval" * bounded)
+        if bounded:
             high = result.high if np.isfinite(result.high) else max(claim.paper_value or 0, result.estimate) * 1.3
             ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
             if not np.isfinite(result.high):
@@ -142,14 +136,14 @@ def layer_costs(network: Network) -> Figure:
         "parameters": [cost.parameters for cost in costs],
         "multiply-adds": [cost.multiply_adds for cost in costs],
     }
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True, layout="constrained", facecolor="white")
-    for ax, (name, values), style in zip(axes, quantities.items(), STYLES, strict=False):
+    figure, axes = panels(3, height=3.4, columns=3)
+    for ax, (name, values), style in zip(axes.flat, quantities.items(), STYLES, strict=False):
         total = sum(values)
         bars = ax.barh([cost.name for cost in costs], [100 * value / total for value in values], color=style["color"])
         ax.bar_label(bars, [f"{100 * value / total:.1f}" for value in values], padding=2, fontsize=8)
-        ax.set(title=f"{name}: {total:,}", xlabel="share, %", xlim=(0, 100))
+        ax.set(title=f"{name}:\n{total:,}", xlabel="share, %", xlim=(0, 110), xticks=(0, 50, 100))
         ax.grid(axis="x", alpha=0.3)
-    axes[0].invert_yaxis()
+    axes[0, 0].invert_yaxis()
     return finished(figure)
 
 
@@ -161,7 +155,7 @@ def tower_crossings(network: Network) -> Figure:
     """
     layers = [layer for layer in network.config.effective_layers() if isinstance(layer, Conv | Linear)]
     towers = network.config.towers
-    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.9 * towers), layout="constrained", facecolor="white")
+    figure, ax = plt.subplots(figsize=(7, 1.2 + 0.9 * towers), layout="constrained", facecolor="white")
     output = len(layers)
 
     def box(column: int, row: float, text: str) -> None:
@@ -207,12 +201,7 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         chance: loss of guessing, nats; a horizontal line.
     """
     (first, reference), *others = runs.items()
-    columns = min(3, len(others))
-    rows = -(-len(others) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(9.2, 2.6 * rows), sharex=True, sharey=True, squeeze=False,
-        layout="constrained", facecolor="white",
-    )  # fmt: skip
+    figure, axes = panels(len(others), height=2.6)
     for ax, (title, losses) in zip(axes.flat, others, strict=False):
         for style, label, values in ((STYLES[1], first, reference), (STYLES[0], title, losses)):
             shown = np.clip(np.nan_to_num(values, nan=np.inf), None, 2 * chance)
@@ -222,9 +211,6 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         ax.set_ylim(0, 2.05 * chance)
         ax.grid(alpha=0.3)
         ax.legend(loc="lower left", fontsize=8)
-    for ax in axes.flat[len(others) :]:
-        ax.axis("off")
-    for ax in axes[-1]:
         ax.set_xlabel("step")
     for ax in axes[:, 0]:
         ax.set_ylabel("loss, nats")
@@ -283,11 +269,8 @@ def kernels(networks: Mapping[str, Tensor]) -> Figure:
     Args:
         networks: title -> weight of the first layer, (maps, 3, kernel, kernel), two towers.
     """
-    figure, axes = plt.subplots(
-        1, len(networks), figsize=(9, 3.6), sharex=True, sharey=True, squeeze=False, layout="constrained",
-        facecolor="white",
-    )  # fmt: skip
-    for ax, (title, weight) in zip(axes[0], networks.items(), strict=True):
+    figure, axes = panels(len(networks), height=3.3)
+    for ax, (title, weight) in zip(axes.flat, networks.items(), strict=True):
         shares, directions = color_share(weight).chunk(2), orientation(weight).chunk(2)
         for style, name, share, direction in zip(
             STYLES, ("first tower", "second tower"), shares, directions, strict=False
@@ -306,7 +289,7 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     Args:
         runs: title -> what ``filters.tower_color`` gave for each of its networks; what else a mapping holds is ignored.
     """
-    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.3 * len(runs)), layout="constrained", facecolor="white")
+    figure, ax = plt.subplots(figsize=(6.6, 1.4 + 0.3 * len(runs)), layout="constrained", facecolor="white")
     for row, networks in enumerate(runs.values()):
         for style, name, label in (
             (STYLES[1], "color_difference", "the two towers"),
@@ -320,7 +303,7 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     ax.set_xlabel("difference of the mean share of colour, points")
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return finished(figure)
 
 
@@ -332,6 +315,26 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
     mean = np.mean([curve[:common] for curve in curves], axis=0)
     seeds = f"{len(curves)} seed{'s' * (len(curves) > 1)}"
     ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
+
+
+def panels(count: int, *, height: float = 3.0, columns: int = 2) -> tuple[Figure, np.ndarray]:
+    """A figure of panels with one vertical axis, narrow enough to be read on a phone: figure and axes, (rows, columns).
+
+    Args:
+        count: of panels; where they leave a place empty, the last.
+        height: of a row, inches.
+        columns: at most.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    width = 4.6 if count == 1 else 6.6  # inches
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, height * rows), sharey=True, squeeze=False, layout="constrained",
+        facecolor="white",
+    )  # fmt: skip
+    for ax in axes.flat[count:]:
+        ax.axis("off")
+    return figure, axes
 
 
 def finished(figure: Figure) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 from alexnet_repro import paper
 from alexnet_repro.config import TrainConfig
 from alexnet_repro.evidence import EVIDENCE_FOLDER, recorded_run_path
-from alexnet_repro.plots import STYLES, finished, plt
+from alexnet_repro.plots import STYLES, finished, panels, plt
 from alexnet_repro.recipes import FULL_RUN
 from alexnet_repro.runs import load_result
 from alexnet_repro.table import Table
@@ -40,10 +40,8 @@ def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> plt.Fi
         trainings: title -> recipe, whose schedule looks at no validation errors.
         layers: their names.
     """
-    figure, axes = plt.subplots(
-        1, len(trainings), figsize=(9, 3.2), sharey=True, squeeze=False, layout="constrained", facecolor="white"
-    )
-    for ax, (title, config) in zip(axes[0], trainings.items(), strict=True):
+    figure, axes = panels(len(trainings))
+    for ax, (title, config) in zip(axes.flat, trainings.items(), strict=False):
         epochs = range(1, config.epochs + 1)
         stages = [config.stage(epoch) for epoch in epochs]
         lowest = min(config.lr * stage.rate for stage in stages) / 10
@@ -56,23 +54,22 @@ def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> plt.Fi
         ax.set(title=title, xlabel="epoch", yscale="log")
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
-    axes[0, 0].set_ylabel("learning rate of the weights")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("learning rate of the weights")
     return finished(figure)
 
 
 def run_curves(results: Mapping[str, Result | None], references: Mapping[str, float] | None = None) -> plt.Figure:
-    """Training and validation error per epoch, a panel a run; a run that is None was not made yet.
+    """Training and validation error per epoch, a panel a run.
 
     Args:
-        results: title -> what a run left.
+        results: title -> what a run left; None: it was not made yet, and has no panel.
         references: label -> an error to be marked by a horizontal line, fraction.
     """
-    figure, axes = plt.subplots(
-        1, len(results), figsize=(min(4.6 * len(results) + 1, 9.2), 3.6), sharey=True, squeeze=False,
-        layout="constrained", facecolor="white",
-    )  # fmt: skip
-    for ax, (title, result) in zip(axes[0], results.items(), strict=True):
-        epochs = [] if result is None else result["epochs"]
+    made = {title: result for title, result in results.items() if result is not None}
+    figure, axes = panels(len(made), height=3.4)
+    for ax, (title, result) in zip(axes.flat, made.items(), strict=False):
+        epochs = result["epochs"]
         curves = {"training": [e["train_error"] for e in epochs]}
         curves["validation, centre"] = [e["val"]["top1_error"] for e in epochs if e["val"]]
         for style, (label, errors) in zip(STYLES, curves.items(), strict=False):
@@ -86,11 +83,9 @@ def run_curves(results: Mapping[str, Result | None], references: Mapping[str, fl
         ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
-        if epochs or references:
-            ax.legend(fontsize=8)
-        else:
-            ax.annotate("not run", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    axes[0, 0].set_ylabel("top-1 error, %")
+        ax.legend(fontsize=8)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("top-1 error, %")
     return finished(figure)
 
 

@@ -24,11 +24,11 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
     """One row per run: how long it was, its errors in percent, and when it reached its target if it had one.
 
     Args:
-        runs: title -> records.
+        runs: title -> records; a title alone is not shown.
     """
     titled = [(title, record) for title, records in runs.items() for record in records]
-    columns = {
-        "": [title for title, _ in titled],
+    columns = {"runs": [title for title, _ in titled]} if len(runs) > 1 else {}
+    columns |= {
         "arm": [record.arm for _, record in titled],
         "seed": [str(record.seed) for _, record in titled],
         "epochs": [str(len(record.epochs)) for _, record in titled],
@@ -115,11 +115,12 @@ def scoreboard(results: Judged) -> Table:
         ]
         for result, scale in results
     ]
-    return Table(["claim", "section", "paper", "2012 run", "ours, 95 % interval", "scale", "seeds", "verdict"], rows)
+    ours = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
+    return Table(["claim", "section", "paper", "2012 run", ours, "scale", "seeds", "verdict"], rows)
 
 
 def pair_table(*claims: str) -> Table:
-    """Per claim and seed both numbers and their effect; then what so many pairs could have found.
+    """Per claim and seed both numbers and their effect; then the effect needed for so many pairs to find it.
 
     Errors and their differences are in percent and points, times in epochs.
 
@@ -138,10 +139,11 @@ def pair_table(*claims: str) -> Table:
         seeds = sorted(sides[0].keys() & sides[1].keys())
         for seed, value in zip(seeds, result.values or [None] * len(seeds), strict=True):
             numbers = (None if side[seed] is None else scale * side[seed] for side in sides)
-            rows.append([claim.id, str(seed), *map(_number, numbers), claim.number(value)])
+            effect = "-" if value is None else f"{scale * value:.1f}{claim.unit}"
+            rows.append([claim.id, str(seed), *map(_number, numbers), effect])
         smallest = result.smallest_effect()
         if smallest is not None:
-            rows.append([claim.id, "smallest effect that would be found", "", "", claim.number(smallest)])
+            rows.append([claim.id, "needed", "", "", claim.number(smallest)])
     return Table(["claim", "seed", "without", "with", "effect"], rows)
 
 
@@ -232,8 +234,8 @@ def remaining_table(results: Judged) -> Table:
         if result.outcome not in ("not run", "inconclusive"):
             continue
         smallest = result.smallest_effect()
-        state = result.outcome if result.pairs == 0 else f"{result.outcome} ({result.pairs} seeds)"
-        rows.append([claim.id, state, claim.number(smallest), f"`{claim.command(scale)}`"])
+        seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""
+        rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{claim.command(scale)}`"])
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
 
 
@@ -260,7 +262,7 @@ def cost_table() -> Table:
         rows.append([what, str(runs), f"{n:,}", f"{n * step:.1e}", *(f"{x:,.1f}" for x in times)])
     machine = f"{record.environment['device']}, {record.environment['threads']} thread"
     speeds = [f"days on {machine}", "days at 1,000 images/s", "hours at 10,000 images/s"]
-    return Table(["", "runs", "pictures", "multiply-adds", *speeds], rows)
+    return Table(["what", "runs", "pictures", "multiply-adds", *speeds], rows)
 
 
 def _step(net: NetConfig) -> int:
@@ -286,7 +288,7 @@ def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Tabl
             numbers = ("-" if value is None else f"{value:.6g}" for value in (a, b))
             change = "identical" if a == b else "-" if a is None or b is None else f"{b - a:+.2g}"
             rows.append([*run, name, *numbers, change])
-    return Table(["arm", "seed", "", "recorded", "repeated", "difference"], rows)
+    return Table(["arm", "seed", "number", "recorded", "repeated", "difference"], rows)
 
 
 def rate_table(claims: Mapping[str, str]) -> Table:
@@ -311,7 +313,7 @@ def rate_table(claims: Mapping[str, str]) -> Table:
                         "chosen" if record is best else "",
                     ]
                 )
-    return Table(["runs", "learning rate", "epochs to target", "last training error, %", ""], rows)
+    return Table(["runs", "learning rate", "epochs to target", "last training error, %", "choice"], rows)
 
 
 def slope_table(records: Sequence[Record]) -> Table:
@@ -350,7 +352,7 @@ def loss_table(runs: Mapping[str, Sequence[float]]) -> Table:
                 "-" if ended is None else str(ended),
             ]
         )
-    return Table(["", "loss at step 1", "mean over the last ten", "not finite from step"], rows)
+    return Table(["run", "loss at step 1", "mean over the last ten", "not finite from step"], rows)
 
 
 def config_table(claims: Mapping[str, str], scale: str) -> Table:
@@ -397,7 +399,7 @@ def reading_table(*presets: str) -> Table:
     layers = dict.fromkeys(layer.name for net in nets for layer in net.layers)
     fields = ["input", "towers", "first stage", "second stage", *layers]
     rows = [[field, *(column.get(field, "-") for column in columns)] for field in fields]
-    return Table(["", *presets], [row for row in rows if len(set(row[1:])) > 1])
+    return Table(["part", *presets], [row for row in rows if len(set(row[1:])) > 1])
 
 
 def count_table(network: Network) -> Table:
@@ -411,7 +413,7 @@ def count_table(network: Network) -> Table:
     rows.append(["neurons", f"{paper.NEURONS:,}", f"{sum(neurons.values()):,}"])
     parameters = sum(cost.parameters for cost in network.costs())
     rows.append(["parameters", f"{paper.PARAMETERS:,}", f"{parameters:,}"])
-    return Table(["", "paper", "this network"], rows)
+    return Table(["number", "paper", "this network"], rows)
 
 
 def _described(net: NetConfig) -> dict[str, str]:

@@ -126,7 +126,7 @@ def test_the_towers_of_every_network_are_marked_beside_random_halves_of_theirs()
         ("s", pytest.approx([10.0, 11.0]), [1, 1]),
     ]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["the two towers", "random halves, mean"]
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["the two towers", "random halves, mean"]
 
 
 def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pair_has_one():

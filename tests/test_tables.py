@@ -127,7 +127,7 @@ def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
 
 def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     rows = tables.pair_table("relu").rows
-    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "smallest effect that would be found"]
+    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "needed"]
     assert all(row[-1].endswith("x") for row in rows)
 
 

@@ -21,15 +21,19 @@ LONG = 12  # rows; a longer table may go on on the next page
 
 
 class Verdicts(SphinxPostTransform):
-    """Names the verdict among the classes of a cell that holds one."""
+    """Names the verdict among the classes of a cell that holds one, and the tables with a column of them."""
 
     default_priority = 6  # after MyST-NB has chosen the form of an output
 
     def run(self, **_: Any) -> None:
-        """Every cell of the page."""
-        for entry in self.document.findall(nodes.entry):
-            if entry.astext() in get_args(Outcome):
-                entry["classes"] += ["verdict", entry.astext().replace(" ", "-")]
+        """Every table of the page: its header, and its last column if that is the verdict."""
+        for table in self.document.findall(nodes.table):
+            header, *rows = ([*row.findall(nodes.entry)] for row in table.findall(nodes.row))
+            verdicts = header[-1].astext() == "verdict"
+            table["classes"] += ["verdicts"] * verdicts
+            for entry in [*header, *(row[-1] for row in rows if verdicts)]:
+                if entry.astext() in get_args(Outcome):
+                    entry["classes"] += ["verdict", entry.astext().replace(" ", "-")]
 
 
 class Print(SphinxPostTransform):
