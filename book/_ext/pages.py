@@ -21,7 +21,7 @@ LONG = 12  # rows; a longer table may go on on the next page
 
 
 class Verdicts(SphinxPostTransform):
-    """Names the verdict among the classes of a cell that holds one, and the tables with a column of them."""
+    """Names the verdict among a cell's classes, and among a table's what its last column has: verdicts, or commands."""
 
     default_priority = 6  # after MyST-NB has chosen the form of an output
 
@@ -30,7 +30,8 @@ class Verdicts(SphinxPostTransform):
         for table in self.document.findall(nodes.table):
             header, *rows = ([*row.findall(nodes.entry)] for row in table.findall(nodes.row))
             verdicts = header[-1].astext() == "verdict"
-            table["classes"] += ["verdicts"] * verdicts
+            commands = all(any(row[-1].findall(nodes.literal)) for row in rows)
+            table["classes"] += ["verdicts"] * verdicts + ["commands"] * commands
             for entry in [*header, *(row[-1] for row in rows if verdicts)]:
                 if entry.astext() in get_args(Outcome):
                     entry["classes"] += ["verdict", entry.astext().replace(" ", "-")]
