@@ -113,6 +113,11 @@ def run(
         raise ValueError(
             f"net.num_classes is {config.net.num_classes}, but {config.dataset} has {len(training_set.classes)} classes"
         )
+    if val_set is None and config.train.needs_validation():
+        raise ValueError(
+            f"{config.dataset} has no validation pictures, at whose errors {config.train.schedule} looks: "
+            "give them, or a schedule of another kind, e.g. train.schedule=null and train.lr_drops=[8]"
+        )
     described = as_json(config) | {"data": training_set.fingerprint}
     network, transform, batches = fresh(config, training_set, config.seed, here.device, here.shard, here.shards)
     model = here.spread(network, batches)
