@@ -113,3 +113,13 @@ def test_the_scaled_protocol_changes_the_pixels_and_the_first_weights_and_nothin
         first, *others = scaled.net.layers
         assert others == list(plain.net.layers[1:])
         assert first == replace(plain.net.layers[0], std=plain.net.layers[0].std * studies.PIXEL_DEVIATION)
+
+
+@pytest.mark.parametrize("scale", studies.SCALES)
+def test_all_arms_of_alexnet_begin_with_equally_large_weights(scale):
+    stds = {
+        name: {layer.name: layer.std for layer in arm.net.layers if hasattr(layer, "std")}
+        for name, arm in studies.ALEXNET.protocol(scale).arms.items()
+    }
+    assert stds["run145"]["fc6"] == (0.06 if scale == "smoke" else 0.01)
+    assert all(of_arm.items() <= stds["run145"].items() for of_arm in stds.values())
