@@ -245,26 +245,27 @@ AUGMENTATION = Study(
 # --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
 
 
-def _alexnet_arms(base: Arm, conv5_padding: int | None = 0, stds: Mapping[str, float] | None = None) -> dict[str, Arm]:
+def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
     """Run 145, and the same without one of its parts each; by the 2012 run's number where there was one.
 
     OURS: the middle layer that is removed is conv4.
 
     Args:
         conv5_padding: of run 147, whose last pool must leave as large a grid as that of run 145: 0 in the original.
-        stds: layer -> deviation of its initial weights in every arm, where it is not the original's.
     """
     net, inputs, train = base.net, base.input, base.train
     sized = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
-    named = {name: replace(PRESETS[name], **sized) for name in ("run147", "run148", "run145-half")}
+    stds = {layer.name: {"std": layer.std} for layer in net.layers if isinstance(layer, Conv | Linear)}
+    named = {
+        name: replace(PRESETS[name], **sized).changed(name, **stds) for name in ("run147", "run148", "run145-half")
+    }
     named["run147"] = named["run147"].changed("run147", conv5={"padding": conv5_padding})
-    weighted = [layer.name for layer in net.layers if isinstance(layer, Conv | Linear)]
     changes = {
         "run145": {},
         **{name: {"net": changed} for name, changed in named.items()},
         "no-dropout": {"net": replace(net, dropout=0.0)},
         "no-colour": {"input": replace(inputs, color=None)},
-        "biases-0": {"net": net.changed(net.name, **{layer: {"bias": 0.0} for layer in weighted})},
+        "biases-0": {"net": net.changed(net.name, **{layer: {"bias": 0.0} for layer in stds})},
         "no-decay": {"train": replace(train, weight_decay={})},
         "no-conv4": {
             "net": replace(net, layers=tuple(x for x in net.layers if x.name not in ("conv4", "relu4"))),
@@ -276,13 +277,7 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0, stds: Mapping[str, f
         "colour-lighting": {"input": replace(inputs, color="lighting")},
         "centre-crops": {"input": replace(inputs, random_crops=False)},
     }
-    arms = {arm: replace(base, **change) for arm, change in changes.items()}
-    return {name: replace(arm, net=_with_stds(arm.net, stds or {})) for name, arm in arms.items()}
-
-
-def _with_stds(net: NetConfig, stds: Mapping[str, float]) -> NetConfig:
-    here = {layer.name for layer in net.layers}
-    return net.changed(net.name, **{name: {"std": std} for name, std in stds.items() if name in here})
+    return {arm: replace(base, **change) for arm, change in changes.items()}
 
 
 _SHORT = TrainConfig(
@@ -296,19 +291,19 @@ def _full(scale: ScaleName, train: TrainConfig | None = None) -> Arm:
     return Arm(net=full.net, input=full.input, train=train or full.train)
 
 
-def _quick_arms() -> dict[str, Arm]:
+def _quick() -> Arm:
     """Weights that are large enough for so few steps to leave chance behind; of use to show that the code runs."""
     full = FULL_RUN["smoke"]
-    net = replace(full.net, initialization="gaussian")
-    stds = {layer.name: 0.06 for layer in net.layers if isinstance(layer, Conv | Linear)}
+    stds = {layer.name: {"std": 0.06} for layer in full.net.layers if isinstance(layer, Conv | Linear)}
+    net = replace(full.net, initialization="gaussian").changed("run145", **stds | {"conv1": {"std": 0.001}})
     train = replace(_SHORT, epochs=3, lr=0.006, lr_drops=(2,))
-    return _alexnet_arms(Arm(net=net, input=full.input, train=train), stds=stds | {"conv1": 0.001})
+    return Arm(net=net, input=full.input, train=train)
 
 
 ALEXNET = Study(
     id="alexnet",
     protocols={
-        "smoke": Protocol(dataset="photos", size=80, seeds=1, arms=_quick_arms()),
+        "smoke": Protocol(dataset="photos", size=80, seeds=1, arms=_alexnet_arms(_quick())),
         "laptop": Protocol(dataset="imagenette", size=128, seeds=3, arms=_alexnet_arms(_full("laptop", _SHORT), None)),
         "paper": Protocol(dataset="imagenet", size=256, seeds=5, arms=_alexnet_arms(_full("paper"))),
     },
