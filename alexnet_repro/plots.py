@@ -47,8 +47,8 @@ def error_curves(
         target: error marked by a horizontal line, fraction.
         error: that of training, or of the validation pictures where the runs have it.
     """
-    figure, axes = panels(len(runs))
-    for ax, (title, records) in zip(axes.flat, runs.items(), strict=False):
+    figure, axes = panels(len(runs), "training error, %" if error == "train_error" else "validation error, %")
+    for ax, (title, records) in zip(axes, runs.items(), strict=True):
         for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
             _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
         if target is not None:
@@ -63,8 +63,6 @@ def error_curves(
             ax.legend()
         else:
             ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("training error, %" if error == "train_error" else "validation error, %")
     return finished(figure)
 
 
@@ -137,13 +135,13 @@ def layer_costs(network: Network) -> Figure:
         "multiply-adds": [cost.multiply_adds for cost in costs],
     }
     figure, axes = panels(3, height=3.4, columns=3)
-    for ax, (name, values), style in zip(axes.flat, quantities.items(), STYLES, strict=False):
+    for ax, (name, values), style in zip(axes, quantities.items(), STYLES, strict=False):
         total = sum(values)
         bars = ax.barh([cost.name for cost in costs], [100 * value / total for value in values], color=style["color"])
         ax.bar_label(bars, [f"{100 * value / total:.1f}" for value in values], padding=2, fontsize=8)
         ax.set(title=f"{name}:\n{total:,}", xlabel="share, %", xlim=(0, 110), xticks=(0, 50, 100))
         ax.grid(axis="x", alpha=0.3)
-    axes[0, 0].invert_yaxis()
+    axes[0].invert_yaxis()
     return finished(figure)
 
 
@@ -201,8 +199,8 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         chance: loss of guessing, nats; a horizontal line.
     """
     (first, reference), *others = runs.items()
-    figure, axes = panels(len(others), height=2.6)
-    for ax, (title, losses) in zip(axes.flat, others, strict=False):
+    figure, axes = panels(len(others), "loss, nats", height=2.6)
+    for ax, (title, losses) in zip(axes, others, strict=True):
         for style, label, values in ((STYLES[1], first, reference), (STYLES[0], title, losses)):
             shown = np.clip(np.nan_to_num(values, nan=np.inf), None, 2 * chance)
             every = max(1, len(values) // 8)
@@ -212,8 +210,6 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
         ax.grid(alpha=0.3)
         ax.legend(loc="lower left", fontsize=8)
         ax.set_xlabel("step")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("loss, nats")
     return finished(figure)
 
 
@@ -269,8 +265,8 @@ def kernels(networks: Mapping[str, Tensor]) -> Figure:
     Args:
         networks: title -> weight of the first layer, (maps, 3, kernel, kernel), two towers.
     """
-    figure, axes = panels(len(networks), height=3.3)
-    for ax, (title, weight) in zip(axes.flat, networks.items(), strict=True):
+    figure, axes = panels(len(networks), "orientation (1: parallel stripes)", height=3.3)
+    for ax, (title, weight) in zip(axes, networks.items(), strict=True):
         shares, directions = color_share(weight).chunk(2), orientation(weight).chunk(2)
         for style, name, share, direction in zip(
             STYLES, ("first tower", "second tower"), shares, directions, strict=False
@@ -278,8 +274,7 @@ def kernels(networks: Mapping[str, Tensor]) -> Figure:
             ax.plot(share, direction, style["marker"], color=style["color"], alpha=0.8, label=name)
         ax.set(title=title, xlabel="share of colour (0: grey)", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         ax.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("orientation (1: parallel stripes)")
-    axes[0, 0].legend(loc="upper left")
+    axes[0].legend(loc="upper left")
     return finished(figure)
 
 
@@ -317,11 +312,12 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
     ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
 
 
-def panels(count: int, *, height: float = 3.0, columns: int = 2) -> tuple[Figure, np.ndarray]:
-    """A figure of panels with one vertical axis, narrow enough to be read on a phone: figure and axes, (rows, columns).
+def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of panels with one vertical axis, narrow enough to be read on a phone; the panels row by row.
 
     Args:
-        count: of panels; where they leave a place empty, the last.
+        count: of panels.
+        ylabel: of the vertical axis, at the left of every row.
         height: of a row, inches.
         columns: at most.
     """
@@ -332,9 +328,11 @@ def panels(count: int, *, height: float = 3.0, columns: int = 2) -> tuple[Figure
         rows, columns, figsize=(width, height * rows), sharey=True, squeeze=False, layout="constrained",
         facecolor="white",
     )  # fmt: skip
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
     for ax in axes.flat[count:]:
         ax.axis("off")
-    return figure, axes
+    return figure, list(axes.flat[:count])
 
 
 def finished(figure: Figure) -> Figure:

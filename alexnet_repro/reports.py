@@ -40,8 +40,8 @@ def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> plt.Fi
         trainings: title -> recipe, whose schedule looks at no validation errors.
         layers: their names.
     """
-    figure, axes = panels(len(trainings))
-    for ax, (title, config) in zip(axes.flat, trainings.items(), strict=False):
+    figure, axes = panels(len(trainings), "learning rate of the weights")
+    for ax, (title, config) in zip(axes, trainings.items(), strict=True):
         epochs = range(1, config.epochs + 1)
         stages = [config.stage(epoch) for epoch in epochs]
         lowest = min(config.lr * stage.rate for stage in stages) / 10
@@ -54,8 +54,6 @@ def rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> plt.Fi
         ax.set(title=title, xlabel="epoch", yscale="log")
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("learning rate of the weights")
     return finished(figure)
 
 
@@ -67,8 +65,8 @@ def run_curves(results: Mapping[str, Result | None], references: Mapping[str, fl
         references: label -> an error to be marked by a horizontal line, fraction.
     """
     made = {title: result for title, result in results.items() if result is not None}
-    figure, axes = panels(len(made), height=3.4)
-    for ax, (title, result) in zip(axes.flat, made.items(), strict=False):
+    figure, axes = panels(len(made), "top-1 error, %", height=3.4)
+    for ax, (title, result) in zip(axes, made.items(), strict=True):
         epochs = result["epochs"]
         curves = {"training": [e["train_error"] for e in epochs]}
         curves["validation, centre"] = [e["val"]["top1_error"] for e in epochs if e["val"]]
@@ -84,8 +82,6 @@ def run_curves(results: Mapping[str, Result | None], references: Mapping[str, fl
         ax.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("top-1 error, %")
     return finished(figure)
 
 
