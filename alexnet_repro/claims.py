@@ -102,11 +102,11 @@ class Claim:
         """The effect's value when both arms are equally good."""
         return 1.0 if self.effect == "ratio" else 0.0
 
-    def number(self, value: float | None) -> str:
-        """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None."""
+    def number(self, value: float | None, form: str = ".3g") -> str:
+        """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None. Those measured have the form ".1f"."""
         if value is None:
             return "-"
-        text = f"{value if self.effect == 'ratio' else 100 * value:.3g}"
+        text = f"{value if self.effect == 'ratio' else 100 * value:{form}}"
         return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
 
     @property

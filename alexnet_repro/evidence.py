@@ -217,7 +217,7 @@ class Verdict:
         if self.estimate is None:
             return "-"
         scale = 1 if self.claim.effect == "ratio" else 100
-        text = f"{'at least ' * bool(self.unfinished_baseline)}{scale * self.estimate:.1f}{self.claim.unit}"
+        text = f"{'at least ' * bool(self.unfinished_baseline)}{self.claim.number(self.estimate, '.1f')}"
         if self.low is None or self.high is None:
             return text
         upper = "∞" if math.isinf(self.high) else f"{scale * self.high:.1f}"

@@ -139,8 +139,7 @@ def pair_table(*claims: str) -> Table:
         seeds = sorted(sides[0].keys() & sides[1].keys())
         for seed, value in zip(seeds, result.values or [None] * len(seeds), strict=True):
             numbers = (None if side[seed] is None else scale * side[seed] for side in sides)
-            effect = "-" if value is None else f"{scale * value:.1f}{claim.unit}"
-            rows.append([claim.id, str(seed), *map(_number, numbers), effect])
+            rows.append([claim.id, str(seed), *map(_number, numbers), claim.number(value, ".1f")])
         smallest = result.smallest_effect()
         if smallest is not None:
             rows.append([claim.id, "needed", "", "", claim.number(smallest)])
