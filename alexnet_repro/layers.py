@@ -145,8 +145,12 @@ class LocallyConnected2d(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels, height, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = F.unfold(x, self.kernel_size, padding=self.kernel_size // 2)  # (N, fan_in, positions)
-        out = self.weight @ patches.permute(2, 1, 0)  # (positions, out_channels, N)
+        k, (height, width) = self.kernel_size, self.size
+        # Pictures innermost, as in cuda-convnet: patches are copied by whole rows, several times faster than F.unfold.
+        x = F.pad(x.permute(2, 3, 1, 0), (0, 0, 0, 0, k // 2, k // 2, k // 2, k // 2))  # (height, width, channels, N)
+        shifted = [x[top : top + height, left : left + width] for top in range(k) for left in range(k)]
+        patches = torch.stack(shifted, dim=3).flatten(2, 3).flatten(0, 1)  # (positions, fan_in, N)
+        out = self.weight @ patches  # (positions, out_channels, N)
         return out.permute(2, 1, 0).unflatten(2, self.size) + self.bias
 
     def extra_repr(self) -> str:
