@@ -1,6 +1,9 @@
 # `make book` and `make test` do everything from a fresh clone; each step is skipped while nothing it reads has changed.
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
+# Chapters, and files of tests, at a time: one thread each, for small networks gain little from a second one.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+MAKEFLAGS += --jobs=$(JOBS)
 BIN := .venv/bin
 BOOK := alexnet-claim-by-claim
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
@@ -46,7 +49,7 @@ book: _build/html/index.html
 _build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
 	@echo "== executing book/$*.ipynb"
 	@mkdir -p $(@D)
-	papermill $< _build/$*.ipynb -k python3 --no-progress-bar --log-level WARNING
+	OMP_NUM_THREADS=1 papermill $< _build/$*.ipynb -k python3 --no-progress-bar --log-level WARNING
 	@mv _build/$*.ipynb $@
 
 _build/source/_config.yml: $(EXECUTED) $(PAGES)
@@ -84,9 +87,9 @@ test: _build/tested
 
 _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP)
 	@echo "== testing the package"
-	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n $(JOBS) --dist loadfile
 	@echo "== testing the notebooks against their stored outputs"
-	pytest --nbval book/
+	OMP_NUM_THREADS=1 pytest --nbval book/ -n $(JOBS) --dist loadfile
 	@mkdir -p $(@D) && touch $@
 
 browser: book
@@ -95,7 +98,8 @@ browser: book
 
 notebooks: .venv/.installed
 	jupytext --quiet --sync book/text/*.md
-	jupyter execute --inplace --NotebookClient.record_timing=False $(CHAPTERS)
+	echo $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) \
+	    jupyter execute --inplace --NotebookClient.record_timing=False
 	jupytext --quiet --sync book/text/*.md
 	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md \
 	    --update book/full_scale.md > /dev/null
