@@ -59,7 +59,7 @@ def run_claim(
     Args:
         claim: a claim or a study, or the id of one.
         scale: "smoke", "laptop" or "paper".
-        seeds: how many (0, 1, ...), or which; None: as many as the study's protocol says.
+        seeds: how many, from the study's first one on (mostly 0), or which; None: as many as its protocol says.
         arms: which of the study's; None: those that the claim needs, of a study all.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
@@ -289,7 +289,8 @@ def _planned(
     if unknown := set(chosen) - set(protocol.arms):
         raise ValueError(f"arms of {study.id} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
     numbers = protocol.seeds if seeds is None else seeds
-    numbers = tuple(range(numbers)) if isinstance(numbers, int) else tuple(numbers)
+    first = protocol.first_seed
+    numbers = tuple(range(first, first + numbers)) if isinstance(numbers, int) else tuple(numbers)
     if not numbers or min(numbers) < 0:
         raise ValueError(f"seeds must be a number of at least 1 or a list of numbers of at least 0, not {seeds!r}")
     return study, [(arm, seed) for seed in numbers for arm in chosen]

@@ -39,11 +39,12 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a study is run at one scale: the data, how many seeds (0, 1, ...) unless told otherwise, and the arms."""
+    """How a study is run at one scale: the data, how many seeds unless told otherwise, and the arms."""
 
     dataset: str  #: as for ``load_dataset``
     size: int | None = None  #: of the stored pictures, pixels; None: the data set's own
     seeds: int  #: how many
+    first_seed: int = 0  #: the others follow it
     arms: Mapping[str, Arm]  #: the baseline first
 
 
@@ -137,7 +138,8 @@ def _rate_search(claim_id: str, make_arm: MakeArm, rates: tuple[float, ...]) -> 
         for activation in ("tanh", "relu")
         for lr in rates
     }
-    return Study(id=f"{claim_id}-rates", protocols={"paper": Protocol(dataset="cifar10", seeds=1, arms=arms)})
+    protocol = Protocol(dataset="cifar10", seeds=1, first_seed=SEARCH_SEED, arms=arms)
+    return Study(id=f"{claim_id}-rates", protocols={"paper": protocol})
 
 
 RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = (

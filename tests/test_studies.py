@@ -87,6 +87,7 @@ def test_the_search_s_seed_is_none_of_the_seeds_compared():
     seeds = {record.seed for claim in CLAIMS for record in load_evidence(claim, "paper")}
     assert studies.SEARCH_SEED not in seeds
     for search in RATE_SEARCHES.values():
+        assert search.protocol("paper").first_seed == studies.SEARCH_SEED
         assert {record.seed for record in load_evidence(search.id, "paper")} <= {studies.SEARCH_SEED}
 
 
