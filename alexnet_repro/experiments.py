@@ -279,7 +279,7 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
 def _planned(
     claim: str | Claim | Study, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
 ) -> tuple[Study, list[tuple[str, int]]]:
-    """The study and its runs that were asked for, seed by seed."""
+    """The study and its runs that were asked for, seed by seed, each once."""
     study, needed = study_of(claim)
     if study is None:
         name = find(claim).id
@@ -293,7 +293,7 @@ def _planned(
     numbers = tuple(range(first, first + numbers)) if isinstance(numbers, int) else tuple(numbers)
     if not numbers or min(numbers) < 0:
         raise ValueError(f"seeds must be a number of at least 1 or a list of numbers of at least 0, not {seeds!r}")
-    return study, [(arm, seed) for seed in numbers for arm in chosen]
+    return study, list(dict.fromkeys((arm, seed) for seed in numbers for arm in chosen))
 
 
 def _missing(

@@ -65,13 +65,13 @@ def curves(record: Record) -> list[tuple[float, float]]:
     return [(epoch["train_error"], epoch["train_loss"]) for epoch in record.epochs]
 
 
-def test_seeds_are_counted_from_the_study_s_first_one(monkeypatch, tiny_claim):
+def test_seeds_are_counted_from_the_study_s_first_one_and_run_once(monkeypatch, tiny_claim):
     protocol = replace(tiny_claim.protocol("smoke"), seeds=2, first_seed=7)
     study = replace(tiny_claim.study, protocols={"smoke": protocol})
     monkeypatch.setitem(STUDIES, "tiny", study)
     assert ids(run_claim(study, arms=["relu"], threads=1)) == [("relu", 7), ("relu", 8)]
     assert ids(run_claim(study, seeds=1, arms=["relu"], threads=1)) == [("relu", 7)]
-    assert ids(run_claim(study, seeds=[3], arms=["relu"], threads=1)) == [("relu", 3)]
+    assert ids(run_claim(study, seeds=[3, 3], arms=["relu"], threads=1)) == [("relu", 3)]
 
 
 def test_a_record_holds_everything_a_number_may_depend_on():
