@@ -2,8 +2,9 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 # Chapters, and files of tests, at a time: one thread each, for small networks gain little from a second one.
+# Of several goals, as in `make clean book`, each waits for the one before.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
-MAKEFLAGS += --jobs=$(JOBS)
+MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,--jobs=$(JOBS))
 BIN := .venv/bin
 BOOK := alexnet-claim-by-claim
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)

@@ -14,7 +14,6 @@ from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evidence import Record, load_evidence
 from alexnet_repro.experiments import first_losses, run_one, submit_claim
 from alexnet_repro.runs import fresh
-from alexnet_repro.studies import STUDIES
 from alexnet_repro.tables import repeat_table
 
 
@@ -65,10 +64,9 @@ def curves(record: Record) -> list[tuple[float, float]]:
     return [(epoch["train_error"], epoch["train_loss"]) for epoch in record.epochs]
 
 
-def test_seeds_are_counted_from_the_study_s_first_one_and_run_once(monkeypatch, tiny_claim):
+def test_seeds_are_counted_from_the_study_s_first_one_and_run_once(tiny_claim):
     protocol = replace(tiny_claim.protocol("smoke"), seeds=2, first_seed=7)
     study = replace(tiny_claim.study, protocols={"smoke": protocol})
-    monkeypatch.setitem(STUDIES, "tiny", study)
     assert ids(run_claim(study, arms=["relu"], threads=1)) == [("relu", 7), ("relu", 8)]
     assert ids(run_claim(study, seeds=1, arms=["relu"], threads=1)) == [("relu", 7)]
     assert ids(run_claim(study, seeds=[3, 3], arms=["relu"], threads=1)) == [("relu", 3)]
