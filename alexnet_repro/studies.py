@@ -210,6 +210,7 @@ SLOPES = Study(
                 f"{protocol}-{neuron}": arm
                 for protocol, arms in (
                     ("2012", _neurons(_relu_2012, *CHOSEN_2012, epochs=3)),
+                    ("2012-local", _neurons(_relu_local, *CHOSEN_LOCAL, epochs=3)),
                     ("modern", _neurons(_relu_modern, *CHOSEN_MODERN, epochs=3)),
                 )
                 for neuron, arm in arms.items()
@@ -217,7 +218,7 @@ SLOPES = Study(
         )
     },
 )
-"""The beginnings of the runs of both protocols, to see how much of the gradient each layer of neurons passes back."""
+"""How the runs of three studies begin, to see how much of the gradient each layer of neurons passes back."""
 
 # --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
 

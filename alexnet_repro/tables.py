@@ -319,7 +319,7 @@ def slope_table(records: Sequence[Record]) -> Table:
     """Per arm the mean slope of every layer of neurons after training, averaged over the seeds, in percent.
 
     Args:
-        records: of networks with the same layers of neurons.
+        records: of networks whose layers of neurons have the same names, or some of them.
     """
     arms: dict[str, list[Record]] = {}
     for record in records:
@@ -327,7 +327,10 @@ def slope_table(records: Sequence[Record]) -> Table:
     layers = dict.fromkeys(name for record in records for name in record.final if name.startswith("slope_"))
     rows = [
         [arm, str(len(runs)), str(len(runs[0].epochs))]
-        + [_percent(sum(run.final[layer] for run in runs) / len(runs)) for layer in layers]
+        + [
+            _percent(statistics.mean(run.final[layer] for run in runs) if layer in runs[0].final else None)
+            for layer in layers
+        ]
         for arm, runs in arms.items()
     ]
     return Table(["arm", "seeds", "epochs", *(f"{layer.removeprefix('slope_')}, %" for layer in layers)], rows)

@@ -100,7 +100,7 @@ def test_every_study_has_an_id_of_its_own_and_smoke_runs_on_the_embedded_picture
 
 
 def test_slopes_are_measured_on_the_beginnings_of_the_claims_own_runs():
-    for protocol, claim in (("2012", "relu"), ("modern", "relu-modern")):
+    for protocol, claim in {"2012": "relu", "2012-local": "relu-local", "modern": "relu-modern"}.items():
         for neuron, arm in CLAIMS[claim].protocol("paper").arms.items():
             start = studies.SLOPES.protocol("paper").arms[f"{protocol}-{neuron}"]
             assert replace(start, train=replace(start.train, epochs=arm.train.epochs)) == arm

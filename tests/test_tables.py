@@ -91,6 +91,10 @@ def test_slopes_are_averaged_over_seeds(make_record):
     table = tables.slope_table(runs)
     assert table.header == ["arm", "seeds", "epochs", "act1, %"]
     assert table.rows == [["tanh", "2", "1", "20.0"]]
+    deeper = make_record("relu", 0, [0.5], slope_act1=0.5, slope_act2=0.25)
+    table = tables.slope_table([*runs, deeper])
+    assert table.header[-2:] == ["act1, %", "act2, %"]
+    assert [row[-2:] for row in table.rows] == [["20.0", "-"], ["50.0", "25.0"]]
 
 
 def test_readings_are_told_apart_by_what_differs():
