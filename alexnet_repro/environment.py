@@ -27,7 +27,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "revision": revision(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain one, that a checkpoint may hold
         "numpy": np.__version__,
         "platform": platform.system() + "-" + platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),

@@ -19,6 +19,7 @@ from alexnet_repro.values import as_json, differences, read_sealed, write_sealed
 PACKAGE = Path(__file__).resolve().parent
 BOOK = PACKAGE / "book" if (PACKAGE / "book").is_dir() else PACKAGE.parent / "book"  # installed, else the repository's
 EVIDENCE_FOLDER = BOOK / "evidence"
+CHECKPOINT = ".pt"  # ending of what lies in a record's place until its run is finished
 
 
 class EvidenceError(ValueError):
@@ -46,8 +47,8 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """Where it lies within a folder of evidence; without spaces, which make does not know how to handle."""
-        return Path(self.study, self.scale, f"{self.arm.replace(' ', '-')}-seed{self.seed}.json")
+        """Where it lies within a folder of evidence."""
+        return record_path(self.study, self.scale, self.arm, self.seed)
 
     def save(self, folder: Path) -> None:
         """Writes the record, with a checksum over all of it."""
@@ -64,6 +65,11 @@ class Record:
             return cls(**content)
         except TypeError as error:
             raise EvidenceError(f"{path} is not a record ({error}). Delete it and run it again.") from error
+
+
+def record_path(study: str, scale: str, arm: str, seed: int) -> Path:
+    """Where a run's record lies within a folder of evidence; without spaces, which make does not know how to handle."""
+    return Path(study, scale, f"{arm.replace(' ', '-')}-seed{seed}.json")
 
 
 def arm_config(protocol: Protocol, arm: str) -> dict[str, Any]:
@@ -118,21 +124,24 @@ def load_evidence(
 def problems(folder: str | os.PathLike[str] | None = None, known: Iterable[Path] = ()) -> list[str]:
     """What is wrong with a folder of evidence, a line each: damaged, edited, stale and misplaced records, other files.
 
+    The checkpoint of a run that has no record yet is not.
+
     Args:
         folder: the evidence; None: the book's own.
         known: files in it that are no records of a study, and right.
     """
     root = _root(folder)
-    found, records = [], set()
+    found, right = [], set(known)
     for study in STUDIES.values():
         for scale in study.protocols:
+            right.update((root / study.id / scale).glob(f"*{CHECKPOINT}"))
             for path in _paths(study, scale, root):
-                records.add(path)
+                right.add(path)
                 try:
                     _checked(path, study, scale, root)
                 except EvidenceError as error:
                     found.append(str(error))
-    others = {path for path in root.rglob("*") if path.is_file()} - records - set(known)
+    others = {path for path in root.rglob("*") if path.is_file()} - right
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
 
 

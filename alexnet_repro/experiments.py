@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import as_completed
 from functools import lru_cache
@@ -16,19 +17,21 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.allocator import keep_large_blocks
+from alexnet_repro.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from alexnet_repro.claims import Claim, find, study_of
 from alexnet_repro.data import Dataset, held_out, load_dataset
 from alexnet_repro.diagnosis import TrainingError
 from alexnet_repro.environment import environment, resolve_device
 from alexnet_repro.evaluate import evaluate
-from alexnet_repro.evidence import Record, arm_config, epochs_to_target, load_evidence
+from alexnet_repro.evidence import CHECKPOINT, Record, arm_config, epochs_to_target, load_evidence, record_path
+from alexnet_repro.files import remove_leftovers
 from alexnet_repro.filters import tower_color
 from alexnet_repro.nets import neuron_slopes
 from alexnet_repro.processes import spawned
 from alexnet_repro.runs import fresh
 from alexnet_repro.studies import STUDIES, Arm, Study
-from alexnet_repro.train import train
-from alexnet_repro.training import Epoch
+from alexnet_repro.train import History, train
+from alexnet_repro.training import Epoch, Training
 from alexnet_repro.values import digest
 
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
@@ -65,7 +68,8 @@ def run_claim(
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
         threads: runs at a time on a CPU.
         out: folder of evidence; each record is written as its run ends, and runs whose record is there already are
-            not run again. None: nothing is written, everything is run.
+            not run again; one that was interrupted goes on after its last whole epoch, as ``run_one`` says. None:
+            nothing is written, everything is run.
         on_record: called as each run ends.
         on_change: called with the state of every run at the beginning and as each ends.
 
@@ -86,7 +90,7 @@ def run_claim(
     done, todo = _missing(study, scale, wanted, data_root, out)
     workers = min(threads if device == "cpu" else 1, len(todo)) or 1
     with spawned(workers) as pool:
-        runs = [pool.submit(record_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+        runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
         on_change(_states(wanted, done, workers))
         try:
             for finished in as_completed(runs):
@@ -140,23 +144,7 @@ def submit_claim(
     executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
     executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
     tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
-    return executor.map_array(record_one, *zip(*tasks, strict=True))
-
-
-def record_one(
-    study: Study,
-    scale: str,
-    arm: str,
-    seed: int,
-    data_root: str | os.PathLike[str] | None,
-    device: str,
-    out: str | os.PathLike[str] | None,
-) -> Record:
-    """``run_one``, and the record written where it was made: nothing that is finished can be lost with who asked."""
-    record = run_one(study, scale, arm, seed, data_root, resolve_device(device))
-    if out is not None:
-        record.save(Path(out))
-    return record
+    return executor.map_array(run_one, *zip(*tasks, strict=True))
 
 
 def run_one(
@@ -166,6 +154,7 @@ def run_one(
     seed: int,
     data_root: str | os.PathLike[str] | None = None,
     device: str = "cpu",
+    out: str | os.PathLike[str] | None = None,
 ) -> Record:
     """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings.
 
@@ -175,30 +164,84 @@ def run_one(
         arm: its name in the study's protocol.
         seed: of weights, order, crops and masks.
         data_root: folder of the data set, as for ``load_dataset``.
-        device: "cpu", "cuda", "cuda:1", ...
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        out: folder of evidence. The record is written there where it was made: nothing that is finished can be lost
+            with who asked. Until then a checkpoint lies in its place after every epoch, with which the same call goes
+            on to the same numbers. None: nothing is written.
+
+    Warns:
+        UserWarning: the checkpoint is of other code, settings, data or hardware; the run begins again.
     """
     study = STUDIES[study] if isinstance(study, str) else study
     protocol = study.protocol(scale)
+    device = resolve_device(device)
     _settle(device)
     config = arm_config(protocol, arm)
     testing = held_out(protocol.dataset)
     splits = {split: _dataset(protocol.dataset, data_root, split, protocol.size) for split in ("train", testing)}
-    start = perf_counter()
-    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[testing], seed, device)
-    return Record(
-        study=study.id,
-        scale=scale,
-        arm=arm,
-        seed=seed,
-        config=config,
-        config_hash=digest(config),
-        data={split: dataset.fingerprint for split, dataset in splits.items()},
-        environment=environment(device),
-        seconds=round(perf_counter() - start, 1),
+    what = {
+        "study": study.id,
+        "scale": scale,
+        "arm": arm,
+        "seed": seed,
+        "config": config,
+        "config_hash": digest(config),
+        "data": {split: dataset.fingerprint for split, dataset in splits.items()},
+        "environment": environment(device),
+    }
+    unfinished = Unfinished(what, None if out is None else Path(out))
+    history, final = _train_and_test(protocol.arms[arm], splits["train"], splits[testing], seed, device, unfinished)
+    record = Record(
+        **what,
+        seconds=round(unfinished.seconds(), 1),
         ended=history.ended,
         epochs=[_finite(_recorded(epoch)) for epoch in history.epochs],
         final=_finite(final),
     )
+    if out is not None:
+        record.save(Path(out))
+    unfinished.remove()
+    return record
+
+
+class Unfinished:
+    """A run that has no record yet: how long it took so far, and its checkpoint if it has a folder for one.
+
+    Args:
+        what: of its record all that is known before it is run.
+        folder: of evidence, or None.
+    """
+
+    def __init__(self, what: Mapping[str, Any], folder: Path | None) -> None:
+        self.what, self.start, self.training = what, perf_counter(), None
+        self.path = None
+        if folder is None:
+            return
+        record = folder / record_path(what["study"], what["scale"], what["arm"], what["seed"])
+        self.path = record.with_suffix(CHECKPOINT)
+        for path in (record, self.path):
+            remove_leftovers(path)
+        if self.path.exists():
+            try:
+                state = load_checkpoint(self.path, what)["state"]
+            except CheckpointError as error:
+                warnings.warn(f"{record.stem} begins again: {error}", stacklevel=2)
+            else:
+                self.training, self.start = state["training"], self.start - state["seconds"]
+
+    def seconds(self) -> float:
+        """Spent on it, in all."""
+        return perf_counter() - self.start
+
+    def keep(self, training: Training) -> None:
+        """Writes the checkpoint, after an epoch."""
+        if self.path is not None:
+            save_checkpoint(self.path, self.what, {"training": training.state_dict(), "seconds": self.seconds()})
+
+    def remove(self) -> None:
+        """The record is written."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
 
 
 def first_losses(
@@ -248,7 +291,9 @@ def _settle(device: str) -> None:
         keep_large_blocks()
 
 
-def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str):
+def _train_and_test(
+    arm: Arm, training: Dataset, testing: Dataset, seed: int, device: str, unfinished: Unfinished
+) -> tuple[History, dict[str, float | None]]:
     model, transform, batches = fresh(arm, training, seed, device)
     centre = transform.viewed("centre")
 
@@ -256,7 +301,14 @@ def _train_and_test(arm: Arm, training: Dataset, testing: Dataset, seed: int, de
         return evaluate(model, testing.images, testing.labels, centre)
 
     try:
-        history = train(model, batches, arm.train, validate=validate if testing.split == "val" else None)
+        history = train(
+            model,
+            batches,
+            arm.train,
+            validate=validate if testing.split == "val" else None,
+            on_epoch=unfinished.keep,
+            resume=unfinished.training,
+        )
     except TrainingError as error:
         history = error.history
     errors = [epoch.train_error for epoch in history.epochs]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from alexnet_repro import CLAIMS, experiments, run_claim
 from alexnet_repro.data import DatasetNotFoundError
 from alexnet_repro.environment import environment, resolve_device
-from alexnet_repro.evidence import Record, load_evidence
+from alexnet_repro.evidence import Record, load_evidence, problems
 from alexnet_repro.experiments import first_losses, run_one, submit_claim
 from alexnet_repro.runs import fresh
 from alexnet_repro.tables import repeat_table
@@ -313,3 +313,70 @@ def test_a_job_array_on_this_machine_leaves_its_records(tmp_path):
     )
     (record,) = [job.result() for job in jobs]
     assert load_evidence("relu", "smoke", tmp_path) == [record]
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(epochs: int, monkeypatch, out) -> None:
+    """Runs the tiny claim's relu and is killed in the epoch after the given number of whole ones."""
+    trained = experiments.train
+
+    def train(model, batches, config, *, on_epoch, **others):
+        def then_die(training):
+            on_epoch(training)
+            if len(training.epochs) == epochs:
+                raise Killed
+
+        return trained(model, batches, config, on_epoch=then_die, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "train", train)
+        with pytest.raises(Killed):
+            run_one("tiny", "smoke", "relu", 0, out=out)
+
+
+def test_a_run_that_was_killed_goes_on_after_its_last_epoch_to_the_same_numbers(tmp_path, monkeypatch):
+    whole = run_one("tiny", "smoke", "relu", 0)
+    assert len(whole.epochs) > 1
+    killed_after(1, monkeypatch, tmp_path)
+    checkpoint = (tmp_path / whole.path).with_suffix(".pt")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [checkpoint]
+    assert problems(tmp_path) == []
+    assert load_evidence("tiny", "smoke", tmp_path) == []
+    (tmp_path / whole.path).with_name(f".{checkpoint.name}.12345678").touch()  # it was killed while it wrote another
+
+    seen = []
+    trained = experiments.train
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "train", lambda *a, **k: seen.append(len(k["resume"]["epochs"])) or trained(*a, **k))
+        (record,) = run_claim("tiny", "smoke", 1, arms=["relu"], out=tmp_path)
+    assert seen == [1]
+    assert curves(record) == curves(whole)
+    assert record.final == whole.final
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / record.path]
+
+
+def test_the_seconds_of_a_run_that_was_killed_count_from_its_first_beginning(tmp_path, monkeypatch):
+    clock = iter(range(0, 100_000, 100))
+    monkeypatch.setattr(experiments, "perf_counter", lambda: float(next(clock)))
+    killed_after(1, monkeypatch, tmp_path)  # began at 0, checkpoint at 100
+    record = run_one("tiny", "smoke", "relu", 0, out=tmp_path)  # began at 200, a checkpoint at 300 and so on
+    assert record.seconds == 100 + 100 * len(record.epochs)
+
+
+@pytest.mark.parametrize("change", ["other code", "damage"])
+def test_a_run_does_not_go_on_from_other_code_or_half_a_checkpoint(change, tmp_path, monkeypatch):
+    whole = run_one("tiny", "smoke", "relu", 0)
+    killed_after(1, monkeypatch, tmp_path)
+    if change == "other code":
+        there = environment("cpu")
+        monkeypatch.setattr(experiments, "environment", lambda device: there | {"revision": "another"})
+    else:
+        checkpoint = (tmp_path / whole.path).with_suffix(".pt")
+        checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"relu-seed0 begins again: .*(revision.*another|no whole checkpoint)"):
+        record = run_one("tiny", "smoke", "relu", 0, out=tmp_path)
+    assert curves(record) == curves(whole)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / record.path]
