@@ -276,6 +276,7 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
         },
         "no-third-norm": {"net": net.without(MapNorm)},
         "alpha-printed": {"net": replace(net, norm_average=False)},
+        "k-1": {"net": net.changed(net.name, norm1={"k": 1.0}, norm2={"k": 1.0})},
         "colour-printed": {"input": replace(inputs, color="paper")},
         "colour-lighting": {"input": replace(inputs, color="lighting")},
         "centre-crops": {"input": replace(inputs, random_crops=False)},

@@ -43,6 +43,14 @@ def test_every_arm_of_alexnet_is_run_145_but_for_what_its_name_says(scale):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("scale", studies.SCALES)
+def test_with_k_1_a_normalization_leaves_small_activations_as_they_are(scale):
+    arms = ALEXNET.protocol(scale).arms
+    net = arms["k-1"].net
+    assert {layer.k for layer in net.layers if isinstance(layer, Norm)} == {1.0}
+    assert net.changed(net.name, norm1={"k": 2.0}, norm2={"k": 2.0}) == arms["run145"].net
+
+
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])
 def test_the_fully_connected_layers_of_every_arm_see_a_grid_of_the_same_size(scale):
     grids = {arm: build(value.net).shapes["pool5"] for arm, value in ALEXNET.protocol(scale).arms.items()}
