@@ -37,12 +37,13 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
         raise OSError(errno.EIO, f"{path} can't be written: is the disk full? {error}") from error
 
 
-def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap: bool = False) -> dict[str, Any]:
     """``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
 
     Args:
         path: of the file.
         config: that of the run that wants to go on from it; None: of whatever run it is.
+        mmap: tensors are read when they are used, unchecked; for a quick look at the rest.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it is another configuration's: names what differs.
@@ -50,7 +51,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None) -> dict
     if not path.is_file():
         raise CheckpointError(f"{path} is no checkpoint: there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         found, state, version = content["config"], content["state"], content["format"]
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is no whole checkpoint: {_first_line(error)}") from error

@@ -6,11 +6,11 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +37,9 @@ from alexnet_repro.values import digest
 SLOPE_IMAGES = 500  # test pictures over which the neurons' slopes are averaged after training
 
 
-State = Literal["recorded", "running", "waiting"]
-States = Mapping[tuple[str, int], State]  # of every run of a sweep, by arm and seed
+LOOK_EVERY = 5  # seconds, at how far the runs of a sweep are
+
+States = Mapping[tuple[str, int], str]  # of every run of a sweep, by arm and seed; see ``run_claim``
 
 
 def run_claim(
@@ -71,7 +72,8 @@ def run_claim(
             not run again; one that was interrupted goes on after its last whole epoch, as ``run_one`` says. None:
             nothing is written, everything is run.
         on_record: called as each run ends.
-        on_change: called with the state of every run at the beginning and as each ends.
+        on_change: called with the state of every run at the beginning, as each ends, and every few seconds:
+            "waiting", "running", with ``out`` "7 of 60 epochs" after the first one, and "recorded".
 
     Raises:
         ValueError: an unknown id, scale, arm or device, a claim that has no runs, or no seeds.
@@ -91,13 +93,14 @@ def run_claim(
     workers = min(threads if device == "cpu" else 1, len(todo)) or 1
     with spawned(workers) as pool:
         runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
-        on_change(_states(wanted, done, workers))
+        on_change(_states(study, scale, wanted, done, workers, out))
         try:
-            for finished in as_completed(runs):
-                record = finished.result()
-                done[record.arm, record.seed] = record
-                on_record(record)
-                on_change(_states(wanted, done, workers))
+            while runs:
+                finished, runs = wait(runs, LOOK_EVERY, FIRST_COMPLETED)
+                for record in (run.result() for run in finished):
+                    done[record.arm, record.seed] = record
+                    on_record(record)
+                on_change(_states(study, scale, wanted, done, workers, out))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -217,15 +220,14 @@ class Unfinished:
         self.path = None
         if folder is None:
             return
-        record = folder / record_path(what["study"], what["scale"], what["arm"], what["seed"])
-        self.path = record.with_suffix(CHECKPOINT)
-        for path in (record, self.path):
+        self.path = _checkpoint_path(folder, what["study"], what["scale"], what["arm"], what["seed"])
+        for path in (self.path, self.path.with_suffix(".json")):
             remove_leftovers(path)
         if self.path.exists():
             try:
                 state = load_checkpoint(self.path, what)["state"]
             except CheckpointError as error:
-                warnings.warn(f"{record.stem} begins again: {error}", stacklevel=2)
+                warnings.warn(f"{self.path.stem} begins again: {error}", stacklevel=2)
             else:
                 self.training, self.start = state["training"], self.start - state["seconds"]
 
@@ -364,12 +366,32 @@ def _missing(
     return done, [run for run in wanted if run not in done]
 
 
-def _states(wanted: Sequence[tuple[str, int]], done: Container[tuple[str, int]], workers: int) -> dict:
+def _states(
+    study: Study,
+    scale: str,
+    wanted: Sequence[tuple[str, int]],
+    done: Container[tuple[str, int]],
+    workers: int,
+    out: str | os.PathLike[str] | None,
+) -> States:
     left = [run for run in wanted if run not in done]
-    return {
-        run: "recorded" if run in done else "running" if run in left[:workers] else "waiting"
-        for run in sorted(wanted, key=lambda run: run[1])
-    }
+    states = dict.fromkeys(sorted(wanted, key=lambda run: run[1]), "recorded") | dict.fromkeys(left, "waiting")
+    return states | {(arm, seed): _progress(study, scale, arm, seed, out) for arm, seed in left[:workers]}
+
+
+def _progress(study: Study, scale: str, arm: str, seed: int, out: str | os.PathLike[str] | None) -> str:
+    """Of a run under way: after how many of its epochs it is, if its checkpoint says so."""
+    if out is None:
+        return "running"
+    try:
+        checkpoint = load_checkpoint(_checkpoint_path(Path(out), study.id, scale, arm, seed), mmap=True)
+    except CheckpointError:
+        return "running"
+    return f"{len(checkpoint['state']['training']['epochs'])} of {study.protocol(scale).arms[arm].train.epochs} epochs"
+
+
+def _checkpoint_path(out: Path, study: str, scale: str, arm: str, seed: int) -> Path:
+    return (out / record_path(study, scale, arm, seed)).with_suffix(CHECKPOINT)
 
 
 @lru_cache(maxsize=2)

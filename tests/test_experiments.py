@@ -246,7 +246,7 @@ def test_what_is_recorded_is_shared_by_the_claims_of_a_study(tmp_path, monkeypat
 def test_states_say_what_is_done_what_runs_and_what_waits():
     seen = []
     run_claim("tiny", "smoke", 2, threads=2, on_change=lambda states: seen.append(dict(states)))
-    assert len(seen) == 5
+    assert len(seen) == 2
     assert list(seen[0].values()) == ["running", "running", "waiting", "waiting"]
     assert list(seen[-1].values()) == ["recorded"] * 4
     assert list(seen[0]) == [("tanh", 0), ("relu", 0), ("tanh", 1), ("relu", 1)]
@@ -380,3 +380,28 @@ def test_a_run_does_not_go_on_from_other_code_or_half_a_checkpoint(change, tmp_p
         record = run_one("tiny", "smoke", "relu", 0, out=tmp_path)
     assert curves(record) == curves(whole)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / record.path]
+
+
+class Idle(Inline):
+    """A process pool that never gets round to its work."""
+
+    def submit(self, function, *arguments) -> Future:
+        return Future()
+
+
+def test_while_runs_are_under_way_their_states_say_how_far_they_are(tmp_path, monkeypatch):
+    seen = []
+
+    def look(states) -> None:
+        seen.append(states)
+        if len(seen) == 1:
+            killed_after(1, monkeypatch, tmp_path)
+        if len(seen) == 2:
+            raise Killed
+
+    monkeypatch.setattr(experiments, "spawned", Idle)
+    monkeypatch.setattr(experiments, "LOOK_EVERY", 0)
+    with pytest.raises(Killed):
+        run_claim("tiny", "smoke", 2, arms=["relu"], threads=1, out=tmp_path, on_change=look)
+    assert seen[0] == {("relu", 0): "running", ("relu", 1): "waiting"}
+    assert seen[1] == {("relu", 0): "1 of 3 epochs", ("relu", 1): "waiting"}
