@@ -112,7 +112,7 @@ def test_a_figure_of_recorded_runs_names_these_and_a_live_one_names_none():
 
 
 def test_the_records_of_several_claims_and_of_single_runs_are_found():
-    claims = ("relu", "relu-modern", "relu-scaled")
+    claims = ("relu", "relu-local", "relu-modern", "relu-scaled")
     recorded = sorted(EVIDENCE_FOLDER / record.path for claim in claims for record in load_evidence(claim))
     assert sorted(figures("03_relu")["fig-relu-ratio"]) == recorded
     assert [path.name for path in figures("09_imagenet")["fig-full-run"]] == ["run145-seed0.json"]
