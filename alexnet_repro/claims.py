@@ -114,15 +114,16 @@ class Claim:
         """What a number of this effect ends with."""
         return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
 
-    def command(self, scale: str | None = None) -> str:
+    def command(self, scale: str | None = None, pairs: int = 0) -> str:
         """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
 
-        As many seeds as a verdict needs.
+        As many seeds as a verdict needs or, where there are that many pairs already, twice as many as there are.
         """
         if self.study is None:
             return "-"
         real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
-        return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {MIN_SEEDS} --data-root FOLDER"
+        seeds = MIN_SEEDS if pairs < MIN_SEEDS else 2 * pairs
+        return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {seeds} --data-root FOLDER"
 
     def paper_summary(self) -> str:
         """The paper's effect in a few words."""
@@ -286,6 +287,10 @@ CLAIMS: Mapping[str, Claim] = {
         _part(
             "lrn-printed", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (alpha as printed)",
             "04_lrn", "run148", treatment="alpha-printed", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "lrn-k-1", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (k = 1, as in Caffe)",
+            "04_lrn", "run148", treatment="k-1", paper_value=paper.LRN_GAIN[0],
         ),
         _part(
             "pooling", "3.4", "Overlapping pooling lowers the error by 0.4 points", "05_pooling", "run147",

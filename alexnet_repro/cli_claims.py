@@ -17,10 +17,8 @@ from alexnet_repro.evidence import (
     PACKAGE,
     EvidenceError,
     Record,
-    load_evidence,
     problems,
     recorded_run_path,
-    verdict,
 )
 from alexnet_repro.experiments import States, run_claim, submit_claim
 from alexnet_repro.files import write_atomically
@@ -48,7 +46,7 @@ def list_claims() -> None:
 def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
     """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
     found = _claim(claim)
-    result = verdict(found, load_evidence(claim))
+    ((result, largest),) = judged(claim)
     typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
     typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
     typer.echo(f"compared: {found.baseline.metric} of {found.baseline.arm}, {found.treatment.metric} of")
@@ -63,7 +61,7 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
     if resampled is not None:
         typer.echo(f"95 % interval by resampling: {found.number(resampled[0])} to {found.number(resampled[1])}")
     typer.echo(f"ours: {result.summary()}; {result.outcome}, {result.pairs} seeds")
-    typer.echo(f"goes on with: {found.command()}")
+    typer.echo(f"goes on with: {found.command(largest, result.pairs)}")
 
 
 @app.command()

@@ -308,7 +308,7 @@ ALEXNET = Study(
     id="alexnet",
     protocols={
         "smoke": Protocol(dataset="photos", size=80, seeds=1, arms=_alexnet_arms(_quick())),
-        "laptop": Protocol(dataset="imagenette", size=128, seeds=3, arms=_alexnet_arms(_full("laptop", _SHORT), None)),
+        "laptop": Protocol(dataset="imagenette", size=128, seeds=5, arms=_alexnet_arms(_full("laptop", _SHORT), None)),
         "paper": Protocol(dataset="imagenet", size=256, seeds=5, arms=_alexnet_arms(_full("paper"))),
     },
 )

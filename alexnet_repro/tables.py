@@ -207,13 +207,17 @@ def verdict_counts(results: Judged) -> Table:
 def glance_table(results: Judged, book: str) -> Table:
     """What ``scoreboard`` says, shorter: of a claim that differs from the one before in its last words, these alone.
 
+    A verdict that was given at a smaller scale than the paper's names it.
+
     Args:
         results: what ``judged`` makes of the claims.
         book: the folder of the chapters, as links must name it.
     """
     rows, before = [], ""
-    for row, (result, _) in zip(scoreboard(results).rows, results, strict=True):
+    for row, (result, scale) in zip(scoreboard(results).rows, results, strict=True):
         statement, _, printed, original, ours, *_, outcome = row
+        if outcome in ("reproduced", "not reproduced") and scale != "paper":
+            outcome = f"{outcome} ({scale})"
         common, _, words = statement.partition(" (")
         text = statement if common != before else f"… {words.removesuffix(')')}"
         rows.append([f"[{text}]({book}{result.claim.chapter}.ipynb)", printed, original, ours, outcome])
@@ -234,7 +238,8 @@ def remaining_table(results: Judged) -> Table:
             continue
         smallest = result.smallest_effect()
         seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""
-        rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{claim.command(scale)}`"])
+        command = claim.command(scale, result.pairs)
+        rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{command}`"])
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
 
 

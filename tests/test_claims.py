@@ -95,6 +95,8 @@ def test_the_command_that_goes_on_takes_the_scale_that_can_tell():
     assert CLAIMS["dropout"].command().startswith("alexnet-repro claims run dropout --scale laptop --seeds 5")
     assert "--scale paper" in CLAIMS["headline-2012"].command()
     assert "--scale paper" in CLAIMS["relu"].command("paper")
+    assert "--seeds 5 " in CLAIMS["dropout"].command(pairs=4)
+    assert "--seeds 10 " in CLAIMS["dropout"].command(pairs=5)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
     assert status == 0
     assert CLAIMS[claim].statement in out
     assert CLAIMS[claim].paper_summary() in out
-    assert CLAIMS[claim].command() in out
+    ((result, scale),) = tables.judged(claim)
+    assert CLAIMS[claim].command(scale, result.pairs) in out
 
 
 def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make_record, tmp_path):
