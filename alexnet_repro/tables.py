@@ -99,22 +99,28 @@ def judged(*claims: str) -> Judged:
 def scoreboard(results: Judged) -> Table:
     """``verdict_table`` of claims that were judged already.
 
+    Of a claim that differs from the one before in its last words, these alone.
+
     Args:
         results: what ``judged`` makes of them.
     """
-    rows = [
-        [
-            result.claim.statement,
-            result.claim.section,
-            result.claim.paper_summary(),
-            result.claim.number(result.claim.original_value),
-            result.summary(),
-            scale if result.pairs else "-",
-            str(result.pairs),
-            result.outcome,
-        ]
-        for result, scale in results
-    ]
+    rows, before = [], ""
+    for result, scale in results:
+        claim = result.claim
+        common, _, words = claim.statement.partition(" (")
+        rows.append(
+            [
+                claim.statement if common != before else f"… {words.removesuffix(')')}",
+                claim.section,
+                claim.paper_summary(),
+                claim.number(claim.original_value),
+                result.summary(),
+                scale if result.pairs else "-",
+                str(result.pairs),
+                result.outcome,
+            ]
+        )
+        before = common
     ours = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
     return Table(["claim", "section", "paper", "2012 run", ours, "scale", "seeds", "verdict"], rows)
 
@@ -205,23 +211,16 @@ def verdict_counts(results: Judged) -> Table:
 
 
 def glance_table(results: Judged, book: str) -> Table:
-    """What ``scoreboard`` says, shorter: of a claim that differs from the one before in its last words, these alone.
-
-    A verdict that was given at a smaller scale than the paper's names it.
+    """What ``scoreboard`` says, in fewer columns; a verdict of a smaller scale than the paper's names it.
 
     Args:
         results: what ``judged`` makes of the claims.
         book: the folder of the chapters, as links must name it.
     """
-    rows, before = [], ""
-    for row, (result, scale) in zip(scoreboard(results).rows, results, strict=True):
-        statement, _, printed, original, ours, *_, outcome = row
-        if outcome in ("reproduced", "not reproduced") and scale != "paper":
-            outcome = f"{outcome} ({scale})"
-        common, _, words = statement.partition(" (")
-        text = statement if common != before else f"… {words.removesuffix(')')}"
-        rows.append([f"[{text}]({book}{result.claim.chapter}.ipynb)", printed, original, ours, outcome])
-        before = common
+    rows = []
+    for link, _, printed, original, ours, scale, _, outcome in _linked_claims(results, book).rows:
+        small = outcome in ("reproduced", "not reproduced") and scale != "paper"
+        rows.append([link, printed, original, ours, f"{outcome} ({scale})" if small else outcome])
     return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
 
 

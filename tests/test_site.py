@@ -28,6 +28,7 @@ The arms start from one seed, *arm* by `arm`. Of seeds and arms there are pairs.
 | arm | verdict |
 | --- | --- |
 | a   | not run |
+| b   | not reproduced (laptop) |
 
 | arm | state   | next    |
 | --- | ------- | ------- |
@@ -79,7 +80,7 @@ def test_only_the_first_use_of_a_term_in_running_text_leads_to_the_glossary(body
 
 
 def test_a_page_s_verdicts_are_marked_and_nothing_else_is(body):
-    assert re.findall(r'<td class="([^"]*)"', body) == ["verdict not-run"]
+    assert re.findall(r'<td class="([^"]*)"', body) == ["verdict not-run", "verdict not-reproduced"]
     assert re.findall(r'<table class="([^"]*)"', body) == ["verdicts table", "commands table"]
 
 

@@ -33,8 +33,9 @@ class Verdicts(SphinxPostTransform):
             commands = all(any(row[-1].findall(nodes.literal)) for row in rows)
             table["classes"] += ["verdicts"] * verdicts + ["commands"] * commands
             for entry in [*header, *(row[-1] for row in rows if verdicts)]:
-                if entry.astext() in get_args(Outcome):
-                    entry["classes"] += ["verdict", entry.astext().replace(" ", "-")]
+                outcome, _, _ = entry.astext().partition(" (")  # the scale may follow
+                if outcome in get_args(Outcome):
+                    entry["classes"] += ["verdict", outcome.replace(" ", "-")]
 
 
 class Print(SphinxPostTransform):
