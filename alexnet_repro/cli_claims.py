@@ -99,7 +99,9 @@ def verify(
 def run(
     claim: Name,
     scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "smoke",
-    seeds: Annotated[str | None, typer.Option(help="how many (5), or which (0,3,4); default: the study's own")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="how many (5), or which (0,3,4 or 3,); default: the study's own")
+    ] = None,
     arms: Annotated[str | None, typer.Option(help="which, separated by commas; default: those of the claim")] = None,
     data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
@@ -215,9 +217,9 @@ def _seeds(text: str | None) -> int | list[int] | None:
     if text is None:
         return None
     try:
-        return [int(part) for part in text.split(",")] if "," in text else int(text)
+        return [int(part) for part in text.removesuffix(",").split(",")] if "," in text else int(text)
     except ValueError:
-        raise ValueError(f"--seeds takes a number (5) or a list of numbers (0,3,4), not {text!r}") from None
+        raise ValueError(f"--seeds takes how many (5) or which (0,3,4; of one alone: 3,), not {text!r}") from None
 
 
 def _options(pairs: list[str]) -> dict[str, int | str]:

@@ -78,6 +78,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make
         (["show", "gelu"], "claim must be one of"),
         (["run", "relu", "--scale", "huge"], "scale of relu must be one of"),
         (["run", "relu", "--seeds", "many"], "not 'many'"),
+        (["run", "relu", "--seeds", ","], "of one alone: 3,), not ','"),
         (["show", "alexnet"], "claim must be one of"),
         (["verify", "--evidence", "nowhere"], "there is no folder nowhere"),
         (["run", "relu", "--launcher", "slurm", "--again", "x"], "--again runs in processes of this machine"),
@@ -109,6 +110,8 @@ def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, c
     status, out, _ = call(monkeypatch, capsys, *arguments)
     assert status == 0
     assert (asked["seeds"], asked["arms"], asked["out"]) == ([3, 4], ["relu"], tmp_path)
+    assert cli_claims._seeds("3,") == [3]
+    assert cli_claims._seeds("3") == 3
     assert "relu-seed3.json: train_error 0.2, epochs_to_target 0.9, top1_error 0.31 (1 epochs, 1 s)" in out
     assert f"1 records in {tmp_path / 'tiny' / 'smoke'}" in out
 
