@@ -100,7 +100,9 @@ def run_claim(
                 for record in (run.result() for run in finished):
                     done[record.arm, record.seed] = record
                     on_record(record)
-                on_change(_states(study, scale, wanted, done, workers, out))
+                    on_change(_states(study, scale, wanted, done, workers, out))
+                if not finished:
+                    on_change(_states(study, scale, wanted, done, workers, out))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -246,7 +246,7 @@ def test_what_is_recorded_is_shared_by_the_claims_of_a_study(tmp_path, monkeypat
 def test_states_say_what_is_done_what_runs_and_what_waits():
     seen = []
     run_claim("tiny", "smoke", 2, threads=2, on_change=lambda states: seen.append(dict(states)))
-    assert len(seen) == 2
+    assert len(seen) == 5
     assert list(seen[0].values()) == ["running", "running", "waiting", "waiting"]
     assert list(seen[-1].values()) == ["recorded"] * 4
     assert list(seen[0]) == [("tanh", 0), ("relu", 0), ("tanh", 1), ("relu", 1)]
