@@ -12,7 +12,7 @@ NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
 EXECUTED := $(CHAPTERS:%=_build/source/%)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py) $(shell find book/_static -type f)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
-TESTS := $(wildcard tests/*.py)
+TESTS := $(shell find tests -name '*.py')
 SETUP := README.md environment.yml Makefile MANIFEST.in .ci/run $(wildcard .github/workflows/*)
 TEX := latexmk texlive-xetex texlive-latex-extra fonts-freefont-otf fonts-dejavu-core
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
@@ -23,13 +23,14 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 needs = @for tool in $(1); do command -v $$tool > /dev/null || { echo "make $(@:-tools=) needs the command $$tool:" \
 	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
 
-.PHONY: help book pdf epub pdf-tools epub-tools test browser notebooks evidence bench links dist lint format clean
+.PHONY: help book pdf epub pdf-tools epub-tools test browser notebooks house evidence bench links dist lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
 	@echo "make pdf        the book as one file, _build/alexnet-claim-by-claim.pdf;  make epub: for readers of e-books"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
 	@echo "make browser    the built book's tests in a browser: needs chromium"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
+	@echo "make house      the rooms of the library in README and CONTRIBUTING.md: sizes, and a picture of their imports"
 	@echo "make evidence   CLAIM=relu SCALE=paper SEEDS=1 DATA=folder: record the runs that are missing in book/evidence;"
 	@echo "                where none is, run them once more in runs, and print old against new"
 	@echo "make links      the book's links to other places, each tried; _build/links/_build/html/output.txt"
@@ -102,9 +103,12 @@ notebooks: .venv/.installed
 	echo $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) \
 	    jupyter execute --inplace --NotebookClient.record_timing=False
 	jupytext --quiet --sync book/text/*.md
-	alexnet-repro claims status --update README.md --update book/intro.md --update book/scoreboard.md \
-	    --update book/full_scale.md > /dev/null
-	typer alexnet_repro.cli utils docs --name alexnet-repro --title "Command line" --output book/command_line.md
+	python book/_ext/page_tables.py README.md book/intro.md book/scoreboard.md book/full_scale.md
+	python book/_ext/house.py
+	typer alexnet_repro.cli.main utils docs --name alexnet-repro --title "Command line" --output book/command_line.md
+
+house: .venv/.installed
+	python book/_ext/house.py
 
 evidence: .venv/.installed
 	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) $(SEEDS:%=--seeds %) $(DATA:%=--data-root %) \

@@ -1,17 +1,20 @@
 """The reference reproduction of Krizhevsky, Sutskever and Hinton (2012)."""
 
-from alexnet_repro.augment import PCAColor
-from alexnet_repro.claims import CLAIMS
-from alexnet_repro.config import InputConfig, NetConfig, TrainConfig
+from alexnet_repro.claims.ledger import CLAIMS
+from alexnet_repro.claims.records import load_evidence
+from alexnet_repro.claims.study import Arm
+from alexnet_repro.claims.sweep import first_losses, run_claim
+from alexnet_repro.claims.verdict import verdict
 from alexnet_repro.data import Dataset, load_dataset
-from alexnet_repro.evaluate import evaluate, top_k_error
-from alexnet_repro.evidence import load_evidence, verdict
-from alexnet_repro.experiments import first_losses, run_claim
-from alexnet_repro.lrn import LocalResponseNorm
-from alexnet_repro.nets import AlexNet, build
-from alexnet_repro.studies import Arm
-from alexnet_repro.towers import place
-from alexnet_repro.train import History, train
+from alexnet_repro.data.augment import PCAColor
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.networks.build import AlexNet, build
+from alexnet_repro.networks.lrn import LocalResponseNorm
+from alexnet_repro.networks.spec import NetConfig
+from alexnet_repro.networks.towers import place
+from alexnet_repro.training.config import TrainConfig
+from alexnet_repro.training.evaluate import evaluate, top_k_error
+from alexnet_repro.training.loop import History, train
 
 __all__ = [
     "CLAIMS",

@@ -1,5 +1,5 @@
 """``python -m alexnet_repro``, which ``torchrun -m`` needs."""
 
-from alexnet_repro.cli import main
+from alexnet_repro.cli.main import main
 
 main()

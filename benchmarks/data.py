@@ -1,6 +1,6 @@
 """The data pipeline against torchvision's and albumentations': ``make bench``. See ``racing`` for how it is measured.
 
-The pictures are JPEG files of 500x375 pixels, ImageNet's commonest size, cut from scikit-image's photographs.
+The images are JPEG files of 500x375 pixels, ImageNet's commonest size, cut from scikit-image's photographs.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from torchvision.transforms import v2
 from alexnet_repro import AlexNet, Dataset, InputConfig, PCAColor
 from alexnet_repro.data import Batches, Store, prepare
 from alexnet_repro.data.folders import folder_source
-from alexnet_repro.inputs import InputTransform
-from alexnet_repro.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
-PICTURES = 1024
-SMALL_PICTURES = 10_000
+IMAGES = 1024
+SMALL_IMAGES = 10_000
 STEP_BATCH = 64
-GRAIN = 16  # grey levels; the files then have some 95 kB on average, a little less than ImageNet's
+GRAIN = 16  # pixel values; the files then have some 95 kB on average, a little less than ImageNet's
 
 
-def make_pictures(folder: Path, count: int = PICTURES, size: tuple[int, int] = (500, 375)) -> None:
+def make_images(folder: Path, count: int = IMAGES, size: tuple[int, int] = (500, 375)) -> None:
     """JPEG files of two classes, every one another window of a photograph."""
     rng = np.random.default_rng(0)
     photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee", "chelsea", "rocket")]
@@ -69,8 +69,8 @@ def stock_batches(folder: Path) -> Work:
         v2.ToImage(),
         v2.ToDtype(torch.float32),
     ]
-    pictures = ImageFolder(folder, v2.Compose(transforms))
-    loader = DataLoader(pictures, batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
+    images = ImageFolder(folder, v2.Compose(transforms))
+    loader = DataLoader(images, batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
     return lambda: count(loader)
 
 
@@ -86,11 +86,11 @@ def stored_batches(store: Path, batch_size: int, ahead: int = 2) -> Batches:
     return Batches(dataset, transform, torch.Generator().manual_seed(0), ahead=ahead)
 
 
-class StockPictures(torch.utils.data.Dataset):
-    """CIFAR-10 as torchvision's class keeps it: an array, and a Pillow picture made of a row when it is asked for."""
+class StockImages(torch.utils.data.Dataset):
+    """CIFAR-10 as torchvision's class keeps it: an array, and a Pillow image made of a row when it is asked for."""
 
     def __init__(self, transform: Callable) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (SMALL_PICTURES, 32, 32, 3), np.uint8)
+        self.pixels = np.random.default_rng(0).integers(0, 256, (SMALL_IMAGES, 32, 32, 3), np.uint8)
         self.transform = transform
 
     def __len__(self) -> int:
@@ -103,14 +103,14 @@ class StockPictures(torch.utils.data.Dataset):
 def stock_small_batches() -> Work:
     crops = v2.Compose([v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)])
     options = {"batch_size": 128, "shuffle": True, "num_workers": 2, "persistent_workers": True}
-    loader = DataLoader(StockPictures(crops), **options)
+    loader = DataLoader(StockImages(crops), **options)
     return lambda: count(loader)
 
 
 def our_small_batches() -> Work:
-    images = torch.randint(0, 256, (SMALL_PICTURES, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (SMALL_IMAGES, 3, 32, 32), dtype=torch.uint8)
     dataset = Dataset(
-        "made up", "train", images, torch.arange(SMALL_PICTURES) % 10, tuple("0123456789"), "random numbers"
+        "made up", "train", images, torch.arange(SMALL_IMAGES) % 10, tuple("0123456789"), "random numbers"
     )
     transform = InputTransform.fit(InputConfig(crop=24), images)
     batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
@@ -154,13 +154,13 @@ def loading_step(store: Path) -> Work:
 
 
 def plain_pass(folder: Path) -> Work:
-    pictures = ImageFolder(folder, v2.Compose([v2.Resize(256), v2.CenterCrop(256)]))
-    return lambda: [np.asarray(picture) for picture, _ in pictures]
+    images = ImageFolder(folder, v2.Compose([v2.Resize(256), v2.CenterCrop(256)]))
+    return lambda: [np.asarray(image) for image, _ in images]
 
 
 def plain_pass_of_two(folder: Path) -> Work:
-    pictures = ImageFolder(folder, v2.Compose([v2.Resize(256), v2.CenterCrop(256), v2.PILToTensor()]))
-    loader = DataLoader(pictures, batch_size=128, num_workers=2, persistent_workers=True)
+    images = ImageFolder(folder, v2.Compose([v2.Resize(256), v2.CenterCrop(256), v2.PILToTensor()]))
+    loader = DataLoader(images, batch_size=128, num_workers=2, persistent_workers=True)
     return lambda: count(loader)
 
 
@@ -172,16 +172,16 @@ def prepared(folder: Path, form: str) -> Work:
     return work
 
 
-def peak_memory(pictures: int) -> float:
-    """Of the largest process of ``prepare`` on so many pictures, MiB."""
+def peak_memory(images: int) -> float:
+    """Of the largest process of ``prepare`` on so many images, MiB."""
     with tempfile.TemporaryDirectory() as root:
-        make_pictures(Path(root, "one"), 2, (160, 120))
+        make_images(Path(root, "one"), 2, (160, 120))
         for name in ("class0", "class1"):
             folder = Path(root, "many", name)
             folder.mkdir(parents=True)
-            [picture] = Path(root, "one", name).iterdir()
-            for i in range(pictures // 2):
-                (folder / f"{i:06d}.jpg").hardlink_to(picture)
+            [image] = Path(root, "one", name).iterdir()
+            for i in range(images // 2):
+                (folder / f"{i:06d}.jpg").hardlink_to(image)
         prepare(folder_source(Path(root, "many")), Path(root, "store"), size=128, form="raw")
     usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return max(usage) / 1024
@@ -213,20 +213,20 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.threads} threads, medians of {options.rounds} rounds that take turns")
 
     with tempfile.TemporaryDirectory() as root:
-        folder, raw, jpeg = (Path(root, name) for name in ("pictures", "raw", "jpeg"))
-        make_pictures(folder)
+        folder, raw, jpeg = (Path(root, name) for name in ("images", "raw", "jpeg"))
+        make_images(folder)
         for form, store in (("raw", raw), ("jpeg", jpeg)):
             prepare(folder_source(folder), store, form=form)
         result = run(
             {"stock": (stock_batches, (folder,)), "raw": (our_batches, (raw,)), "jpeg": (our_batches, (jpeg,))}
         )
-        print("\nBatches of 128 random crops of 224 from 256 pixels, mirrored; ours with colour noise too")
+        print("\nBatches of 128 random crops of 224 from 256 pixels, flipped; ours with colour noise too")
         for name in ("raw", "jpeg"):
             ratio = result["stock"][0] / result[name][0]
             print(f"  {name} store: {ratio:.1f}x the speed of ImageFolder, v2 and DataLoader(num_workers=2)")
 
         result = run({"constant": (constant_step, (raw,)), "loading": (loading_step, (raw,))})
-        print(f"\nTraining step of AlexNet as printed, {STEP_BATCH} pictures")
+        print(f"\nTraining step of AlexNet as printed, {STEP_BATCH} images")
         ratio = result["loading"][0] / result["constant"][0]
         print(f"  with batches from the store: {ratio:.3f} of the time with one constant batch")
 
@@ -234,7 +234,7 @@ def main() -> None:
             "plain": (plain_pass, (folder,)), "two": (plain_pass_of_two, (folder,)),
             "raw": (prepared, (folder, "raw")), "jpeg": (prepared, (folder, "jpeg")),
         })  # fmt: skip
-        print(f"\nAll of {PICTURES:,} files to central squares of 256 pixels, ours with sums, checksums and files")
+        print(f"\nAll of {IMAGES:,} files to central squares of 256 pixels, ours with sums, checksums and files")
         for name in ("raw", "jpeg"):
             one, two = (result[other][0] / result[name][0] for other in ("plain", "two"))
             print(
@@ -243,10 +243,10 @@ def main() -> None:
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         few, many = pool.map(peak_memory, (1_000, 10_000))
-    print(f"\nPeak memory of prepare on 10,000 pictures: {many / few:.2f} of that on 1,000")
+    print(f"\nPeak memory of prepare on 10,000 images: {many / few:.2f} of that on 1,000")
 
     result = run({"stock": (stock_small_batches, ()), "ours": (our_small_batches, ())})
-    print(f"\nBatches of 128 random crops of 24 from {SMALL_PICTURES:,} pictures of 32, mirrored at random")
+    print(f"\nBatches of 128 random crops of 24 from {SMALL_IMAGES:,} images of 32, flipped at random")
     ratio = result["stock"][0] / result["ours"][0]
     print(f"  ours: {ratio:.1f}x the speed of DataLoader(num_workers=2) with torchvision's v2 transforms")
 
@@ -256,7 +256,7 @@ def main() -> None:
         print("\nColour noise: not compared, albumentations is not installed (pip install albumentations)")
         return
     result = run({"theirs": (their_colors, ()), "ours": (our_colors, ())})
-    print("\nPCA colour noise on 128 pictures of 224 pixels")
+    print("\nPCA colour noise on 128 images of 224 pixels")
     print(f"  ours: {result['theirs'][0] / result['ours'][0]:.1f}x the speed of albumentations' FancyPCA")
 
 

@@ -13,8 +13,8 @@ from racing import Work, race
 from torch import nn
 
 from alexnet_repro import AlexNet, LocalResponseNorm
-from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.support.environment import keep_large_blocks
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
 SHAPES = ((64, 96, 55, 55), (64, 256, 27, 27))  # what AlexNet's two normalizations see
 BATCH = 64
@@ -128,7 +128,7 @@ def main() -> None:
     }  # fmt: skip
     result = race(contestants, options.rounds, options.threads)
     rate = 2 * MATRIX**3 / result["sgemm"][0]
-    print(f"\nTraining step of AlexNet as printed, {BATCH} pictures")
+    print(f"\nTraining step of AlexNet as printed, {BATCH} images")
     print(f"  machine: torch.mm {rate / 1e9:.0f} GFLOP/s, copy {2 * 4 * 2**25 / result['copy'][0] / 1e9:.1f} GB/s")
     work = 3 * 2 * BATCH * multiply_adds()  # forward, and twice that backward
     for name in ("naive", "ours, allocator off", "ours"):

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from alexnet_repro.environment import environment
-from alexnet_repro.files import write_atomically
-from alexnet_repro.table import Table
-from alexnet_repro.tables import between
+from alexnet_repro.report.tables import between
+from alexnet_repro.support.environment import environment
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- times: written by benchmarks/newcomer.py; do not edit -->", "<!-- times end -->"

@@ -19,25 +19,25 @@ from racing import Work, race
 from alexnet_repro.data import Store, prepare
 from alexnet_repro.data.folders import folder_source
 
-PICTURES = 4096
-WINDOW = 1000  # pictures
+IMAGES = 4096
+WINDOW = 1000  # images
 
 
 def make_store(root: Path) -> Store:
-    """Pictures of noise with a trend, some 30 kB each."""
+    """Images of noise with a trend, some 30 kB each."""
     rng = np.random.default_rng(0)
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)).resize(
             (256, 256), Image.Resampling.BICUBIC
         )
-        path = root / "pictures" / "ab"[i % 2] / f"{i:05d}.jpg"
+        path = root / "images" / "ab"[i % 2] / f"{i:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse.resize((256, 256), Image.Resampling.BICUBIC).save(path, quality=95)
-    return prepare(folder_source(root / "pictures"), root / "store", form="jpeg")
+    return prepare(folder_source(root / "images"), root / "store", form="jpeg")
 
 
 def order() -> list[int]:
-    return torch.randperm(PICTURES, generator=torch.Generator().manual_seed(0)).tolist()
+    return torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0)).tolist()
 
 
 def by_position(store: Path) -> Work:
@@ -77,7 +77,7 @@ def main() -> None:
             os.environ["DATA_OPTIMIZER_CACHE_FOLDER"] = os.environ["DATA_OPTIMIZER_DATA_CACHE_FOLDER"] = f"{root}/cache"
             import litdata  # it empties its cache folder, which is /tmp/data by default
 
-            files = [str(path) for path in sorted((root / "pictures").rglob("*.jpg"))]
+            files = [str(path) for path in sorted((root / "images").rglob("*.jpg"))]
             litdata.optimize(content, files, str(root / "chunks"), num_workers=1, chunk_bytes="32MB")
             contestants["litdata"] = (litdata_chunks, (root / "chunks",))
         except ImportError:

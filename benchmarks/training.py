@@ -1,7 +1,7 @@
 """A whole epoch of CIFAR-10's size against a plain PyTorch loop, and the trainer against the bare step: ``make bench``.
 
 See ``racing`` for how it is measured. Both sides train the same network, preset ``cifar-13pct``, with the same recipe,
-on random crops of 24 from 32 pixels, mirrored at random; the pictures are random numbers.
+on random crops of 24 from 32 pixels, flipped at random; the images are random numbers.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from data import StockPictures
+from data import StockImages
 from racing import Work, race
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from alexnet_repro import Dataset, InputConfig, TrainConfig, build, train
-from alexnet_repro.allocator import keep_large_blocks
-from alexnet_repro.config import PRESETS
 from alexnet_repro.data import Batches
-from alexnet_repro.inputs import InputTransform
-from alexnet_repro.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.support.environment import keep_large_blocks
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
-PICTURES = 10_000  # a fifth of an epoch of CIFAR-10
+IMAGES = 10_000  # a fifth of an epoch of CIFAR-10
 NETS = ("cifar-19pct", "cifar-13pct")
 RECIPE = TrainConfig(epochs=1, lr=1e-6)
 
@@ -36,7 +36,7 @@ def plain_epoch(name: str) -> Work:
     """As a tutorial has it: stock loader and transforms, stock optimizer, ``item()`` after every step."""
     steps = [v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)]
     options = {"batch_size": 128, "shuffle": True, "num_workers": 2, "persistent_workers": True}
-    loader, model = DataLoader(StockPictures(v2.Compose(steps)), **options), network(name)
+    loader, model = DataLoader(StockImages(v2.Compose(steps)), **options), network(name)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
 
     def epoch() -> float:
@@ -54,8 +54,8 @@ def plain_epoch(name: str) -> Work:
 
 def our_epoch(name: str) -> Work:
     keep_large_blocks()
-    images = torch.randint(0, 256, (PICTURES, 3, 32, 32), dtype=torch.uint8)
-    labels = torch.arange(PICTURES) % 10
+    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(IMAGES) % 10
     dataset = Dataset("made up", "train", images, labels, tuple("0123456789"), "random numbers")
     transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True), images)
     batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
@@ -97,7 +97,7 @@ def main() -> None:
         arguments = (name,)
         contestants = {"plain": (plain_epoch, arguments), "ours": (our_epoch, arguments)}
         result = race(contestants, options.rounds, options.threads)
-        print(f"\nAn epoch of {PICTURES:,} pictures, {name} on crops of 24 pixels")
+        print(f"\nAn epoch of {IMAGES:,} images, {name} on crops of 24 pixels")
         print(f"  ours: {result['plain'][0] / result['ours'][0]:.2f}x the speed of a plain loop with stock parts")
         contestants = {"bare": (bare_steps, arguments), "trainer": (trainer_steps, arguments)}
         result = race(contestants, options.rounds, options.threads)

@@ -1,4 +1,4 @@
-"""What several test modules need: tiny pictures, a tiny study, and records made by hand."""
+"""What several test modules need: tiny images, a tiny study, and records made by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,16 +7,20 @@ import pytest
 import torch
 from tiny_net import TINY_NET
 
-from alexnet_repro import claims, studies
-from alexnet_repro.config import InputConfig, TrainConfig
+from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.ledger import CLAIMS
+from alexnet_repro.claims.studies import STUDIES
+from alexnet_repro.claims.study import Arm, Protocol, Study
 from alexnet_repro.data import Dataset
-from alexnet_repro.evidence import Record, arm_config
-from alexnet_repro.values import digest
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.support.values import as_json, digest
+from alexnet_repro.training.config import TrainConfig
+from alexnet_repro.training.record import Record
 
 
 @pytest.fixture
 def tiny_dataset() -> Dataset:
-    """Thirty pictures in which the brightest channel is the class."""
+    """Thirty images in which the brightest channel is the class."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(30) % 3
     images = torch.randint(0, 100, (30, 3, 8, 8), generator=generator)
@@ -25,28 +29,28 @@ def tiny_dataset() -> Dataset:
 
 
 @pytest.fixture
-def tiny_claim(monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
+def tiny_claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
     """A claim whose runs take milliseconds, known to the package under the name "tiny"."""
-    arm = studies.Arm(
+    arm = Arm(
         net=TINY_NET,
         input=InputConfig(pixels="standardized", batch_size=10, reshuffle=True),
         train=TrainConfig(epochs=3, lr=0.05, target_error=0.25),
     )
     arms = {"tanh": replace(arm, net=replace(TINY_NET, activation="tanh")), "relu": arm}
-    protocol = studies.Protocol(dataset="photos", seeds=2, arms=arms)
-    study = studies.Study(id="tiny", protocols={"smoke": protocol})
-    claim = replace(claims.CLAIMS["relu"], id="tiny", study=study)
-    monkeypatch.setitem(claims.CLAIMS, "tiny", claim)
-    monkeypatch.setitem(studies.STUDIES, "tiny", study)
+    protocol = Protocol(dataset="photos", seeds=2, arms=arms)
+    study = Study(id="tiny", protocols={"smoke": protocol})
+    claim = replace(CLAIMS["relu"], id="tiny", study=study)
+    monkeypatch.setitem(CLAIMS, "tiny", claim)
+    monkeypatch.setitem(STUDIES, "tiny", study)
     return claim
 
 
 @pytest.fixture
-def make_record(tiny_claim: claims.Claim) -> Callable[..., Record]:
+def make_record(tiny_claim: Claim) -> Callable[..., Record]:
     """Records of the tiny claim, with the errors one asks for."""
 
     def make(arm: str, seed: int, errors: list[float], epochs_to_target: float | None = None, **final: float) -> Record:
-        config = arm_config(tiny_claim.protocol("smoke"), arm)
+        config = as_json(tiny_claim.protocol("smoke").run(arm, seed))
         return Record(
             study="tiny",
             scale="smoke",

@@ -1,4 +1,4 @@
-"""A small network in two towers, in float64, and pictures for it: the same in every process that asks."""
+"""A small network in two towers, in float64, and images for it: the same in every process that asks."""
 
 from dataclasses import replace
 

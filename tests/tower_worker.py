@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tower_case import BATCH, STEPS, case, optimizer
 
-from alexnet_repro.layers import Dropout
-from alexnet_repro.nets import build
-from alexnet_repro.towers import TowerProcess
+from alexnet_repro.networks.build import build
+from alexnet_repro.networks.layers import Dropout
+from alexnet_repro.networks.towers import TowerProcess
 
 
 def main(folder: Path) -> None:
+    torch.set_num_threads(1)
     dist.init_process_group("gloo")
     shards = dist.get_world_size() // 2
     mesh = dist.init_device_mesh("cpu", (shards, 2), mesh_dim_names=("data", "tower"))

@@ -1,4 +1,4 @@
-"""Data sets."""
+"""What it sees: sources, stores, crops and colour noise, batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alexnet_repro.data.batches import Batches
 from alexnet_repro.data.cifar10 import CLASSES as CIFAR10_CLASSES
 from alexnet_repro.data.cifar10 import load_cifar10
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.data.decode import PictureError
+from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.imagenet import IMAGENETTE, imagenet_source, imagenette_source
 from alexnet_repro.data.photos import CLASSES as PHOTOS_CLASSES
@@ -21,7 +21,7 @@ __all__ = [
     "Batches",
     "Dataset",
     "DatasetNotFoundError",
-    "PictureError",
+    "ImageError",
     "Store",
     "StoreError",
     "load_dataset",
@@ -34,7 +34,7 @@ SMALL = {"photos": PHOTOS_CLASSES, "cifar10": CIFAR10_CLASSES}  # read as they a
 NAMES = (*SMALL, *IMAGENETTE, "imagenet")
 
 
-def held_out(name: str) -> str:
+def evaluation_split(name: str) -> str:
     """The split that a data set's errors are taken on: the small ones have no other than "test", the others "val"."""
     return "test" if name in SMALL else "val"
 
@@ -54,16 +54,16 @@ def load_dataset(
 
     Args:
         name: "photos" (embedded, needs no files), "cifar10", "imagenette", "imagenette-320", "imagenette-160",
-            "imagenet", or the path of a prepared data set or of a folder of class folders of pictures, with or without
+            "imagenet", or the path of a prepared data set or of a folder of class folders of images, with or without
             split folders.
         root: the folder that holds the files; None: the environment's ALEXNET_REPRO_DATA, else ``data``.
         split: "train", "val" or "test", as far as the data set has them: the first two have "test", the others "val".
-        size: height and width of the pictures, pixels; None: 32 for the first two, else 256. cifar10 has only 32.
+        size: height and width of the images, pixels; None: 32 for the first two, else 256. cifar10 has only 32.
         download: fetch missing files into ``root``; not of imagenet.
 
     Raises:
         DatasetNotFoundError: the files or the split are missing; no other data set is ever given instead.
-        PictureError: a file of a folder is no picture that can be used.
+        ImageError: a file of a folder is no image that can be used.
         StoreError: what was prepared is damaged, or has another size.
         ValueError: an unknown name, split or size.
 
@@ -82,7 +82,7 @@ def load_dataset(
         if name == "photos":
             return load_photos(split, size)
         if size != 32:
-            raise ValueError(f"cifar10 has pictures of 32 pixels, not {size}")
+            raise ValueError(f"cifar10 has images of 32 pixels, not {size}")
         return load_cifar10(split, data_root(root), download)
     store = _store(name, root, size)
     if (store / MANIFEST).exists():
@@ -96,7 +96,7 @@ def load_dataset(
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
-    """The classes of a data set and the side of its pictures, pixels; no picture is decoded for it.
+    """The classes of a data set and the side of its images, pixels; no image is decoded for it.
 
     Args:
         name, root, size: as for ``load_dataset``.
@@ -112,7 +112,7 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
 
 
 def load_source(name: str, root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Source:
-    """The picture files of a data set, for ``prepare``: what ``load_dataset`` takes but photos and cifar10.
+    """The image files of a data set, for ``prepare``: what ``load_dataset`` takes but photos and cifar10.
 
     Args:
         name, root, download: as for ``load_dataset``.
@@ -155,5 +155,5 @@ def _folder(name: str) -> Path:
 def _stored(folder: Path, split: str, size: int | None) -> Dataset:
     store = Store.open(folder)
     if size not in (None, store.manifest["size"]):
-        raise StoreError(f"{folder} has pictures of {store.manifest['size']} pixels, not {size}")
+        raise StoreError(f"{folder} has images of {store.manifest['size']} pixels, not {size}")
     return store.dataset(split)

@@ -100,5 +100,5 @@ def _download(address: str, part: Path) -> None:
 
 
 def _bar(what: str, total: int, have: int = 0) -> tqdm:
-    """Rate and time left, on a terminal only."""
+    """Speed and time left, on a terminal only."""
     return tqdm(desc=what, total=total or None, initial=have, unit="B", unit_scale=True, disable=None)

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset
-from alexnet_repro.inputs import Draws, InputTransform
-from alexnet_repro.schedules import Stage
+from alexnet_repro.data.inputs import Draws, InputTransform
 
 RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
 
@@ -39,7 +38,7 @@ class Batches:
         ahead: batches.
 
     Raises:
-        ValueError: a rank that there is not, or a batch with fewer pictures than there are ranks.
+        ValueError: a rank that there is not, or a batch with fewer images than there are ranks.
     """
 
     def __init__(
@@ -61,26 +60,26 @@ class Batches:
         if isinstance(self.images, Tensor) and self.images.nbytes <= RESIDENT:
             self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
         self.order = torch.randperm(len(dataset), generator=generator)
-        self.color, self.part = True, 1.0  # as a stage says
-        self.place = (0, 0)  # in the batch given last: this rank's first picture, and how many all ranks have
+        self.color, self.part = True, 1.0  # as the last call of ``enter`` said
+        self.place = (0, 0)  # in the batch given last: this rank's first image, and how many all ranks have
         self._begun = False  # an epoch
         self._given = 0  # batches of it that the caller has had
         self._resumed = False
         self._drawn = generator.get_state()  # before the first draw that no given batch has used
 
     def __len__(self) -> int:
-        return math.ceil(self._pictures() / self.transform.config.batch_size)
+        return math.ceil(self._count() / self.transform.config.batch_size)
 
-    def enter(self, stage: Stage) -> None:
-        """From the next epoch on: colour noise, and the part of the pictures, as the stage says."""
-        self.color, self.part = stage.color, stage.part
-        self._check(self._pictures())
+    def enter(self, color: bool, part: float) -> None:
+        """From the next epoch on: colour noise or none, and the part of the images, the first in their order."""
+        self.color, self.part = color, part
+        self._check(self._count())
 
     def __iter__(self) -> Iterator[Batch]:
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                new = torch.randperm(self._pictures(), generator=self.generator)
+                new = torch.randperm(self._count(), generator=self.generator)
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
         self._begun, self._resumed, self._drawn = True, False, self.generator.get_state()
         jobs = self._jobs(self._given)
@@ -105,7 +104,7 @@ class Batches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration goes on after the batches that had been given."""
         if len(state["order"]) != len(self.order):
-            raise ValueError(f"the state is of a data set of {len(state['order'])} pictures, not {len(self.order)}")
+            raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
         self.order, self._given, self._drawn = state["order"], state["given"], state["generator"]
         self.generator.set_state(self._drawn)
         self._begun = self._resumed = state["begun"]
@@ -114,12 +113,12 @@ class Batches:
         """The next iteration is a new epoch, whatever the state that was loaded has left of another."""
         self._begun = self._resumed = False
 
-    def _pictures(self) -> int:
+    def _count(self) -> int:
         return round(self.part * len(self.order))
 
     def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws, tuple[int, int]]]:
-        """This rank's pictures, draws and place of every batch from the given one on."""
-        for rows in islice(self.order[: self._pictures()].split(self.transform.config.batch_size), start, None):
+        """This rank's images, draws and place of every batch from the given one on."""
+        for rows in islice(self.order[: self._count()].split(self.transform.config.batch_size), start, None):
             draws = self.transform.draw((len(rows), *self.images.shape[2:]), self.generator, self.color)
             first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
             yield rows[first:last], draws[first:last], (first, len(rows))
@@ -138,12 +137,12 @@ class Batches:
         self._given, self._drawn, self.place = self._given + 1, drawn, place
         return made
 
-    def _check(self, pictures: int) -> None:
+    def _check(self, images: int) -> None:
         if not 0 <= self.rank < self.ranks:
             raise ValueError(f"rank must be between 0 and {self.ranks - 1}, not {self.rank}")
         if self.ahead < 1:
             raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
         size = self.transform.config.batch_size
-        smallest = pictures % size or size
+        smallest = images % size or size
         if smallest < self.ranks:
-            raise ValueError(f"the last batch of {pictures} pictures has {smallest}: too few for {self.ranks} ranks")
+            raise ValueError(f"the last batch of {images} images has {smallest}: too few for {self.ranks} ranks")

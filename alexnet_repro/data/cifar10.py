@@ -23,7 +23,7 @@ MIRRORS = (  # all byte-identical: the md5 decides; the official server is last 
 
 
 def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequence[str] = MIRRORS) -> Dataset:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test pictures, 32x32.
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32.
 
     Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
     tarball, both checked by md5; class folders ``train/<class>/``, ``test/<class>/`` in ``root`` itself or in its
@@ -37,7 +37,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 
     Raises:
         DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
-        ValueError: a md5 of the archive is wrong, or a picture can't be read.
+        ValueError: a md5 of the archive is wrong, or an image can't be read.
     """
     if (root / "cifar-10-batches-py").is_dir() or (root / ARCHIVE).is_file():
         return _official(split, root)

@@ -1,4 +1,4 @@
-"""What every source of pictures gives."""
+"""What every source of images gives."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from alexnet_repro.moments import Moments
+from alexnet_repro.data.moments import Moments
 
 
 class DatasetNotFoundError(FileNotFoundError):
@@ -18,7 +18,7 @@ class DatasetNotFoundError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures of one size.
+    """Labelled images of one size.
 
     Attributes:
         name: "photos", "cifar10", ...
@@ -63,7 +63,7 @@ class Dataset:
 
     @cached_property
     def moments(self) -> Moments:
-        """Mean picture and RGB covariance."""
+        """Mean image and RGB covariance."""
         return Moments.of(self.images)
 
     @property

@@ -1,4 +1,4 @@
-"""One picture file as a square of RGB pixels, whatever it holds."""
+"""One image file as a square of RGB pixels, whatever it holds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 89_478_485  # more are taken for a decompression bomb; Pillow's own limit
 
 
-class PictureError(ValueError):
-    """A file is no picture that can be used.
+class ImageError(ValueError):
+    """A file is no image that can be used.
 
     Attributes:
         name: of the file.
@@ -29,46 +29,46 @@ class PictureError(ValueError):
 
 
 def decode(file: Path | BinaryIO, size: int, name: str | None = None) -> tuple[np.ndarray, str]:
-    """The picture in a file as a square of pixels, (size, size, 3) uint8, and what ``read`` had to do to it."""
+    """The image in a file as a square of pixels, (size, size, 3) uint8, and what ``read`` had to do to it."""
     image, repairs = read(file, name)
     return central_square(image, size), repairs
 
 
 def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, str]:
-    """The picture in a file, upright and in RGB of 8 bits.
+    """The image in a file, upright and in RGB of 8 bits.
 
     Args:
         file: any format that Pillow reads.
         name: what errors call it; None: its path.
 
-    Returns: the picture; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
+    Returns: the image; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
         "16 bits", "transparent" (now on white), "turned" (by its EXIF orientation), or several of them.
 
     Raises:
-        PictureError: no picture, a damaged or an animated one, or one of more than ``MAX_PIXELS``.
+        ImageError: no image, a damaged or an animated one, or one of more than ``MAX_PIXELS``.
     """
     name = str(file) if name is None else name
     if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
-        raise PictureError(name, "is not a readable picture: no regular file. Replace or remove it.")
+        raise ImageError(name, "is not a readable image: no regular file. Replace or remove it.")
     try:
         with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
+                raise ImageError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
             if getattr(image, "n_frames", 1) > 1:
-                raise PictureError(name, f"is animated ({image.n_frames} frames); one picture is needed")
+                raise ImageError(name, f"is animated ({image.n_frames} frames); one image is needed")
             image.load()
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
             rgb, repairs = _as_rgb(ImageOps.exif_transpose(image) if turned else image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(name, f"has more than {MAX_PIXELS:,} pixels") from error
+        raise ImageError(name, f"has more than {MAX_PIXELS:,} pixels") from error
     except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:  # damaged PNGs raise the last two
         what = "of no known format" if isinstance(error, UnidentifiedImageError) else _without_path(error)
-        raise PictureError(name, f"is not a readable picture: {what}. Replace or remove it.") from error
+        raise ImageError(name, f"is not a readable image: {what}. Replace or remove it.") from error
     return rgb, ", ".join(repairs + ["turned"] * turned)
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
-    """The central square of a picture, its side the picture's shorter one, at ``size`` x ``size`` pixels.
+    """The central square of an image, its side the image's shorter one, at ``size`` x ``size`` pixels.
 
     Source:  Sec. 2 (shorter side to 256, then the central 256x256); cuda-convnet2, make-data (area filter when
         shrinking, cubic when enlarging).

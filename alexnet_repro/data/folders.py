@@ -1,4 +1,4 @@
-"""Sources of pictures, and folders of class folders as such."""
+"""Sources of images, and folders of class folders as such."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.data.decode import PictureError, decode, read
+from alexnet_repro.data.decode import ImageError, decode, read
 
 SPLITS = ("train", "val", "test")
 
 
-class Picture(NamedTuple):
-    """Where one picture lies; nothing has looked into it."""
+class ImageFile(NamedTuple):
+    """Where one image lies; nothing has looked into it."""
 
     name: str  #: within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
     label: int  #: number of its class
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something in a source that gives no picture."""
+    """Something in a source that gives no image."""
 
     name: str  #: of the file or folder
     reason: str  #: what is wrong with it, without the name
@@ -50,20 +50,20 @@ class Problem(NamedTuple):
         return ValueError(f"{self.name} {self.reason}")
 
 
-Listing = Callable[[], Iterator[Picture | Problem]]
+Listing = Callable[[], Iterator[ImageFile | Problem]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled picture files, listed anew whenever asked, so that no list of all of them is ever held.
+    """Labelled image files, listed anew whenever asked, so that no list of all of them is ever held.
 
     Attributes:
         name: "imagenette", or the name of the folder.
         origin: where the files come from, in words.
         classes: names of the classes.
-        listings: split -> its pictures and problems, by class and then by name.
+        listings: split -> its images and problems, by class and then by name.
         archives: files that must have these md5 sums.
-        expected: split -> number of pictures, where it is known.
+        expected: split -> number of images, where it is known.
     """
 
     name: str
@@ -73,43 +73,43 @@ class Source:
     archives: Mapping[Path, str] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
 
-    def listed(self, split: str) -> Iterator[Picture | Problem]:
-        """The split's pictures and problems, the last of which may be that their number is not the expected one."""
+    def listed(self, split: str) -> Iterator[ImageFile | Problem]:
+        """The split's images and problems, the last of which may be that their number is not the expected one."""
         count = 0
         for entry in self.listings[split]():
-            count += isinstance(entry, Picture)
+            count += isinstance(entry, ImageFile)
             yield entry
         if (expected := self.expected.get(split, count)) != count:
-            yield Problem(split, f"has {count:,} pictures, but {self.name} has {expected:,}")
+            yield Problem(split, f"has {count:,} images, but {self.name} has {expected:,}")
 
     def in_memory(self, split: str, size: int) -> Dataset:
-        """The split as a data set in memory, every picture decoded as ``decode`` says.
+        """The split as a data set in memory, every image decoded as ``decode`` says.
 
-        ``origin`` counts the pictures that were no ordinary RGB ones.
+        ``origin`` counts the images that were no ordinary RGB ones.
 
         Raises:
             DatasetNotFoundError: there is no such split.
             ValueError: a problem of the listing.
-            PictureError: a file is no picture that can be used.
+            ImageError: a file is no image that can be used.
         """
         if split not in self.listings:
             raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
-        pictures = list(strictly(self.listed(split)))
+        files = list(strictly(self.listed(split)))
         with ThreadPoolExecutor() as pool:
-            decoded = list(pool.map(lambda p: decode(p.open(), size, p.name), pictures))
+            decoded = list(pool.map(lambda f: decode(f.open(), size, f.name), files))
         repaired = Counter(repair for _, repair in decoded if repair)
         origin = f"{self.origin}, central squares at {size} pixels" + "".join(
             f"; {count} {repair}" for repair, count in sorted(repaired.items())
         )
         images = _stacked([pixels for pixels, _ in decoded])
-        labels = torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
+        labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return Dataset(self.name, split, images, labels, self.classes, origin)
 
 
-def strictly(listed: Iterator[Picture | Problem]) -> Iterator[Picture]:
-    """The pictures; ``ValueError`` at the first fatal problem."""
+def strictly(listed: Iterator[ImageFile | Problem]) -> Iterator[ImageFile]:
+    """The images; ``ValueError`` at the first fatal problem."""
     for entry in listed:
-        if isinstance(entry, Picture):
+        if isinstance(entry, ImageFile):
             yield entry
         elif entry.fatal:
             raise entry.error()
@@ -118,7 +118,7 @@ def strictly(listed: Iterator[Picture | Problem]) -> Iterator[Picture]:
 def folder_source(folder: Path) -> Source:
     """``folder/<split>/<class>/``, or ``folder/<class>/``, which then is the split "train".
 
-    The classes are those of the training split, by name. Hidden files are no pictures; what lies beside the split
+    The classes are those of the training split, by name. Hidden files are no images; what lies beside the split
     folders is not looked at.
 
     Raises:
@@ -128,7 +128,7 @@ def folder_source(folder: Path) -> Source:
     training = folder / "train" if splits else folder
     classes = class_folders(training) if training.is_dir() else ()
     if not classes:
-        raise ValueError(f"{training} has no class folders: pictures belong into {folder}/[train/]<class>/")
+        raise ValueError(f"{training} has no class folders: images belong into {folder}/[train/]<class>/")
     places = {name: name for name in splits} or {"train": ""}
     listings = {split: class_folder_listing(folder, place, classes) for split, place in places.items()}
     return Source(folder.name, f"class folders {folder.name}", classes, listings)
@@ -143,42 +143,42 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
     """Of ``root/place/<class>/``; label i is ``classes[i]``."""
     labels = {name: label for label, name in enumerate(classes)}
 
-    def listing() -> Iterator[Picture | Problem]:
+    def listing() -> Iterator[ImageFile | Problem]:
         for entry in _visible(root / place):
             name = f"{place}/{entry.name}".lstrip("/")
             if not Path(entry).is_dir():
-                looks_like_a_picture = Path(entry.name).suffix.lower() in Image.registered_extensions()
-                fatal = looks_like_a_picture or not Path(entry).exists()  # the last: a link that leads nowhere
+                looks_like_an_image = Path(entry.name).suffix.lower() in Image.registered_extensions()
+                fatal = looks_like_an_image or not Path(entry).exists()  # the last: a link that leads nowhere
                 yield Problem(name, "lies outside the class folders", fatal)
             elif entry.name not in labels:
                 yield Problem(name, f"is a class that train lacks; it has {len(labels)}")
         for name, label in labels.items():
-            yield from _pictures(root, f"{place}/{name}".lstrip("/"), label)
+            yield from _image_files(root, f"{place}/{name}".lstrip("/"), label)
 
     return listing
 
 
 def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
-    """Every picture of ``folder/<class>/``, by class and then by file name, none of them resampled.
+    """Every image of ``folder/<class>/``, by class and then by file name, none of them resampled.
 
     Args:
         folder: holds one folder per class.
         classes: their names; label i is ``classes[i]``.
-        size: height and width that every picture must have, pixels.
+        size: height and width that every image must have, pixels.
 
     Returns: images (N, 3, size, size) uint8 and labels (N,) int64.
 
     Raises:
         ValueError: a problem of the listing.
-        PictureError: a file is no picture that can be used, or has another size; names the file.
+        ImageError: a file is no image that can be used, or has another size; names the file.
     """
-    pictures = list(strictly(class_folder_listing(folder, "", classes)()))
+    files = list(strictly(class_folder_listing(folder, "", classes)()))
     with ThreadPoolExecutor() as pool:
-        images = _stacked(list(pool.map(lambda picture: _of_size(picture, size), pictures)))
-    return images, torch.tensor([picture.label for picture in pictures], dtype=torch.int64)
+        images = _stacked(list(pool.map(lambda file: _of_size(file, size), files)))
+    return images, torch.tensor([file.label for file in files], dtype=torch.int64)
 
 
-def _pictures(root: Path, place: str, label: int) -> Iterator[Picture | Problem]:
+def _image_files(root: Path, place: str, label: int) -> Iterator[ImageFile | Problem]:
     """Everything in one class folder but hidden files."""
     try:
         entries = _visible(root / place) if (root / place).is_dir() else []
@@ -190,9 +190,9 @@ def _pictures(root: Path, place: str, label: int) -> Iterator[Picture | Problem]
             length = entry.stat().st_size
         except OSError:
             length = 0  # the reason will be found when it is opened
-        yield Picture(f"{place}/{entry.name}", label, Path(entry), length)
+        yield ImageFile(f"{place}/{entry.name}", label, Path(entry), length)
     if not entries:
-        yield Problem(place, "has no pictures: add some, or remove the class")
+        yield Problem(place, "has no images: add some, or remove the class")
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:
@@ -204,8 +204,8 @@ def _stacked(pixels: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
 
 
-def _of_size(picture: Picture, size: int) -> np.ndarray:
-    image, _ = read(picture.file)
+def _of_size(file: ImageFile, size: int) -> np.ndarray:
+    image, _ = read(file.file)
     if image.size != (size, size):
-        raise PictureError(str(picture.file), f"has {image.width}x{image.height} pixels; here {size}x{size} are needed")
+        raise ImageError(str(file.file), f"has {image.width}x{image.height} pixels; here {size}x{size} are needed")
     return np.array(image)

@@ -11,7 +11,7 @@ import numpy as np
 
 from alexnet_repro.data.archives import Archive, check, fetch, unpack
 from alexnet_repro.data.dataset import DatasetNotFoundError
-from alexnet_repro.data.folders import Listing, Picture, Source, class_folder_listing, class_folders, folder_source
+from alexnet_repro.data.folders import ImageFile, Listing, Source, class_folder_listing, class_folders, folder_source
 
 IMAGENETTE = {  # name -> folder, archive; the number is the shorter side, pixels
     name: (folder, Archive(f"{folder}.tgz", md5, (f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",)))
@@ -35,7 +35,7 @@ IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial
 
 
 def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
-    """Imagenette (Howard 2019): 9,469 and 3,925 pictures of ten classes of ImageNet.
+    """Imagenette (Howard 2019): 9,469 and 3,925 images of ten classes of ImageNet.
 
     Looked for as the unpacked folder in ``root`` or as ``root`` itself, then as the archive in ``root``, which is
     checked by md5 and unpacked.
@@ -62,9 +62,9 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
 
 
 def imagenet_source(root: Path) -> Source:
-    """ILSVRC-2012: 1,281,167 pictures for training, 50,000 for validation; 1000 classes in the order of their ids.
+    """ILSVRC-2012: 1,281,167 images for training, 50,000 for validation; 1000 classes in the order of their ids.
 
-    Looked for in ``root``: the three files of the challenge (their pictures are read where they are, none is
+    Looked for in ``root``: the three files of the challenge (their images are read where they are, none is
     unpacked), or the folders ``train/<id>/`` and ``val/<id>/``, or ``val/`` without class folders and the devkit.
 
     Raises:
@@ -100,7 +100,7 @@ def _imagenette(name: str, folder: Path) -> Source:
 
 
 def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """The ids of the classes, sorted, and the label of every validation picture by its number."""
+    """The ids of the classes, sorted, and the label of every validation image by its number."""
     from scipy.io import loadmat
 
     with tarfile.open(path) as tar:
@@ -115,32 +115,32 @@ def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
 def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
     """The archive of archives, one per class."""
 
-    def listing() -> Iterator[Picture]:
+    def listing() -> Iterator[ImageFile]:
         with path.open("rb") as file:
             inner = {Path(member.name).stem: member.offset_data for member in _files(file)}
             for label, name in enumerate(classes):
                 file.seek(inner[name])
                 for member in _files(file):
-                    yield Picture(f"train/{name}/{member.name}", label, path, member.size, member.offset_data)
+                    yield ImageFile(f"train/{name}/{member.name}", label, path, member.size, member.offset_data)
 
     return listing
 
 
 def _val_tar(path: Path, truth: np.ndarray) -> Listing:
-    def listing() -> Iterator[Picture]:
+    def listing() -> Iterator[ImageFile]:
         with path.open("rb") as file:
             for member in sorted(_files(file), key=lambda m: truth[_number(m.name)]):
                 name = Path(member.name).name
-                yield Picture(f"val/{name}", int(truth[_number(name)]), path, member.size, member.offset_data)
+                yield ImageFile(f"val/{name}", int(truth[_number(name)]), path, member.size, member.offset_data)
 
     return listing
 
 
 def _val_folder(folder: Path, truth: np.ndarray) -> Listing:
-    def listing() -> Iterator[Picture]:
+    def listing() -> Iterator[ImageFile]:
         files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         for path in sorted(files, key=lambda path: truth[_number(path.name)]):
-            yield Picture(f"val/{path.name}", int(truth[_number(path.name)]), path, path.stat().st_size)
+            yield ImageFile(f"val/{path.name}", int(truth[_number(path.name)]), path, path.stat().st_size)
 
     return listing
 

@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alexnet_repro.data.decode import PictureError, central_square, read
-from alexnet_repro.data.folders import Picture
-from alexnet_repro.files import write_atomically
-from alexnet_repro.moments import PixelSums
+from alexnet_repro.data.decode import ImageError, central_square, read
+from alexnet_repro.data.folders import ImageFile
+from alexnet_repro.data.moments import PixelSums
+from alexnet_repro.support.files import write_atomically
 
 Form = Literal["raw", "jpeg"]
 FORMS = get_args(Form)
 
-PART = {"raw": 128, "jpeg": 1024}  # pictures
+PART = {"raw": 128, "jpeg": 1024}  # images
 JPEG_QUALITY = 95  # as in cuda-convnet2's make-data
 
 
 class RawPart:
-    """Pixels, (n, 3, size, size), at their place in the array of all pictures, which ``make_array`` made."""
+    """Pixels, (n, 3, size, size), at their place in the array of all images, which ``make_array`` made."""
 
     def __init__(self, stem: Path, first: int) -> None:
         self.path, self.first = array_path(stem), first
@@ -48,7 +48,7 @@ class RawPart:
 
 
 class JpegPart:
-    """A tar file in WebDataset's format: for every picture ``<key>.jpg`` and its label, ``<key>.cls``."""
+    """A tar file in WebDataset's format: for every image ``<key>.jpg`` and its label, ``<key>.cls``."""
 
     def __init__(self, stem: Path, first: int) -> None:
         self.path, self.key = stem.with_suffix(".tar"), first
@@ -56,7 +56,7 @@ class JpegPart:
         self.tar = tarfile.TarFile(fileobj=self.buffer, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, pixels: np.ndarray, label: int) -> tuple[int, int]:
-        """First byte and bytes of the picture."""
+        """First byte and bytes of the image."""
         encoded = io.BytesIO()
         Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
         start = self.buffer.tell() + tarfile.BLOCKSIZE  # after its header
@@ -75,61 +75,61 @@ class JpegPart:
 PARTS = {"raw": RawPart, "jpeg": JpegPart}
 
 
-def write_part(pictures: Sequence[Picture], stem: Path, first: int, size: int, form: Form, tolerant: bool) -> int:
-    """Writes the pictures, their sums (.npy), and last ``<stem>.json``, which says that all is there.
+def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, form: Form, tolerant: bool) -> int:
+    """Writes the images, their sums (.npy), and last ``<stem>.json``, which says that all is there.
 
     Args:
-        pictures: consecutive ones.
+        files: consecutive images.
         stem: of the part's files.
         first: number of the first of them in the split.
         size, form, tolerant: as for ``prepare``.
 
-    Returns: the number of pictures that were listed.
+    Returns: the number of images that were listed.
 
     Raises:
-        PictureError: unless tolerant; names the file.
+        ImageError: unless tolerant; names the file.
     """
-    report: dict[str, Any] = {"listed": len(pictures), "labels": [], "places": [], "shorter_sides": []}
+    report: dict[str, Any] = {"listed": len(files), "labels": [], "places": [], "shorter_sides": []}
     report |= {"repaired": [], "skipped": []}
     sums, part = PixelSums.of_none(size, size), PARTS[form](stem, first)
-    for picture in pictures:
+    for file in files:
         try:
-            image, repair = read(picture.open(), picture.name)
-        except PictureError as error:
+            image, repair = read(file.open(), file.name)
+        except ImageError as error:
             if not tolerant:
-                where = picture.file if picture.offset is None else f"{picture.name} in {picture.file}"
-                raise PictureError(str(where), error.reason) from error
-            report["skipped"].append([picture.name, error.reason])
+                where = file.file if file.offset is None else f"{file.name} in {file.file}"
+                raise ImageError(str(where), error.reason) from error
+            report["skipped"].append([file.name, error.reason])
             continue
         if repair:
-            report["repaired"].append([picture.name, repair])
+            report["repaired"].append([file.name, repair])
         pixels = central_square(image, size)
         sums.add(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None])
-        report["places"].append(part.add(pixels, picture.label))
-        report["labels"].append(picture.label)
+        report["places"].append(part.add(pixels, file.label))
+        report["labels"].append(file.label)
         report["shorter_sides"].append(min(image.size))
     part.save()
     write_atomically(stem.with_suffix(".npy"), npy(torch.cat([sums.products.flatten(), sums.image.flatten()]).numpy()))
     write_atomically(stem.with_suffix(".json"), json.dumps(report))
-    return len(pictures)
+    return len(files)
 
 
 def array_path(stem: Path) -> Path:
-    """Where the array of all pictures of a part's split is."""
+    """Where the array of all images of a part's split is."""
     return stem.with_name(f"{stem.name.rpartition('-')[0]}-images.npy")
 
 
-def make_array(path: Path, pictures: int, size: int) -> None:
-    """An array of so many pictures, all zeros, which take no room yet."""
+def make_array(path: Path, images: int, size: int) -> None:
+    """An array of so many images, all zeros, which take no room yet."""
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
-        _write_header(file, (pictures, 3, size, size))
-        file.truncate(file.tell() + pictures * 3 * size * size)
+        _write_header(file, (images, 3, size, size))
+        file.truncate(file.tell() + images * 3 * size * size)
     temporary.replace(path)
 
 
 def close_gaps(path: Path, places: Sequence[tuple[int, int]], target: Path) -> None:
-    """Moves the array, leaving of it the pictures at ``places`` only: first, number."""
+    """Moves the array, leaving of it the images at ``places`` only: first, number."""
     pixels = np.load(path, mmap_mode="r")
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:

@@ -14,7 +14,7 @@ CLASSES = (
 PATCHES_PER_CLASS = {"train": 150, "test": 50}
 WINDOW = (26.0, 36.0)  # side of what one patch shows, pixels of the photograph at half size: smallest, largest
 TURN = np.pi / 6  # largest rotation either way, radians
-BANDS = 4  # each photograph is cut into so many vertical bands; the third is for testing, the others for training
+BANDS = 4  # each photograph is cut into so many vertical bands; the third gives the test split, the others train
 TEST_BAND = 2
 
 
@@ -26,7 +26,7 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
     made grey, and every patch is tinted and dimmed, so that colour alone does not give the photograph away. Training
     and test windows lie in separate vertical bands. The arithmetic is plain float64, the same on every machine.
 
-    Source: OURS; scikit-image's pictures are public domain, CC0 or CC-BY (see scikit-image's data README).
+    Source: OURS; scikit-image's images are public domain, CC0 or CC-BY (see scikit-image's data README).
     """
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")

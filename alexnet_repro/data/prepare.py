@@ -1,4 +1,4 @@
-"""Pictures decoded once, into a store."""
+"""Images decoded once, into a store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ import PIL
 import torch
 
 from alexnet_repro.data.archives import check
-from alexnet_repro.data.decode import PictureError
-from alexnet_repro.data.folders import Picture, Problem, Source
+from alexnet_repro.data.decode import ImageError
+from alexnet_repro.data.folders import ImageFile, Problem, Source
+from alexnet_repro.data.moments import Moments, PixelSums
 from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
-from alexnet_repro.files import write_atomically
-from alexnet_repro.moments import Moments, PixelSums
-from alexnet_repro.values import digest
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.values import digest
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
 UNFINISHED = ".unfinished"
@@ -42,7 +42,7 @@ def prepare(
     workers: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Store:
-    """Decodes every picture of a source, all splits, into a store in the folder ``out``.
+    """Decodes every image of a source, all splits, into a store in the folder ``out``.
 
     Can be killed at any moment and called again to go on; however often, the files are the same to the byte. Until
     everything is done the folder has no manifest, and so is no store.
@@ -50,22 +50,20 @@ def prepare(
     Source:  Sec. 2; cuda-convnet2, make-data (256x256 pixels, JPEG of quality 95).
 
     Args:
-        source: the picture files, e.g. from ``load_source``.
+        source: the image files, e.g. from ``load_source``.
         out: the folder; it is made.
-        size: height and width of the pictures, pixels.
+        size: height and width of the images, pixels.
         form: "raw", pixels as they are, or "jpeg"; None: raw where it takes at most ``RAW_LIMIT`` bytes.
         tolerant: what can't be used is skipped and listed in the manifest; otherwise it is an error.
         workers: threads; None: as many as there are cores.
-        on_progress: called with the pictures that are done and all there are.
+        on_progress: called with the images that are done and all there are.
 
     Raises:
         ValueError: a problem of the source; a wrong md5; an argument that is not allowed; a folder that holds or was
             begun with something else.
-        PictureError: a file is no picture that can be used.
+        ImageError: a file is no image that can be used.
         OSError: the disk is full; what is done is kept.
     """
-    from alexnet_repro import __version__
-
     if form is not None and form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     if size < 1:
@@ -74,23 +72,9 @@ def prepare(
     if not (out / MANIFEST).exists():
         _check_archives(source, unfinished)
     counts, problems, listings = _list(source, tolerant)
-    total = sum(sum(count.values()) for count in counts.values())
+    total = sum(count.total() for count in counts.values())
     form = form or ("raw" if total * 3 * size * size <= RAW_LIMIT else "jpeg")
-    request = {
-        "format": FORMAT,
-        "library": __version__,
-        "pillow": PIL.__version__,
-        "part": PART[form],
-        "source": {
-            "name": source.name,
-            "origin": source.origin,
-            "listings": listings,
-            "archives": {path.name: md5 for path, md5 in source.archives.items()},
-        },
-        "classes": list(source.classes),
-        "size": size,
-        "form": form,
-    }
+    request = _request(source, listings, size, form)
     if (out / MANIFEST).exists():
         store = Store.open(out)
         _same({key: request[key] for key in ("source", "classes", "size", "form")}, store.manifest, out)
@@ -100,11 +84,7 @@ def prepare(
         return store
     _begin(request, unfinished)
     if form == "raw":
-        _check_room(total * 3 * size * size, out)
-        for split in source.listings:
-            array = unfinished / f"{split}-images.npy"
-            if not array.exists() and not (out / array.name).exists():
-                make_array(array, counts[split].total(), size)
+        _make_arrays(counts, size, out)
     try:
         workers = workers or os.cpu_count() or 1
         # Pillow's warnings are errors here, or no matter.
@@ -129,15 +109,36 @@ def prepare(
     return Store.open(out)
 
 
+def _request(source: Source, listings: dict[str, str], size: int, form: Form) -> dict[str, Any]:
+    """All that a store's bytes follow from."""
+    from alexnet_repro import __version__
+
+    return {
+        "format": FORMAT,
+        "library": __version__,
+        "pillow": PIL.__version__,
+        "part": PART[form],
+        "source": {
+            "name": source.name,
+            "origin": source.origin,
+            "listings": listings,
+            "archives": {path.name: md5 for path, md5 in source.archives.items()},
+        },
+        "classes": list(source.classes),
+        "size": size,
+        "form": form,
+    }
+
+
 def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str, list[Problem]], dict[str, str]]:
-    """For every split: pictures per class, problems, and a sum over all names and lengths."""
+    """For every split: images per class, problems, and a sum over all names and lengths."""
     counts: dict[str, Counter] = {}
     problems: dict[str, list[Problem]] = {}
     sums = {}
     for split in source.listings:
         counts[split], problems[split], listing = Counter(), [], hashlib.sha256()
         for entry in source.listed(split):
-            if isinstance(entry, Picture):
+            if isinstance(entry, ImageFile):
                 counts[split][entry.label] += 1
                 line = f"{entry.name}\0{entry.label}\0{entry.length}\n"
             else:
@@ -148,7 +149,7 @@ def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str,
             listing.update(line.encode(errors="surrogateescape"))
         sums[split] = listing.hexdigest()
         if not counts[split]:
-            raise ValueError(f"{source.name} has no pictures for {split}")
+            raise ValueError(f"{source.name} has no images for {split}")
     return counts, problems, sums
 
 
@@ -173,7 +174,7 @@ def _refuse_skipped(splits: dict[str, Any], problems: dict[str, list[Problem]]) 
     for split, entry in splits.items():
         for name, reason in entry["skipped"]:
             if name not in {problem.name for problem in problems[split]}:
-                raise PictureError(name, reason)
+                raise ImageError(name, reason)
 
 
 def _check_archives(source: Source, unfinished: Path) -> None:
@@ -188,16 +189,21 @@ def _check_archives(source: Source, unfinished: Path) -> None:
             write_atomically(path, json.dumps(checked))
 
 
-def _check_room(pixels: int, out: Path) -> None:
-    """For the pixels that are not there yet."""
-    there = sum(path.stat().st_blocks * 512 for path in out.rglob("*-images.npy"))
+def _make_arrays(counts: dict[str, Counter], size: int, out: Path) -> None:
+    """An array a split for all of its pixels, where there is none yet; ``OSError`` if the disk has no room for them."""
+    needed = sum(count.total() for count in counts.values()) * 3 * size * size
+    needed -= sum(path.stat().st_blocks * 512 for path in out.rglob("*-images.npy"))
     free = shutil.disk_usage(out).free
-    if pixels - there > free:
+    if needed > free:
         raise OSError(
             errno.ENOSPC,
-            f"{out} needs {(pixels - there) / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free. Make room, or "
+            f"{out} needs {needed / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB are free. Make room, or "
             f"choose another folder, a smaller size or the form jpeg",
         )
+    for split, listed in counts.items():
+        array = out / UNFINISHED / f"{split}-images.npy"
+        if not array.exists() and not (out / array.name).exists():
+            make_array(array, listed.total(), size)
 
 
 def _write_parts(
@@ -211,14 +217,14 @@ def _write_parts(
     on_progress: Callable[[int], None],
 ) -> None:
     """All parts that are not there yet; at most ``limit`` at a time are with the pool."""
-    pictures = (entry for entry in source.listed(split) if isinstance(entry, Picture))
+    files = (entry for entry in source.listed(split) if isinstance(entry, ImageFile))
     form, size = request["form"], request["size"]
     done = sum(json.loads(path.read_text())["listed"] for path in unfinished.glob("*-[0-9]*.json"))
     on_progress(done)
     waiting: set[Future[int]] = set()
     try:
         for number in count():
-            part, first = list(islice(pictures, PART[form])), number * PART[form]
+            part, first = list(islice(files, PART[form])), number * PART[form]
             stem = unfinished / f"{split}-{number:05d}"
             if part and not stem.with_suffix(".json").exists():
                 waiting.add(pool.submit(write_part, part, stem, first, size, form, tolerant))
@@ -240,7 +246,7 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
     parts = [json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) for stem in stems]
     labels = np.array([label for part in parts for label in part["labels"]], dtype="<i8")
     if not len(labels):
-        raise ValueError(f"none of the {sum(listed.values())} pictures for {split} could be used")
+        raise ValueError(f"none of the {sum(listed.values())} images for {split} could be used")
     files = {f"{split}-labels.npy": npy(labels)}
     moments = _moments(stems, len(labels), size)
     files[f"{split}-mean.npy"] = npy(moments.mean_image.numpy())
@@ -259,11 +265,11 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
     for name, content in files.items():
         write_atomically(unfinished / name, content)
         (unfinished / name).replace(out / name)
-    deviations, axes = moments.principal_axes()
+    stds, axes = moments.principal_axes()
     sides = [side for part in parts for side in part["shorter_sides"]]
     counts = Counter(labels.tolist())
     return {
-        "pictures": len(labels),
+        "images": len(labels),
         "counts": {name: counts[label] for label, name in enumerate(request["classes"])},
         "shorter_sides": {"smallest": min(sides), "largest": max(sides), "enlarged": sum(x < size for x in sides)},
         "files": {
@@ -271,7 +277,7 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
         },
         "mean": moments.mean.tolist(),
         "covariance": moments.covariance.tolist(),
-        "deviations": deviations.tolist(),
+        "deviations": stds.tolist(),
         "axes": axes.tolist(),
         "repaired": [entry for part in parts for entry in part["repaired"]],
         "skipped": [[p.name, p.reason] for p in problems] + [entry for part in parts for entry in part["skipped"]],

@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.moments import Moments
-from alexnet_repro.values import digest
+from alexnet_repro.data.moments import Moments
+from alexnet_repro.support.values import digest
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -31,16 +31,16 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """Pictures of one size, decoded once.
+    """Images of one size, decoded once.
 
     ``<split>-images.npy`` holds them as (N, 3, size, size) uint8, memory-mapped when read; or the tar files
     ``<split>-00000.tar``, ... hold them as JPEG files, in the format of WebDataset, and ``<split>-index.npy``, (N, 3)
     int64, says where: number of the tar file, first byte, bytes. ``<split>-labels.npy``, (N,) int64, and
-    ``<split>-mean.npy``, the mean picture, (3, size, size) float64, go with either. The manifest has the rest.
+    ``<split>-mean.npy``, the mean image, (3, size, size) float64, go with either. The manifest has the rest.
 
     Attributes:
         folder: where it lies.
-        manifest: source, size, classes; for every split counts, sums, skipped and repaired pictures, RGB statistics.
+        manifest: source, size, classes; for every split counts, sums, skipped and repaired images, RGB statistics.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ class Store:
         return tuple(self.manifest["splits"])
 
     def dataset(self, split: str = "train") -> Dataset:
-        """The split; its pictures stay on disk.
+        """The split; its images stay on disk.
 
         Raises:
             DatasetNotFoundError: there is no such split.
@@ -150,9 +150,9 @@ class JpegImages:
         return len(self.index)
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
-        """The pictures in these rows; ``dim`` must be 0."""
+        """The images in these rows; ``dim`` must be 0."""
         if dim:
-            raise ValueError(f"only whole pictures can be selected, along dim 0, not {dim}")
+            raise ValueError(f"only whole images can be selected, along dim 0, not {dim}")
         images = np.empty((len(rows), *self.shape[2:], 3), np.uint8)
         for image, row in zip(images, rows.tolist(), strict=True):
             image[:] = self._decoded(row)
@@ -163,7 +163,7 @@ class JpegImages:
         return self.index_select(0, chosen) if chosen.ndim else self.index_select(0, chosen[None])[0]
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Consecutive pictures, ``size`` at a time."""
+        """Consecutive images, ``size`` at a time."""
         return (self.index_select(0, rows) for rows in torch.arange(len(self)).split(size))
 
     def _decoded(self, row: int) -> np.ndarray:
@@ -175,7 +175,7 @@ class JpegImages:
             return np.asarray(Image.open(io.BytesIO(self._maps[tar][start : start + length])))
         except (OSError, SyntaxError) as error:
             where = f"{self.tars[tar]}, byte {start}"
-            raise StoreError(f"{where}: picture {row} can't be read: alexnet-repro data verify says more") from error
+            raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -19,10 +19,9 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from alexnet_repro import CLAIMS, load_evidence
-from alexnet_repro.chapter import CHECKPOINT
-from alexnet_repro.environment import revision
-from alexnet_repro.evidence import BOOK, EVIDENCE_FOLDER, recorded_run_path
-from alexnet_repro.studies import SCALES, STUDIES
+from alexnet_repro.claims.records import BOOK, EVIDENCE_FOLDER
+from alexnet_repro.claims.studies import FULL_RUN, STUDIES
+from alexnet_repro.support.environment import revision
 
 
 def add_sources(app: Sphinx, document: nodes.document) -> None:
@@ -67,10 +66,8 @@ def records(statements: Sequence[ast.stmt]) -> list[Path]:
     if "load_evidence" in names:
         claims = [text for text in texts if text in CLAIMS or text in STUDIES]
         paths += [EVIDENCE_FOLDER / record.path for claim in claims for record in load_evidence(claim)]
-    if "recorded_run" in names:
-        paths += [path for scale in texts if scale in SCALES and (path := recorded_run_path(scale)).exists()]
     if "CHECKPOINT" in names:
-        paths.append(CHECKPOINT.with_suffix(".json"))
+        paths += [EVIDENCE_FOLDER / record.path for record in load_evidence(FULL_RUN, "laptop")]
     return sorted(dict.fromkeys(paths), key=lambda path: path.parent)
 
 

@@ -11,7 +11,16 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-EVERYDAY = ("column", "level", "pair", "scale", "stage", "study")  # mean other things too: {term} links them
+EVERYDAY = (
+    "channel",
+    "level",
+    "pair",
+    "scale",
+    "stage",
+    "study",
+    "variant",
+    "view",
+)  # mean other things too: {term} links them
 ELSEWHERE = (nodes.table, nodes.figure, nodes.container, nodes.citation, addnodes.glossary)
 
 

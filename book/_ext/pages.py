@@ -14,7 +14,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxRole
 
 from alexnet_repro import __version__
-from alexnet_repro.claims import Outcome
+from alexnet_repro.claims.claim import Outcome
 
 LINE = 100  # characters in a printed table's line
 LONG = 12  # rows; a longer table may go on on the next page
@@ -119,7 +119,7 @@ def drop_thebe(app: Sphinx, document: nodes.document, docname: str) -> None:
 
 
 def for_epub(app: Sphinx) -> None:
-    """Before an ePub: no buttons, for which the theme fails there, and formulas as pictures, for want of scripts."""
+    """Before an ePub: no buttons, for which the theme fails there, and formulas as images, for want of scripts."""
     if app.builder.name == "epub":
         app.config.html_theme_options["launch_buttons"] = {}
         app.config.html_math_renderer = "imgmath"

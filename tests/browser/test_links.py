@@ -1,4 +1,4 @@
-"""What holds for the built files, without a browser: links, pictures, captions, downloads, the way through the book."""
+"""What holds for the built files, without a browser: links, images, captions, downloads, the way through the book."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def parsed(site) -> dict[Path, BeautifulSoup]:
 
 @pytest.fixture(scope="module")
 def figures(parsed) -> list[tuple[Path, Tag]]:
-    """Every picture that is a page's own, and not the theme's."""
+    """Every image that is a page's own, and not the theme's."""
     return [(path, image) for path, tree in parsed.items() for image in tree.select("article img")]
 
 
@@ -30,7 +30,7 @@ def test_no_page_is_larger_than_half_a_megabyte(parsed):
     assert [path.name for path in parsed if path.stat().st_size > 500_000] == []
 
 
-def test_every_link_anchor_script_style_and_picture_of_the_site_is_there(parsed):
+def test_every_link_anchor_script_style_and_image_of_the_site_is_there(parsed):
     anchors = {path: {tag["id"] for tag in tree.select("[id]")} for path, tree in parsed.items()}
     broken, checked = [], 0
     for path, tree in parsed.items():
@@ -77,8 +77,8 @@ def test_every_figure_has_a_number_and_a_caption(figures):
 
 def test_every_figure_has_an_opaque_ground(figures):
     for path, image in figures:
-        with Image.open(path.parent / unquote(image["src"])) as picture:
-            assert np.asarray(picture.convert("RGBA"))[..., 3].min() == 255, (path.name, image)
+        with Image.open(path.parent / unquote(image["src"])) as opened:
+            assert np.asarray(opened.convert("RGBA"))[..., 3].min() == 255, (path.name, image)
 
 
 def test_every_chapter_offers_a_valid_notebook(parsed):

@@ -1,0 +1,199 @@
+"""The studies on CIFAR-10: ReLU against tanh, response normalization, augmentation.
+
+Everything here stands before the runs. A change makes the records of earlier runs stale, and a test says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from alexnet_repro import paper
+from alexnet_repro.claims.study import Arm, Protocol, ScaleName, Study
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.training.config import TrainConfig
+
+# --- ReLU against tanh: Sec. 3.1, Figure 1 -------------------------------------------------------------------------
+# The network of Figure 1 is not known. Two candidates, both without weight decay: three convolutions and one fully
+# connected layer (the 19 % net of cuda-convnet's examples), and two convolutions and two locally connected layers (its
+# 13 % net, relu-local). Learning rates: the winners of the searches further down.
+
+LRS_2012 = (0.001, 0.003, 0.01, 0.03)  # OURS: the paper does not say among which
+LRS_MODERN = (0.003, 0.01, 0.03, 0.1)  # OURS
+SEARCH_EPOCHS = 12
+SEARCH_SEED = 1000  # none of the seeds that are compared
+
+PIXEL_STD = 63.0  # of CIFAR-10's pixel values, rounded
+CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
+CHOSEN_LOCAL = (0.01, 0.001)
+CHOSEN_SCALED = (0.03, 0.03)
+CHOSEN_MODERN = (0.03, 0.03)
+
+_INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
+_INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
+
+
+def _relu_2012(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The 2012 protocol: pixels minus the mean image, small Gaussian weights, biases at twice the learning rate."""
+    net = replace(PRESETS["cifar-19pct"], activation=activation)
+    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR)
+    return Arm(net=net, input=_INPUT_2012, train=train)
+
+
+def _relu_local(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The 2012 protocol with the other candidate, on whole images."""
+    net = replace(PRESETS["cifar-13pct"], activation=activation, image_size=32)
+    return replace(_relu_2012(activation, lr, epochs), net=net)
+
+
+def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The same network as one trains today: standardized input, PyTorch's initialization, one learning rate."""
+    net = replace(PRESETS["cifar-19pct"], activation=activation, initialization="torch")
+    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
+    return Arm(net=net, input=_INPUT_MODERN, train=train)
+
+
+def _relu_scaled(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+    """The 2012 protocol on standardized pixels, first weights larger by as much: it starts as the same network."""
+    arm = _relu_2012(activation, lr, epochs)
+    conv1, *others = arm.net.layers
+    layers = (replace(conv1, std=conv1.std * PIXEL_STD), *others)
+    return replace(arm, net=replace(arm.net, layers=layers), input=replace(_INPUT_2012, pixels="standardized"))
+
+
+MakeArm = Callable[[Literal["relu", "tanh"], float, int], Arm]
+
+
+def _activations(make_arm: MakeArm, tanh_lr: float, relu_lr: float, epochs: int) -> dict[str, Arm]:
+    return {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
+
+
+def _relu_protocols(
+    make_arm: MakeArm, lrs: tuple[float, float], smoke_lrs: tuple[float, float], smoke_epochs: int
+) -> dict[ScaleName, Protocol]:
+    """Learning rates of tanh and ReLU; at scale smoke, with its few images, they and the minibatches are smaller."""
+    smoke = {
+        name: replace(arm, input=replace(arm.input, batch_size=16))
+        for name, arm in _activations(make_arm, *smoke_lrs, smoke_epochs).items()
+    }
+    return {
+        "smoke": Protocol(dataset="photos", seeds=1, arms=smoke),
+        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_activations(make_arm, *lrs, epochs=20)),
+        "paper": Protocol(dataset="cifar10", seeds=5, arms=_activations(make_arm, *lrs, epochs=60)),
+    }
+
+
+def _lr_search(claim_id: str, make_arm: MakeArm, lrs: tuple[float, ...]) -> Study:
+    arms = {
+        f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS)
+        for activation in ("tanh", "relu")
+        for lr in lrs
+    }
+    protocol = Protocol(dataset="cifar10", seeds=1, first_seed=SEARCH_SEED, arms=arms)
+    return Study(id=f"{claim_id}-lr-search", protocols={"paper": protocol})
+
+
+RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = (
+    Study(id="relu", protocols=_relu_protocols(_relu_2012, CHOSEN_2012, smoke_lrs=(0.003, 0.001), smoke_epochs=2)),
+    Study(
+        id="relu-local",
+        protocols=_relu_protocols(_relu_local, CHOSEN_LOCAL, smoke_lrs=(0.003, 0.001), smoke_epochs=2),
+    ),
+    Study(
+        id="relu-scaled",
+        protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_lrs=(0.01, 0.01), smoke_epochs=2),
+    ),
+    Study(
+        id="relu-modern",
+        protocols=_relu_protocols(_relu_modern, CHOSEN_MODERN, smoke_lrs=(0.01, 0.01), smoke_epochs=4),
+    ),
+)
+
+# --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
+# The clean pair of cuda-convnet's files: revision 540 of the 11 % net is the 13 % net plus two normalizations.
+
+
+def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
+    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers.
+
+    Beside the clean pair: its normalization with alpha not divided by the window, and the net that was published, which
+    differs in its width, its last decay and its views too.
+    """
+    decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
+    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
+    inputs = InputConfig(crop=24, batch_size=batch_size)
+    nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
+    arms = {arm: Arm(net=PRESETS[net], input=inputs, train=train) for arm, net in nets.items()}
+    return arms | {
+        "alpha-printed": replace(arms["with"], net=replace(arms["with"].net, norm_average=False)),
+        "published": Arm(
+            net=PRESETS["cifar-11pct"],
+            input=replace(inputs, views="ten"),
+            train=replace(train, weight_decay=decay | {"fc10": 0.01}),
+        ),
+    }
+
+
+LRN = Study(
+    id="lrn-cifar",
+    protocols={
+        "smoke": Protocol(dataset="photos", seeds=1, arms=_lrn_arms(3, (2,), batch_size=16)),
+        "laptop": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(40, (35, 38))),
+        "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
+    },
+)
+
+LR_SEARCHES: Mapping[str, Study] = {
+    "relu": _lr_search("relu", _relu_2012, LRS_2012),
+    "relu-local": _lr_search("relu-local", _relu_local, LRS_2012),
+    "relu-scaled": _lr_search("relu-scaled", _relu_scaled, LRS_MODERN),
+    "relu-modern": _lr_search("relu-modern", _relu_modern, LRS_MODERN),
+}
+"""Claim -> the runs that chose its learning rates: per activation function the one first at the target, or nearest."""
+
+DERIVATIVES = Study(
+    id="relu-derivatives",
+    protocols={
+        "paper": Protocol(
+            dataset="cifar10",
+            seeds=3,
+            arms={
+                f"{protocol}-{activation}": arm
+                for protocol, arms in (
+                    ("2012", _activations(_relu_2012, *CHOSEN_2012, epochs=3)),
+                    ("2012-local", _activations(_relu_local, *CHOSEN_LOCAL, epochs=3)),
+                    ("modern", _activations(_relu_modern, *CHOSEN_MODERN, epochs=3)),
+                )
+                for activation, arm in arms.items()
+            },
+        )
+    },
+)
+"""How the runs of three studies begin, to see how much of the gradient each activation layer passes back."""
+
+# --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
+
+
+def _augmentation_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
+    """Three convolutions on crops of 24 pixels, nine views at test time: without any of it, with crops, with colour."""
+    net = replace(PRESETS["cifar-19pct"], image_size=24)
+    train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops)
+    crops = InputConfig(crop=24, batch_size=batch_size)
+    inputs = {
+        "neither": replace(crops, random_crops=False),
+        "crops and flips": crops,
+        "colour too": replace(crops, color="run145"),
+    }
+    return {arm: Arm(net=net, input=config, train=train) for arm, config in inputs.items()}
+
+
+AUGMENTATION = Study(
+    id="augmentation",
+    protocols={
+        "smoke": Protocol(dataset="photos", seeds=1, arms=_augmentation_arms(5, (4,), batch_size=16)),
+        "laptop": Protocol(dataset="cifar10", seeds=3, arms=_augmentation_arms(40, (35, 38))),
+    },
+)
+"""What crops, flips and colour noise do to training and test error. The paper's own comparison is on ImageNet."""

@@ -1,0 +1,146 @@
+"""What a claim is: two measurements, an effect, the paper's number; and the rule that judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from alexnet_repro.claims.study import Protocol, Study
+
+Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
+Effect = Literal["ratio", "difference", "level"]
+Metric = Literal[
+    "epochs_to_target",  # training stopped at the arm's target error
+    "epochs_to_train_error",  # when the training error came down to the claim's target
+    "epochs_to_val_error",  # the same of the validation error
+    "top1_error",  # of the validation or test images, all views
+    "top5_error",  # of the same
+    "centre_error",  # of them, the centre alone
+    "train_eval_error",  # of the training images, the centre alone, the network in eval mode
+    "generalization_gap",  # centre_error minus train_eval_error
+    "color_difference",  # of the two towers' first filters: inspect.tower_color
+    "color_difference_chance",  # of random halves of the same filters
+]
+MIN_SEEDS = 5  # pairs of runs below which no verdict is given
+CONVERGED = 0.5  # validation error of a network that counts as converged, where dropout doubles the iterations. OURS
+EARLY = 0.75  # training error at which the early stages of a training end. OURS
+LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no more than this reproduces it. OURS
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of every run of an arm."""
+
+    arm: str  #: its name in the study's protocols
+    metric: Metric  #: what is taken of its records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes:
+        id: its name.
+        section: of the paper.
+        statement: the claim in one sentence of ours.
+        chapter: the book's page about it.
+        study: the runs that can tell; None: this project has none.
+        baseline: measured without what is claimed to help.
+        treatment: measured with it.
+        effect: "ratio", baseline over treatment; "difference", baseline minus treatment; or "level", the treatment's
+            number itself.
+        paper_value: the effect the paper claims; None: it only says that there is one.
+        original_run: the surviving 2012 record of the comparison, in words.
+        original_value: the effect by that record.
+        target: error, fraction, that ``epochs_to_...`` are counted to.
+        scales: whose runs can tell.
+    """
+
+    id: str
+    section: str = "-"
+    statement: str
+    chapter: str = "-"
+    study: Study | None
+    baseline: Measurement
+    treatment: Measurement
+    effect: Effect
+    paper_value: float | None = None
+    original_run: str = "none"
+    original_value: float | None = None
+    target: float | None = None
+    scales: tuple[str, ...] = ("smoke", "laptop", "paper")
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms it needs, the baseline first."""
+        return tuple(dict.fromkeys((self.baseline.arm, self.treatment.arm)))
+
+    def protocol(self, scale: str) -> Protocol:
+        """The study's protocol of that scale with the arms of the claim alone.
+
+        Raises:
+            ValueError: there is no study, or it has no such scale.
+        """
+        if self.study is None:
+            raise ValueError(f"{self.id} has no runs here: {self.original_run}")
+        protocol = self.study.protocol(scale)
+        return replace(protocol, arms={arm: protocol.arms[arm] for arm in self.arms})
+
+    @property
+    def no_effect(self) -> float:
+        """The effect's value when both arms are equally good."""
+        return 1.0 if self.effect == "ratio" else 0.0
+
+    def number(self, value: float | None, form: str = ".3g") -> str:
+        """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None. Those measured have the form ".1f"."""
+        if value is None:
+            return "-"
+        text = f"{value if self.effect == 'ratio' else 100 * value:{form}}"
+        return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
+
+    @property
+    def unit(self) -> str:
+        """What a number of this effect ends with."""
+        return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
+
+    def command(self, scale: str | None = None, pairs: int = 0) -> str:
+        """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
+
+        As many seeds as a verdict needs or, where there are that many pairs already, twice as many as there are.
+        """
+        if self.study is None:
+            return "-"
+        real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
+        seeds = MIN_SEEDS if pairs < MIN_SEEDS else 2 * pairs
+        return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {seeds} --data-root FOLDER"
+
+    def paper_summary(self) -> str:
+        """The paper's effect in a few words."""
+        return "an effect" if self.paper_value is None else self.number(self.paper_value)
+
+
+def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
+    """The rule, fixed before the runs.
+
+    Args:
+        claim: gives the kind of effect, and the paper's value.
+        pairs: seeds that ran in both arms.
+        low, high: ends of the 95 % interval of the effect, None where there is none; ``high`` is infinite where a run
+            of the baseline was stopped before it reached the target: the effect is then at least so large.
+
+    Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs. Then "not reproduced" if the whole interval is below
+        the paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
+        too; "inconclusive" otherwise. Where the paper gives no number, no effect takes its place. Of a level, which is
+        an error: "reproduced" if the whole interval is below the paper's value plus ``LEVEL_MARGIN``, "not reproduced"
+        if it is above.
+    """
+    if pairs < MIN_SEEDS or low is None or high is None:
+        return "inconclusive"
+    value = claim.no_effect if claim.paper_value is None else claim.paper_value
+    if claim.effect == "level":
+        bound = value + LEVEL_MARGIN
+        return "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
+    if high < value:
+        return "not reproduced"
+    needed = value if high == float("inf") else claim.no_effect
+    return "reproduced" if low > needed else "inconclusive"

@@ -1,0 +1,261 @@
+"""The claims of the paper as data: what is compared, and what the paper and its original runs say.
+
+Everything here stands before the runs.
+
+Example:
+    >>> from alexnet_repro import CLAIMS
+    >>> claim = CLAIMS["pooling"]
+    >>> claim.statement, claim.section, claim.arms
+    ('Overlapping pooling lowers the error by 0.4 points', '3.4', ('run147', 'run145'))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from alexnet_repro import paper
+from alexnet_repro.claims.claim import CONVERGED, EARLY, Claim, Measurement, Metric
+from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
+from alexnet_repro.claims.study import Study
+
+
+def _pair(metric: Metric, baseline: str, treatment: str) -> dict[str, Measurement]:
+    return {"baseline": Measurement(baseline, metric), "treatment": Measurement(treatment, metric)}
+
+
+def _relu(study: Study, protocol: str) -> Claim:
+    return Claim(
+        id=study.id,
+        section="3.1",
+        statement=f"ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh ({protocol})",
+        chapter="03_relu",
+        study=study,
+        **_pair("epochs_to_target", "tanh", "relu"),
+        effect="ratio",
+        paper_value=paper.RELU_SPEEDUP,
+        original_run="none survives",
+    )
+
+
+def _lrn_cifar(name: str, statement: str, treatment: str) -> Claim:
+    return Claim(
+        id=name,
+        section="3.3",
+        statement=f"Response normalization lowers a four-layer network's test error on CIFAR-10 by 2 points{statement}",
+        chapter="04_lrn",
+        study=LRN,
+        **_pair("top1_error", "without", treatment),
+        effect="difference",
+        paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
+        original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
+    )
+
+
+def _part(
+    name: str,
+    section: str,
+    statement: str,
+    chapter: str,
+    without: str,
+    *,
+    metric: Metric = "top1_error",
+    treatment: str = "run145",
+    paper_value: float | None = None,
+    original: tuple[str, float | None] = ("none survives", None),
+) -> Claim:
+    """A difference between AlexNet without a part and with it."""
+    return Claim(
+        id=name,
+        section=section,
+        statement=statement,
+        chapter=chapter,
+        study=ALEXNET,
+        **_pair(metric, without, treatment),
+        effect="difference",
+        paper_value=paper_value,
+        original_run=original[0],
+        original_value=original[1],
+    )
+
+
+def _level(
+    name: str,
+    statement: str,
+    value: float,
+    original: tuple[str, float | None],
+    study: Study | None = None,
+    metric: Metric = "top1_error",
+) -> Claim:
+    """An error of the paper's tables."""
+    return Claim(
+        id=name,
+        section="6",
+        statement=statement,
+        chapter="09_imagenet",
+        study=study,
+        **_pair(metric, "run145", "run145"),
+        effect="level",
+        paper_value=value,
+        original_run=original[0],
+        original_value=original[1],
+        scales=("paper",),
+    )
+
+
+def find(claim: str | Claim | Study) -> Claim | Study:
+    """The claim of that id, or else the study; one of your own is itself.
+
+    Raises:
+        ValueError: there is neither a claim nor a study of that name.
+    """
+    if not isinstance(claim, str):
+        return claim
+    if claim not in CLAIMS and claim not in STUDIES:
+        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {claim!r}")
+    return CLAIMS[claim] if claim in CLAIMS else STUDIES[claim]
+
+
+def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] | None]:
+    """The study that a claim's runs belong to, and those of its arms that it needs; of a study itself None, for all."""
+    found = find(claim)
+    return (found, None) if isinstance(found, Study) else (found.study, found.arms)
+
+
+_RUN_148 = ("148 against 145", paper.RUN148_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0])
+
+CLAIMS: Mapping[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        _relu(RELU, "2012 protocol"),
+        _relu(RELU_LOCAL, "2012 protocol, the other candidate"),
+        _relu(RELU_SCALED, "2012, pixels scaled"),
+        _relu(RELU_MODERN, "today's protocol"),
+        _part(
+            "two-gpus", "3.2", "Two towers have 1.7 points less error than one with half the kernels",
+            "08_two_gpus", "run145-half", paper_value=paper.TWO_GPUS_GAIN[0],
+            original=("145-half against 145", paper.RUN145_HALF_ERRORS_2010[0] - paper.RUN145_ERRORS_2010["ten"][0]),
+        ),
+        _lrn_cifar("lrn-cifar", "", "with"),
+        _lrn_cifar("lrn-cifar-printed", " (alpha as printed)", "alpha-printed"),
+        _lrn_cifar("lrn-cifar-published", " (the published pair)", "published"),
+        _part(
+            "lrn", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (as run, with a third one)",
+            "04_lrn", "run148", paper_value=paper.LRN_GAIN[0], original=_RUN_148,
+        ),
+        _part(
+            "lrn-two", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (the two of the paper)",
+            "04_lrn", "run148", treatment="no-third-norm", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "lrn-printed", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (alpha as printed)",
+            "04_lrn", "run148", treatment="alpha-printed", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "lrn-k-1", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (k = 1, as in Caffe)",
+            "04_lrn", "run148", treatment="k-1", paper_value=paper.LRN_GAIN[0],
+        ),
+        _part(
+            "pooling", "3.4", "Overlapping pooling lowers the error by 0.4 points", "05_pooling", "run147",
+            paper_value=paper.POOLING_GAIN[0],
+            original=("147 against 145", paper.RUN147_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0]),
+        ),
+        _part(
+            "pooling-overfitting", "3.4", "Networks with overlapping pooling overfit slightly less", "05_pooling",
+            "run147", metric="generalization_gap",
+        ),
+        _part(
+            "crops", "4.1", "Without random crops and flips the network overfits", "07_augmentation",
+            "centre-crops", metric="generalization_gap",
+        ),
+        _part(
+            "colour", "4.1", "PCA colour noise lowers the error by over 1 point (as run)", "07_augmentation",
+            "no-colour", paper_value=paper.COLOR_GAIN,
+        ),
+        _part(
+            "colour-printed", "4.1", "PCA colour noise lowers the error by over 1 point (as printed)",
+            "07_augmentation", "no-colour", treatment="colour-printed", paper_value=paper.COLOR_GAIN,
+        ),
+        _part(
+            "colour-lighting", "4.1", "PCA colour noise lowers the error by over 1 point (the widespread variant)",
+            "07_augmentation", "no-colour", treatment="colour-lighting", paper_value=paper.COLOR_GAIN,
+        ),
+        Claim(
+            id="ten-crop",
+            section="4.1",
+            statement="Averaging over ten crops lowers the error by 1.5 points",
+            chapter="09_imagenet",
+            study=ALEXNET,
+            baseline=Measurement("run145", "centre_error"),
+            treatment=Measurement("run145", "top1_error"),
+            effect="difference",
+            paper_value=paper.ERRORS_2010["centre"][0] - paper.ERRORS_2010["ten"][0],
+            original_run="145, ILSVRC-2010",
+            original_value=paper.RUN145_ERRORS_2010["centre"][0] - paper.RUN145_ERRORS_2010["ten"][0],
+        ),
+        _part(
+            "dropout", "4.2", "Without dropout the network overfits", "06_dropout", "no-dropout",
+            metric="generalization_gap",
+        ),
+        Claim(
+            id="dropout-iterations",
+            section="4.2",
+            statement="Dropout roughly doubles the iterations to converge",
+            chapter="06_dropout",
+            study=ALEXNET,
+            **_pair("epochs_to_val_error", "run145", "no-dropout"),
+            effect="ratio",
+            paper_value=paper.DROPOUT_ITERATIONS,
+            original_run="none survives",
+            target=CONVERGED,
+        ),
+        _part(
+            "weight-decay", "5", "Weight decay lowers the training error itself", "06_dropout", "no-decay",
+            metric="train_eval_error",
+        ),
+        Claim(
+            id="biases",
+            section="5",
+            statement="Biases of 1 make the beginning of learning faster",
+            chapter="09_imagenet",
+            study=ALEXNET,
+            **_pair("epochs_to_train_error", "biases-0", "run145"),
+            effect="ratio",
+            paper_value=None,
+            original_run="none survives",
+            target=EARLY,
+        ),
+        Claim(
+            id="specialization",
+            section="6.1",
+            statement="The first layers of the two towers specialize in colour and in grey",
+            chapter="10_features",
+            study=ALEXNET,
+            baseline=Measurement("run145", "color_difference"),
+            treatment=Measurement("run145", "color_difference_chance"),
+            effect="difference",
+            paper_value=None,
+            original_run="none survives: the weights were not published",
+        ),
+        _part(
+            "depth", "7", "Without a middle layer the error is 2 points higher", "02_architecture", "no-conv4",
+            paper_value=paper.MIDDLE_LAYER_GAIN,
+        ),
+        _level(
+            "headline-2010", "One network, ten crops: 37.5 % top-1 error on the test set of ILSVRC-2010",
+            paper.ERRORS_2010["ten"][0], ("145, ILSVRC-2010", paper.RUN145_ERRORS_2010["ten"][0]),
+        ),
+        _level(
+            "headline-2012", "One network, ten crops: 40.7 % top-1 error on the validation set of ILSVRC-2012",
+            paper.ERRORS_2012[0], ("145, ILSVRC-2012", paper.RUN145_ERRORS_2012[0]), ALEXNET,
+        ),
+        _level(
+            "ensemble-5", "Five networks together: 16.4 % top-5 error on the validation set of ILSVRC-2012",
+            paper.ENSEMBLE_TOP5["five"], ("none survives", None), metric="top5_error",
+        ),
+        _level(
+            "ensemble-7", "Seven networks, two of them pre-trained: 15.3 % top-5 error on the test set of ILSVRC-2012",
+            paper.ENSEMBLE_TOP5["seven"], ("146, one of the two that were pre-trained", None), metric="top5_error",
+        ),
+    )
+}  # fmt: skip
+"""In the order of the paper."""

@@ -1,0 +1,161 @@
+"""The recorded runs of claims: where they lie, whether they are whole and current, and as frames for readers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.ledger import find, study_of
+from alexnet_repro.claims.studies import STUDIES
+from alexnet_repro.claims.study import Study
+from alexnet_repro.support.values import as_json, differences
+from alexnet_repro.training.checkpoint import CHECKPOINT
+from alexnet_repro.training.record import EvidenceError, Record
+
+if TYPE_CHECKING:
+    import pandas
+
+PACKAGE = Path(__file__).resolve().parents[1]
+BOOK = PACKAGE / "book" if (PACKAGE / "book").is_dir() else PACKAGE.parent / "book"  # installed, else the repository's
+EVIDENCE_FOLDER = BOOK / "evidence"
+
+
+class Evidence(list[Record]):
+    """Records, by arm and seed; and the same as tidy frames.
+
+    Args:
+        records: of one study or of several.
+
+    Example:
+        >>> from alexnet_repro import load_evidence
+        >>> runs = load_evidence("relu", "paper").runs()
+        >>> runs.groupby("arm", sort=False)["epochs_to_target"].mean().round(1).to_dict()
+        {'tanh': 43.2, 'relu': 7.3}
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        super().__init__(records)
+
+    def runs(self) -> pandas.DataFrame:
+        """A row a run: study, scale, arm, seed, ended, epochs, seconds, dataset, revision; then what was measured.
+
+        Errors are fractions. What a run has no number of is missing (NaN).
+        """
+        return self._frame({**_run(record), **_conditions(record), **record.final} for record in self)
+
+    def epochs(self) -> pandas.DataFrame:
+        """A row an epoch of a run: study, scale, arm, seed, dataset, revision; epoch, lr, train_error, train_loss, ...
+
+        Errors are fractions, losses nats, seconds those of the epoch.
+        """
+        rows = ({**_run(record), **_dataset(record), **epoch} for record in self for epoch in record.epochs)
+        return self._frame(rows)
+
+    @staticmethod
+    def _frame(rows: Iterable[dict[str, object]]) -> pandas.DataFrame:
+        import pandas
+
+        return pandas.DataFrame(list(rows))
+
+
+def _run(record: Record) -> dict[str, object]:
+    return {"study": record.study, "scale": record.scale, "arm": record.arm, "seed": record.seed}
+
+
+def _dataset(record: Record) -> dict[str, object]:
+    return {"dataset": record.config.get("dataset"), "revision": record.environment.get("revision")}
+
+
+def _conditions(record: Record) -> dict[str, object]:
+    return {"ended": record.ended, "epochs": len(record.epochs), "seconds": record.seconds, **_dataset(record)}
+
+
+def load_evidence(
+    claim: str | Claim | Study,
+    scale: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    all_arms: bool = False,
+) -> Evidence:
+    """All records of a claim, or of a study, at a scale, by arm and seed; empty if there are none.
+
+    Args:
+        claim: a claim or a study, or the id of one. Of a claim the records of its arms, at the scales that can tell.
+        scale: "smoke", "laptop" or "paper"; None: the largest of them that has records.
+        folder: the evidence; None: the book's own, ``book/evidence``.
+        all_arms: of a claim the records of its study's other arms too.
+
+    Returns: a list; its ``runs()`` and ``epochs()`` are the same as tidy pandas frames.
+
+    Raises:
+        EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the study's.
+        ValueError: an unknown id or scale.
+
+    Example:
+        >>> from alexnet_repro import load_evidence
+        >>> records = load_evidence("relu", "paper")
+        >>> [(record.arm, record.seed) for record in records if record.seed < 2]
+        [('tanh', 0), ('tanh', 1), ('relu', 0), ('relu', 1)]
+        >>> records[0].config["net"]["activation"], len(records[0].epochs) == records[0].epochs[-1]["epoch"]
+        ('tanh', True)
+    """
+    claim = find(claim)
+    study, arms = study_of(claim)
+    if study is None:
+        return Evidence()
+    if scale is None:
+        found = (load_evidence(claim, other, folder, all_arms=all_arms) for other in reversed(study.protocols))
+        return next(filter(None, found), Evidence())
+    if isinstance(claim, Claim) and scale not in claim.scales and not all_arms:
+        return Evidence()
+    root = _root(folder)
+    records = [_checked(path, study, scale, root) for path in _paths(study, scale, root)]
+    order = list(study.protocol(scale).arms)
+    of_arms = [record for record in records if all_arms or arms is None or record.arm in arms]
+    return Evidence(sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed)))
+
+
+def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
+    """What is wrong with a folder of evidence, a line each: damaged, edited, stale and misplaced records, other files.
+
+    The checkpoint of a run that has no record yet is not.
+
+    Args:
+        folder: the evidence; None: the book's own.
+    """
+    root = _root(folder)
+    found, right = [], set()
+    for study in STUDIES.values():
+        for scale in study.protocols:
+            right.update((root / study.id / scale).glob(f"*{CHECKPOINT}"))
+            for path in _paths(study, scale, root):
+                right.add(path)
+                try:
+                    _checked(path, study, scale, root)
+                except EvidenceError as error:
+                    found.append(str(error))
+    others = {path for path in root.rglob("*") if path.is_file()} - right
+    return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
+
+
+def _root(folder: str | os.PathLike[str] | None) -> Path:
+    return Path(folder) if folder is not None else EVIDENCE_FOLDER
+
+
+def _paths(study: Study, scale: str, root: Path) -> list[Path]:
+    study.protocol(scale)  # refuses a scale that there is not
+    return sorted((root / study.id / scale).glob("*.json"))
+
+
+def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
+    protocol, record = study.protocol(scale), Record.load(path)
+    if record.study is None:  # made by ``alexnet-repro train``: its place says what it is
+        record = record.placed(study.id, scale, path.stem.rpartition("-seed")[0])
+    if root / record.path != path or record.arm not in protocol.arms:
+        raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
+    if changed := differences(record.config, as_json(protocol.run(record.arm, record.seed))):
+        raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
+    return record

@@ -1,0 +1,208 @@
+"""The command line's claims: ``alexnet-repro claims``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.ledger import CLAIMS
+from alexnet_repro.claims.records import EVIDENCE_FOLDER, PACKAGE, problems
+from alexnet_repro.claims.sweep import States, run_claim, submit_claim
+from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreboard
+from alexnet_repro.support.table import Table
+from alexnet_repro.support.values import differences
+from alexnet_repro.training.record import EvidenceError, Record
+
+app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
+LOGS = Path("runs/cluster")  # what the tasks of a cluster print
+
+Name = Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it, or of a study")]
+
+
+@app.command("list")
+def list_claims() -> None:
+    """List the claims: id, section, what the paper says and by how much, what survives of 2012."""
+    rows = [
+        [claim.id, claim.section, claim.statement, claim.paper_summary(), claim.original_run]
+        for claim in CLAIMS.values()
+    ]
+    typer.echo(Table(["claim", "section", "statement", "paper", "2012 run"], rows))
+
+
+@app.command()
+def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
+    """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
+    found = _claim(claim)
+    ((result, largest),) = judged(claim)
+    typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
+    typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
+    typer.echo(f"compared: {found.baseline.metric} of {found.baseline.arm}, {found.treatment.metric} of")
+    typer.echo(f"  {found.treatment.arm}: {found.effect}" + (f", target {found.target:g}" if found.target else ""))
+    for scale in () if found.study is None else found.study.protocols:
+        protocol = found.protocol(scale)
+        epochs = ", ".join(f"{arm} up to {value.train.epochs} epochs" for arm, value in protocol.arms.items())
+        typer.echo(f"{scale}: {protocol.dataset}, {protocol.seeds} seeds; {epochs}")
+    if result.pairs:
+        typer.echo(pair_table(claim))
+    typer.echo(f"ours: {result.summary()}; {result.outcome}, {result.pairs} seeds")
+    typer.echo(f"goes on with: {found.command(largest, result.pairs)}")
+
+
+@app.command()
+def status() -> None:
+    """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
+    table = scoreboard(judged(*CLAIMS))
+    rows = [[name, *cells[1:]] for name, cells in zip(CLAIMS, table.rows, strict=True)]
+    typer.echo(Table(table.header, rows))
+
+
+@app.command()
+def verify(
+    evidence: Annotated[Path, typer.Option(help="folder of evidence", show_default="book/evidence")] = EVIDENCE_FOLDER,
+) -> None:
+    """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
+    if not evidence.is_dir():
+        raise EvidenceError(f"there is no folder {evidence}")
+    found = problems(evidence)
+    if found:
+        raise EvidenceError("\n".join(found))
+    typer.echo(f"{len(list(evidence.rglob('*.json')))} records are whole and current")
+
+
+@app.command()
+def run(
+    claim: Name,
+    scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "smoke",
+    seeds: Annotated[
+        str | None, typer.Option(help="how many (5), or which (0,3,4 or 3,); default: the study's own")
+    ] = None,
+    arms: Annotated[str | None, typer.Option(help="which, separated by commas; default: those of the claim")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
+    out: Annotated[
+        Path,
+        typer.Option(help="folder of evidence; runs recorded there are not run again", show_default="book/evidence"),
+    ] = EVIDENCE_FOLDER,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="where nothing is missing, run all of it once more into this folder, and compare"),
+    ] = None,
+    launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task a run")] = "processes",
+    slurm: Annotated[
+        list[str], typer.Option(help="of the job array, e.g. slurm_partition=gpu, timeout_min=600; repeatable")
+    ] = [],  # noqa: B006
+) -> None:
+    """Run what is missing of a claim, a record as each run ends; after an interruption, call again to go on."""
+    if out == EVIDENCE_FOLDER and out.is_relative_to(PACKAGE):
+        raise ValueError("the records of an installed package are not added to: name a folder with --out")
+    if again is not None and launcher != "processes":
+        raise ValueError(f"--again runs in processes of this machine, not with --launcher {launcher}")
+    chosen = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
+    if launcher == "slurm":
+        jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **chosen)
+        typer.echo(f"{len(jobs)} tasks: {', '.join(job.job_id for job in jobs)}; their records go to {out}")
+        return
+    if launcher != "processes":
+        raise ValueError(f"--launcher must be processes or slurm, not {launcher!r}")
+
+    def records_in(folder: Path) -> tuple[list[Record], int]:
+        """All that are asked for, and how many of them were run now."""
+        with Board(threads) as board:
+            watch = {"on_record": board.record, "on_change": board.change}
+            records = run_claim(claim, scale, _seeds(seeds), threads=threads, out=folder, **watch, **chosen)
+        typer.echo(f"{len(records)} records in {folder / records[0].study / scale}")
+        return records, len(board.seconds)
+
+    recorded, new = records_in(out)
+    if again is not None and not new:
+        typer.echo(_compared(recorded, records_in(again)[0]))
+
+
+class Board:
+    """A sweep as it goes: on a terminal a table of arms and seeds with the time left, elsewhere a line a record."""
+
+    def __init__(self, workers: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.workers, self.seconds, self.left = workers, [], 0
+        self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> Board:
+        if self.live is not None:
+            self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live is not None:
+            self.live.__exit__(*error)
+
+    def record(self, record: Record) -> None:
+        """A run has ended."""
+        self.seconds.append(record.seconds)
+        if self.live is None:
+            final = ", ".join(f"{k} {'-' if v is None else format(v, '.4g')}" for k, v in record.final.items())
+            typer.echo(f"{record.path}: {final} ({len(record.epochs)} epochs, {record.seconds:.0f} s)")
+
+    def change(self, states: States) -> None:
+        """Some states are new."""
+        self.left = sum(state != "recorded" for state in states.values())
+        if self.live is not None:
+            self.live.update(self.table(states), refresh=True)
+
+    def table(self, states: States) -> object:
+        """As rich draws it."""
+        from rich.table import Table as RichTable
+
+        seeds = list(dict.fromkeys(seed for _, seed in states))
+        table = RichTable("arm", *(f"seed {seed}" for seed in seeds), caption=self.remaining(), min_width=40)
+        for arm in dict.fromkeys(arm for arm, _ in states):
+            table.add_row(arm, *(states.get((arm, seed), "") for seed in seeds))
+        return table
+
+    def remaining(self) -> str:
+        """How many runs are left and, once one has ended, for how long about."""
+        left = f"{self.left} run{'s' * (self.left != 1)} left"
+        if not self.seconds or not self.left:
+            return left
+        each = sum(self.seconds) / len(self.seconds)
+        minutes = -(-self.left // self.workers) * each / 60
+        return f"{left}, about {minutes:.0f} min"
+
+
+def _compared(recorded: list[Record], repeated: list[Record]) -> str:
+    """Number for number, and then what the numbers may differ by, each such thing once."""
+    conditions = [
+        [{"data": record.data, "environment": record.environment} for record in pair]
+        for pair in zip(recorded, repeated, strict=True)
+    ]
+    changes = dict.fromkeys(change for old, new in conditions for change in differences(old, new))
+    return "\n".join([repr(repeat_table(recorded, repeated)), *changes])
+
+
+def _claim(name: str) -> Claim:
+    if name not in CLAIMS:
+        raise ValueError(f"claim must be one of {', '.join(CLAIMS)}, not {name!r}")
+    return CLAIMS[name]
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.removesuffix(",").split(",")] if "," in text else int(text)
+    except ValueError:
+        raise ValueError(f"--seeds takes how many (5) or which (0,3,4; of one alone: 3,), not {text!r}") from None
+
+
+def _options(pairs: list[str]) -> dict[str, int | str]:
+    """name=value, a number where it is one."""
+    split = [pair.partition("=") for pair in pairs]
+    if wrong := [name for name, sign, _ in split if not sign]:
+        raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")
+    return {name: int(value) if value.isdecimal() else value for name, _, value in split}

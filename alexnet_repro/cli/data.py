@@ -1,0 +1,160 @@
+"""The command line's part for data sets: ``alexnet-repro data``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from PIL import Image
+from tqdm import tqdm
+
+from alexnet_repro.data import NAMES, SMALL, Dataset, Store, data_root, load_dataset, load_source, prepare, store_name
+from alexnet_repro.data.cifar10 import ARCHIVE, OFFICIAL
+from alexnet_repro.data.imagenet import IMAGENET_TERMS, IMAGENETTE, TRAIN
+from alexnet_repro.data.store import MANIFEST
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.table import Table
+
+app = typer.Typer(help="Find, fetch, prepare and check data sets.", no_args_is_help=True)
+
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
+Size = Annotated[int, typer.Option(help="height and width of the images, pixels")]
+
+WHAT = {  # name -> what it is, where it comes from, and of what is there one when it is here
+    "photos": ("10 classes, 1,500 + 500 patches of photographs", "comes with scikit-image", ["."]),
+    "cifar10": (
+        "10 classes, 50,000 + 10,000 images of 32 pixels",
+        OFFICIAL,
+        [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/", "cifar10-jpeg/"))],
+    ),
+    **{
+        name: (
+            f"10 classes of ImageNet, 9,469 + 3,925 images, shorter side {name.partition('-')[2] or 'as it was'}",
+            archive.mirrors[0],
+            [folder, archive.file],
+        )
+        for name, (folder, archive) in IMAGENETTE.items()
+    },
+    "imagenet": ("1000 classes, 1,281,167 + 50,000 images", IMAGENET_TERMS, [TRAIN[0], "train/n15075141"]),
+}
+
+
+@app.command("list")
+def list_(root: Root = None, size: Size = 256) -> None:
+    """The data sets that are known by name, where they come from, and which of them are here."""
+    rows = []
+    for name in NAMES:
+        what, whence, traces = WHAT[name]
+        here = "yes" if any((data_root(root) / trace).exists() for trace in traces) else "no"
+        if (data_root(root) / store_name(name, size) / MANIFEST).exists():
+            here = "prepared"
+        rows.append([name, what, here, whence])
+    typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
+    typer.echo(repr(Table(["name", "what", "here", "from"], rows)))
+
+
+@app.command()
+def get(name: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")], root: Root = None) -> None:
+    """Fetch a data set, check its md5 and unpack it; an interrupted download goes on where it stopped."""
+    if name not in NAMES:
+        raise ValueError(f"data set must be one of {', '.join(NAMES)}, not {name!r}")
+    if name in SMALL:
+        dataset = load_dataset(name, root, download=True)
+        typer.echo(f"{name}: {len(dataset):,} images for training, {dataset.origin}")
+    else:
+        source = load_source(name, root, download=True)
+        typer.echo(f"{name}: {', '.join(source.listings)}, {source.origin}")
+
+
+@app.command("prepare")
+def prepare_(
+    name: Annotated[str, typer.Argument(help="a name from `data list`, or a folder of class folders")],
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="where to; default: <root>/<name>-<size>")] = None,
+    size: Size = 256,
+    form: Annotated[str | None, typer.Option(help="raw or jpeg; default: raw where that takes at most 16 GiB")] = None,
+    tolerant: Annotated[bool, typer.Option(help="skip what can't be used, and list it in the manifest")] = False,
+    workers: Annotated[int | None, typer.Option(help="threads; default: one a core")] = None,
+) -> None:
+    """Decode every image once: shorter side to SIZE, central square. After an interruption, call again to go on."""
+    source = load_source(name, root)
+    out = (
+        data_root(root) / store_name(name if name in NAMES else str(Path(name).resolve()), size) if out is None else out
+    )
+    with tqdm(desc=source.name, unit=" images", unit_scale=True, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            if bar.total is None:
+                bar.reset(total)
+                bar.initial = bar.n = bar.last_print_n = done  # so that the speed is that of this call
+            bar.update(done - bar.n)
+
+        store = prepare(source, out, size=size, form=form, tolerant=tolerant, workers=workers, on_progress=show)
+    _describe(store)
+
+
+@app.command()
+def verify(store: Annotated[Path, typer.Argument(help="folder of a prepared data set")]) -> None:
+    """Read every file of a prepared data set and compare it with what was written; exit status 1 if one differs."""
+    problems = list(Store.open(store).verify())
+    for problem in problems:
+        typer.echo(f"{store}: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{store}: every file is as it was written")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="a name, or the folder of a prepared data set or of class folders")],
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="train, val or test")] = "train",
+    size: Annotated[int | None, typer.Option(help="of the images, pixels")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
+) -> None:
+    """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""
+    if (Path(name) / MANIFEST).exists():
+        _describe(Store.open(Path(name)))
+    dataset = load_dataset(name, root, split, size=size)
+    stds, axes = dataset.moments.principal_axes()
+    counts = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()
+    typer.echo(f"{dataset.name}, {split}: {len(dataset):,} images, {tuple(dataset.images.shape[1:])}, {dataset.origin}")
+    typer.echo(f"sha256 {dataset.sha256}")
+    typer.echo(f"images a class: {min(counts):,} to {max(counts):,} in {len(counts):,} classes")
+    typer.echo("mean of R, G, B: " + ", ".join(f"{value:.1f}" for value in dataset.moments.mean.tolist()))
+    for std, axis in zip(stds.tolist(), axes.T.tolist(), strict=True):
+        typer.echo(f"axis ({', '.join(f'{value:+.3f}' for value in axis)}): standard deviation {std:.1f}")
+    if sheet is not None:
+        write_atomically(sheet, _sheet(dataset))
+        typer.echo(f"{sheet}: one row a class")
+
+
+def _describe(store: Store) -> None:
+    """Splits, sizes, and every image that was skipped."""
+    for split, entry in store.manifest["splits"].items():
+        sides, size = entry["shorter_sides"], store.manifest["size"]
+        gigabytes = sum(file["bytes"] for file in entry["files"].values()) / 1e9
+        typer.echo(
+            f"{store.folder}, {split}: {entry['images']:,} images of {size} pixels, {gigabytes:.2f} GB; shorter "
+            f"sides were {sides['smallest']} to {sides['largest']}, {sides['enlarged']:,} enlarged; "
+            f"{len(entry['repaired']):,} repaired, {len(entry['skipped']):,} skipped"
+        )
+        for name, reason in entry["skipped"]:
+            typer.echo(f"  skipped {name}: it {reason}")
+
+
+def _sheet(dataset: Dataset, columns: int = 10, classes: int = 50) -> bytes:
+    """A PNG of the first images of the first classes."""
+    rows = []
+    for label in range(min(classes, len(dataset.classes))):
+        chosen = (dataset.labels == label).nonzero()[:columns, 0]
+        images = dataset.images.index_select(0, chosen)
+        row = torch.full((columns, *dataset.images.shape[1:]), 255, dtype=torch.uint8)
+        row[: len(images)] = images
+        rows.append(torch.cat(list(row), 2))
+    content = io.BytesIO()
+    Image.fromarray(torch.cat(rows, 1).permute(1, 2, 0).numpy()).save(content, "PNG")
+    return content.getvalue()

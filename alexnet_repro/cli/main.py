@@ -1,0 +1,68 @@
+"""The command line: ``alexnet-repro``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from alexnet_repro import __version__
+from alexnet_repro.cli import claims, data, train
+from alexnet_repro.support.environment import revision
+from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.run import Interrupted
+
+app = typer.Typer(
+    help="The AlexNet paper, claim by claim.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(claims.app, name="claims")
+app.add_typer(data.app, name="data")
+for command in (
+    train.train,
+    train.resume,
+    train.evaluate,
+    train.export,
+    train.summary,
+    train.bench,
+):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"alexnet_repro {__version__}, revision {revision()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show where in the code an error arose")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="print the version and the code's commit"),
+    ] = False,
+):
+    """The AlexNet paper, claim by claim."""  # ``main`` looks for --debug itself
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend ends in one line, not in a traceback.
+
+    Exit status: 0; 1 where a training failed or a check found something; 2 where the user is asked to mend something;
+    130 after an interruption.
+    """
+    try:
+        app()
+    except Interrupted as stop:
+        typer.echo(f"alexnet-repro: {stop}. The same command, or `alexnet-repro resume`, goes on from there", err=True)
+        sys.exit(130)
+    except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        typer.echo(f"alexnet-repro: {error}", err=True)
+        sys.exit(1 if isinstance(error, TrainingError) else 2)

@@ -1,0 +1,219 @@
+"""The command line's part for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``summary``, ``bench``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from alexnet_repro.data import evaluation_split, load_dataset, peek
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.networks.build import build
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import NetConfig
+from alexnet_repro.paper import IMAGENET_TRAINING_IMAGES
+from alexnet_repro.support.environment import resolve_device
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.overrides import override
+from alexnet_repro.training.checkpoint import LAST, Files, load_checkpoint
+from alexnet_repro.training.config import RunConfig, TrainConfig
+from alexnet_repro.training.evaluate import class_table, ensemble, errors, predict, predictions_csv
+from alexnet_repro.training.parallel import Processes, processes
+from alexnet_repro.training.progress import progress_bar, step_speed, tensorboard
+from alexnet_repro.training.run import run
+from alexnet_repro.training.trained import export as write_export
+from alexnet_repro.training.trained import load_run, record_similarity, run_config
+
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Threads = Annotated[int | None, typer.Option(help="of this process on a CPU; default: all cores")]
+Preset = Annotated[str, typer.Option(help="network, input and training of that name")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="a field, e.g. train.lr=0.02, net.width=0.5, net.layers.conv1.channels=48; repeatable"),
+]
+SaveEvery = Annotated[int | None, typer.Option(help="steps after which a checkpoint is written within an epoch too")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="write the numbers for TensorBoard too")]
+TowerProcesses = Annotated[
+    bool, typer.Option("--tower-processes", help="under torchrun: one process a tower, in place of one a network")
+]
+
+
+NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets of training only
+
+
+def choose(
+    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str]
+) -> RunConfig:
+    """The run of a preset on a data set: its classes, its images' size, and then the settings."""
+    inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
+    crop = inputs.crop if crop is None else crop
+    classes, side = peek(dataset, root, size)
+    net = replace(net, num_classes=len(classes), image_size=crop or side)
+    config = RunConfig(
+        dataset=dataset,
+        size=size,
+        seed=seed,
+        net=net,
+        input=replace(inputs, crop=crop),
+        train=TrainConfig.preset(preset),
+    )
+    return override(config, *settings)
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="a name from `data list`, or a folder of class folders or a store")],
+    out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
+    preset: Preset = "paper",
+    epochs: Annotated[
+        int | None, typer.Option(help="short for `--set train.epochs=...`; stages keep their shape")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="of the stored images, pixels; default: 256, or the store's")] = None,
+    crop: Annotated[int | None, typer.Option(help="of the network's input, pixels; default: the preset's")] = None,
+    seed: Annotated[int, typer.Option(help="of weights, order, crops and masks")] = 0,
+    settings: Settings = [],  # noqa: B006
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    save_every: SaveEvery = None,
+    with_tensorboard: TensorBoard = False,
+    tower_processes: TowerProcesses = False,
+) -> None:
+    """Train a network; call it again after an interruption and it goes on, to the same weights."""
+    config = choose(dataset, root, preset, size, crop, seed, settings)
+    if epochs is not None:
+        config = replace(config, train=config.train.shortened(epochs))
+    _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
+
+
+def resume(
+    out: Annotated[Path, typer.Argument(help="folder of a run that was interrupted")],
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    save_every: SaveEvery = None,
+    with_tensorboard: TensorBoard = False,
+    tower_processes: TowerProcesses = False,
+) -> None:
+    """Go on with a run from its last checkpoint, with the settings that it has."""
+    config = run_config(load_checkpoint(out / LAST)["config"])
+    _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
+
+
+def _run(
+    config: RunConfig, out: Path, root: Path | None, device: str, threads: int | None, save_every: int | None,
+    with_tensorboard: bool, tower_processes: bool,
+) -> None:  # fmt: skip
+    _use(threads)
+    with processes(resolve_device(device), config.net.towers if tower_processes else 1) as here:
+        on_step, on_epoch = _reports(here, out, with_tensorboard)
+        record = run(
+            config,
+            Files.of_folder(out),
+            data_root=root,
+            processes=here,
+            save_every=save_every,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+        if here.rank == 0:
+            typer.echo(f"{len(record.epochs)} epochs, ended by {record.ended}: {out}")
+
+
+def _reports(here: Processes, out: Path, with_tensorboard: bool):
+    if here.rank:
+        return (), ()
+    on_step, on_epoch = progress_bar(here.shards)
+    return (on_step,), (on_epoch, tensorboard(out / "tensorboard")) if with_tensorboard else (on_epoch,)
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs, or checkpoints; several are an ensemble")],
+    dataset: Annotated[str | None, typer.Option(help="default: that of the first run")] = None,
+    split: Annotated[str | None, typer.Option(help="default: val, and test of photos and cifar10")] = None,
+    views: Annotated[str | None, typer.Option(help="centre, ten or grid; default: as the run's input says")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="a table of the classes' errors")] = False,
+    csv: Annotated[Path | None, typer.Option(help="write the predictions into this file")] = None,
+    root: Root = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Errors of a trained network, or of several whose probabilities are averaged."""
+    _use(threads)
+    device, probabilities, testing = resolve_device(device), [], None
+    for path in runs:
+        config, network, transform = load_run(path, device)
+        name = dataset or config.dataset
+        testing = testing or load_dataset(name, root, split or evaluation_split(name), size=config.size)
+        if config.net.num_classes != len(testing.classes):
+            raise ValueError(f"{path} knows {config.net.num_classes} classes, {testing.name} {len(testing.classes)}")
+        if views is not None:
+            transform = transform.viewed(views)
+        probabilities.append(predict(network, testing.images, transform))
+        _print_errors(str(path), errors(probabilities[-1], testing.labels))
+    together = ensemble(probabilities)
+    if len(runs) > 1:
+        _print_errors(f"all {len(runs)} together", errors(together, testing.labels))
+    if per_class:
+        typer.echo(repr(class_table(together, testing.labels, testing.classes)))
+    if csv is not None:
+        write_atomically(csv, predictions_csv(together, testing.labels, testing.classes))
+
+
+def _print_errors(name: str, found: dict[str, float]) -> None:
+    parts = [f"{key.removesuffix('_error')} error {value:.2%}" for key, value in found.items() if "error" in key]
+    typer.echo(f"{name}: {', '.join(parts)}, log-probability {found['log_probability']:.4f}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a run, or a checkpoint")],
+    out: Annotated[Path, typer.Argument(help="file to write")],
+    likeness: Annotated[
+        bool,
+        typer.Option("--likeness", help="write the run's record beside it, with how similar neighbours are in it"),
+    ] = False,
+    root: Root = None,
+    device: Device = "auto",
+) -> None:
+    """Write a trained network alone, in half precision, for passing on; `evaluate` takes it."""
+    write_export(run, out)
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    if likeness:
+        final = record_similarity(run, out, root, resolve_device(device)).final
+        found = {name.removeprefix("agreement_"): value for name, value in final.items() if "agreement" in name}
+        typer.echo("nearest neighbour of the same class: " + ", ".join(f"{k} {v:.1%}" for k, v in found.items()))
+
+
+def summary(
+    preset: Annotated[str, typer.Argument(help=f"one of {', '.join(PRESETS)}")] = "paper",
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Layers of a network with their output, parameters and multiply-adds."""
+    typer.echo(repr(build(override(NetConfig.preset(preset), *settings)).summary()))
+
+
+def bench(
+    preset: Preset = "paper",
+    settings: Settings = [],  # noqa: B006
+    steps: Annotated[int, typer.Option(help="that are timed")] = 5,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Time training steps on random images, and say what ImageNet would take."""
+    _use(threads)
+    net, train_config = NetConfig.preset(preset), TrainConfig.preset(preset)
+    config = RunConfig(dataset="random", net=net, input=InputConfig.preset(preset), train=train_config)
+    config = override(config, *settings)
+    speed = step_speed(config, resolve_device(device), steps)
+    hours = IMAGENET_TRAINING_IMAGES * config.train.epochs / speed / 3600
+    typer.echo(f"{speed:.1f} images/s; {config.train.epochs} epochs of ImageNet: {hours:,.1f} hours")
+
+
+def _use(threads: int | None) -> None:
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        torch.set_num_threads(threads)

@@ -1,0 +1,245 @@
+"""Crops, horizontal flips, views and colour noise, a whole batch at a time, every draw from an explicit generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from alexnet_repro.data.config import ColorVariant
+from alexnet_repro.data.moments import Moments
+
+__all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
+
+Array = Tensor | np.ndarray
+
+CACHED = 2**18  # values of a batch that are worked on at a time
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Where a crop of every image begins and whether it is flipped: three tensors (n,)."""
+
+    top: Tensor  #: first row, pixels
+    left: Tensor  #: first column, pixels
+    flipped: Tensor  #: left to right, bool
+
+    @classmethod
+    def draw(
+        cls,
+        shape: tuple[int, int, int],
+        size: int,
+        generator: torch.Generator,
+        *,
+        offsets: int | None = None,
+        share: int = 1,
+    ) -> Crops:
+        """Crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
+        n, height, width = shape
+        _check_crop(size, height, width)
+        rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
+        if max(rows - height, columns - width) + size > 1:
+            raise ValueError(f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} places per axis")
+        draws = -(-n // share), 1
+        top, left, flipped = (
+            torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]
+            for choices in (rows, columns, 2)
+        )
+        return cls(top, left, flipped.bool())
+
+    def __getitem__(self, rows: slice) -> Crops:
+        return Crops(self.top[rows], self.left[rows], self.flipped[rows])
+
+    def of(self, images: Tensor, size: int) -> Tensor:
+        """Shape: images (n, C, H, W) -> (n, C, size, size)."""
+        n = len(images)
+        if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # which numpy, several times as fast, lacks
+            windows = sliding_window_view(images.numpy(), (size, size), axis=(2, 3))
+            flipped = self.flipped.numpy()
+            crops = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()]
+            crops[flipped] = crops[flipped][..., ::-1]
+            return torch.from_numpy(crops)
+        top, left, flipped = (draw.to(images.device) for draw in (self.top, self.left, self.flipped))
+        crops = images.unfold(2, size, 1).unfold(3, size, 1)[torch.arange(n, device=images.device), :, top, left]
+        return torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
+
+
+def random_crop_flip(
+    images: Tensor, size: int, generator: torch.Generator, *, offsets: int | None = None, share: int = 1
+) -> Tensor:
+    """A ``size`` x ``size`` crop of every image, every place equally likely, flipped with probability 1/2.
+
+    Source:  Sec. 4.1; 2012 code, convdata_jpeg.py (33 places per axis for 224 of 256 pixels, shared by 32 images) and
+        ``cifar-cropped`` (24 of 32 pixels, 9 per axis, one draw per image).
+
+    Args:
+        images: any device.
+        size: side of the crop, pixels.
+        generator: on the CPU.
+        offsets: places per axis, the first ones; None: all there are. The paper's factor of 2048 has 32.
+        share: consecutive images that share one draw.
+
+    Shape: images (N, C, H, W), any dtype -> (N, C, size, size).
+    """
+    n, _, height, width = images.shape
+    return Crops.draw((n, height, width), size, generator, offsets=offsets, share=share).of(images, size)
+
+
+def grid_views(images: Tensor, size: int) -> Tensor:
+    """The nine crops at the corners, the middles of the sides and the centre, unflipped.
+
+    Source:  cuda-convnet up to revision 540, the multiview test of the CIFAR-10 nets.
+
+    Args:
+        images: any device.
+        size: side of the crops, pixels.
+
+    Shape: images (N, C, H, W) -> (9, N, C, size, size), row by row.
+    """
+    _check_crop(size, *images.shape[2:])
+    tops, lefts = ((0, (length - size) // 2, length - size) for length in images.shape[2:])
+    return torch.stack([images[..., y : y + size, x : x + size] for y in tops for x in lefts])
+
+
+def ten_crop(images: Tensor, size: int) -> Tensor:
+    """The crops at the four corners and the centre, then the same five flipped.
+
+    Source:  Sec. 4.1; 2012 code, the multiview test.
+
+    Args:
+        images: any device.
+        size: side of the crops, pixels.
+
+    Shape: images (N, C, H, W) -> (10, N, C, size, size): top left, top right, bottom left, bottom right, centre.
+    """
+    bottom, right = (length - size for length in images.shape[2:])
+    corners = [images[..., y : y + size, x : x + size] for y in (0, bottom) for x in (0, right)]
+    five = torch.stack([*corners, centre_crop(images, size)])
+    return torch.cat([five, five.flip(-1)])
+
+
+def centre_crop(images: Tensor, size: int) -> Tensor:
+    """The central pixels of each image; a view.
+
+    Args:
+        images: any device.
+        size: side of the crop, pixels.
+
+    Shape: images (..., H, W), any dtype -> (..., size, size).
+    """
+    height, width = images.shape[-2:]
+    _check_crop(size, height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+@dataclass(frozen=True)
+class PCAColor:
+    r"""Shifts the colour of every image along the principal axes of the RGB covariance, at random.
+
+    .. math:: \text{shift} = 0.1 \sum_{i=1}^{3} z_i \, \text{deviation}_i \, \text{axis}_i, \qquad z_i \sim N(0, 1)
+
+    with three draws for an image, the same for all of its pixels.
+
+    Source:  Sec. 4.1; 2012 code, convdata.py. Three variants of the one paragraph:
+        "run145": as it was run: standard deviations, and the shifted image divided by 1.1.
+        "paper": as printed: eigenvalues, the squares of the standard deviations, of pixels in 0..255. The shifts are
+        larger than the pixels.
+        "lighting": what most reproductions do: the printed formula for pixels in 0..1, so that along the first axis the
+        shift is about half of run 145's, and along the last a twentieth.
+
+    Attributes:
+        deviations: (3,) standard deviations along the axes, pixel values, descending.
+        axes: (3, 3) orthonormal, in columns; rows are R, G, B.
+        variant: one of the three.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import PCAColor, load_dataset
+        >>> images = load_dataset("photos", split="test").images
+        >>> color = PCAColor.fit(images)
+        >>> color.axes.shape
+        torch.Size([3, 3])
+        >>> color(images[:8].float(), torch.Generator().manual_seed(0)).shape
+        torch.Size([8, 3, 32, 32])
+    """
+
+    deviations: Tensor
+    axes: Tensor
+    variant: ColorVariant = "run145"
+
+    @classmethod
+    def fit(cls, images: Tensor | Moments, variant: ColorVariant = "run145") -> PCAColor:
+        """The axes of ``images``, (N, 3, H, W) uint8 or their moments; each points to its largest component."""
+        deviations, axes = Moments.of(images).principal_axes()
+        return cls(deviations.float(), axes.float(), variant)
+
+    @classmethod
+    def imagenet(cls, variant: ColorVariant = "run145") -> PCAColor:
+        """The axes of ImageNet's training set. Source: cuda-convnet2, make-data/input_meta."""
+        axes = ((0.56351, 0.71258, -0.41796), (0.57618, 0.02354, 0.81698), (0.59200, -0.70120, -0.39731))
+        return cls(torch.tensor((121.7801, 37.0939, 19.7208)), torch.tensor(axes), variant)
+
+    def shifts(self, n: int, generator: torch.Generator) -> Tensor:
+        """What is added to each of ``n`` images before any division: (n, 3), pixel values."""
+        return self.along_axes(torch.randn(n, 3, generator=generator))
+
+    def along_axes(self, z: Tensor) -> Tensor:
+        """The shifts of standard normal draws ``z``, (n, 3)."""
+        spread = {
+            "run145": self.deviations,
+            "paper": self.deviations.square(),
+            "lighting": self.deviations.square() / 255,
+        }[self.variant]
+        return (0.1 * z.to(self.axes.device) * spread) @ self.axes.T
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Shape: images (N, 3, H, W), pixel values with or without their mean -> the same in float32."""
+        shifts, shifted = self.shifts(len(images), generator), float32_like(images)
+        for rows in slices(images):
+            operations, (image, shift, out) = arrays(images[rows], shifts[rows], shifted[rows])
+            self.apply(operations, image, shift, out)
+        return shifted
+
+    def apply(self, operations: ModuleType, images: Array, shifts: Array, out: Array) -> None:
+        """Writes the images, shifted, and divided where the variant says so, into ``out``, which may be the images."""
+        operations.add(images, shifts[..., None, None], out=out)
+        if self.variant == "run145":
+            operations.divide(out, 1.1, out=out)
+
+    def to(self, device: torch.device | str) -> PCAColor:
+        return PCAColor(self.deviations.to(device), self.axes.to(device), self.variant)
+
+
+def float32_like(like: Tensor) -> Tensor:
+    """Float32 of the same shape and device. On a CPU numpy's, which asks the kernel for large pages."""
+    if like.device.type == "cpu":
+        return torch.from_numpy(np.empty(like.shape, np.float32))
+    return torch.empty(like.shape, device=like.device)
+
+
+def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
+    """numpy and the tensors as its arrays; on other devices torch and the tensors.
+
+    On a CPU numpy, because it works in the calling thread alone: torch's threads cost more than they gain on a few
+    images, and those of a loader in the background would disturb the network's.
+    """
+    if tensors[0].device.type != "cpu":
+        return torch, list(tensors)
+    return np, [tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy() for tensor in tensors]
+
+
+def slices(images: Tensor) -> Iterator[slice]:
+    """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
+    step = max(1, CACHED // images[:1].numel()) if images.device.type == "cpu" else len(images)
+    return (slice(start, start + step) for start in range(0, len(images), step))
+
+
+def _check_crop(size: int, height: int, width: int) -> None:
+    if not 0 < size <= min(height, width):
+        raise ValueError(f"crop size must be between 1 and the image's {height}x{width} pixels, not {size}")

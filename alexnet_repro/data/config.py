@@ -1,0 +1,93 @@
+"""How stored images become batches, as a frozen value, and the inputs that go with the networks by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from alexnet_repro.support.values import check_choice, check_positive
+
+Pixels = Literal["minus-mean-image", "standardized"]
+Views = Literal["grid", "ten", "centre"]
+MeanPosition = Literal["central", "matched"]
+ColorVariant = Literal["run145", "paper", "lighting"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How stored images become batches.
+
+    ``pixels="minus-mean-image"`` is 2012's input: values 0..255 minus the training set's mean image.
+    ``"standardized"`` is today's: each colour channel with mean 0 and standard deviation 1.
+
+    Source: 2012 code, data providers ``cifar`` and ``cifar-cropped``; for ImageNet ``convdata_jpeg.py``: crop=224,
+        crop_share=32, color="run145", views="ten". The paper (Sec. 4.1) has crop_offsets=32, "a factor of 2048", and
+        one draw per image.
+
+    Raises:
+        ValueError: a field outside its allowed values, or one that says something of crops where there are none.
+
+    Example:
+        >>> from alexnet_repro import InputConfig
+        >>> run145 = InputConfig.preset("run145")
+        >>> run145.crop, run145.views, run145.color
+        (224, 'ten', 'run145')
+        >>> InputConfig(pixels="grey")
+        Traceback (most recent call last):
+        ValueError: pixels must be one of minus-mean-image, standardized, not 'grey'
+    """
+
+    pixels: Pixels = "minus-mean-image"  #: what the network sees of a pixel value
+    crop: int | None = None  #: pixels, side; None: the whole image, and the fields up to views have no meaning
+    random_crops: bool = True  #: in training: at random places and flipped at random; False: the centre as it is
+    crop_offsets: int | None = None  #: places per axis; None: all, 33 for a crop of 224 pixels from 256
+    crop_share: int = 1  #: consecutive images that share place and flip
+    mean_position: MeanPosition = "central"  #: part of the mean image subtracted from a crop; or the one under it
+    views: Views = "grid"  #: at test time: 9 crops on a grid; corners, centre and their flips; the centre alone
+    color: ColorVariant | None = None  #: PCA colour noise in training
+    batch_size: int = 128  #: images
+    reshuffle: bool = False  #: every epoch; the 2012 code shuffled once and kept that order
+
+    def __post_init__(self) -> None:
+        check_choice("pixels", self.pixels, get_args(Pixels))
+        check_positive("batch_size", self.batch_size)
+        check_choice("views", self.views, get_args(Views))
+        check_choice("mean_position", self.mean_position, get_args(MeanPosition))
+        if self.color is not None:
+            check_choice("color", self.color, get_args(ColorVariant))
+        for name in ("crop", "crop_offsets", "crop_share"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        about_crops = ("random_crops", "crop_offsets", "crop_share", "mean_position", "views")
+        idle = [name for name in about_crops if getattr(self, name) != getattr(InputConfig, name)]
+        if self.crop is None and idle:
+            raise ValueError(f"{', '.join(idle)} say something of crops, but crop=None; set crop or leave them out")
+
+    @staticmethod
+    def preset(name: str) -> InputConfig:
+        """The input of that name; ``ValueError`` lists the names if there is none."""
+        check_choice("preset", name, tuple(INPUT_PRESETS))
+        return INPUT_PRESETS[name]
+
+
+_PAPER = InputConfig(crop=224, crop_offsets=32, mean_position="matched", views="ten", color="lighting")
+"""Sec. 2 and 4.1. OURS: the printed formula of the colour noise is taken for pixels between 0 and 1; between 0 and 255
+its shifts are larger than the pixels. As in the code, the order is not shuffled anew."""
+
+_RUN145 = InputConfig(crop=224, crop_share=32, views="ten", color="run145")
+"""2012 code, convdata_jpeg.py."""
+
+_CAFFE = InputConfig(crop=227, mean_position="matched", views="centre", batch_size=256)
+
+_WHOLE, _CROPS = InputConfig(), InputConfig(crop=24)
+
+INPUT_PRESETS: dict[str, InputConfig] = {
+    **dict.fromkeys(("paper", "torchvision", "notes"), _PAPER),  # torchvision's own crops are not the paper's
+    **dict.fromkeys(("run145", "run145-half", "run147", "run148", "run145-2010"), _RUN145),
+    "cuda-convnet2": replace(_RUN145, crop_share=1),
+    "caffe": _CAFFE,
+    **dict.fromkeys(("cifar-80sec", "cifar-19pct", "cifar-18pct"), _WHOLE),
+    **dict.fromkeys(("cifar-13pct", "cifar-11pct-r540"), _CROPS),
+    "cifar-11pct": replace(_CROPS, views="ten"),
+}
+"""Name -> input, for the networks and trainings of the same names."""

@@ -1,0 +1,138 @@
+"""Stored images into network inputs, as a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from alexnet_repro.data.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
+from alexnet_repro.data.config import InputConfig, Views
+from alexnet_repro.data.moments import Moments
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decides for a batch of training images.
+
+    Attributes:
+        crops: None where none are drawn.
+        color: (n, 3) standard normal, one for each axis, or None.
+    """
+
+    crops: Crops | None
+    color: Tensor | None
+
+    def __getitem__(self, rows: slice) -> Draws:
+        return Draws(*(None if draw is None else draw[rows] for draw in (self.crops, self.color)))
+
+
+@dataclass(frozen=True)
+class InputTransform:
+    """Stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
+
+    Attributes:
+        config: the variant.
+        mean: subtracted, pixel values; (3, H, W) for a mean image, (3, 1, 1) for channel means.
+        scale: multiplied afterwards, per pixel value.
+        color: the colour noise of training, or None.
+    """
+
+    config: InputConfig
+    mean: Tensor
+    scale: Tensor
+    color: PCAColor | None = None
+
+    @classmethod
+    def fit(cls, config: InputConfig, images: Tensor | Moments) -> InputTransform:
+        """With mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8."""
+        moments = Moments.of(images)
+        color = None if config.color is None else PCAColor.fit(moments, config.color)
+        if config.pixels == "minus-mean-image":
+            return cls(config, moments.mean_image.float(), torch.ones(()), color)
+        stds = moments.covariance.diagonal().sqrt()
+        return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
+
+    def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """One training batch: cropped, flipped and recoloured at random where the configuration says so."""
+        n, _, height, width = images.shape
+        return self.apply(images, self.draw((n, height, width), generator))
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator, color: bool = True) -> Draws:
+        """All that chance decides for a batch of ``shape = (n, height, width)``; without ``color`` no colour noise."""
+        config, crops = self.config, None
+        if config.crop is not None and config.random_crops:
+            crops = Crops.draw(shape, config.crop, generator, offsets=config.crop_offsets, share=config.crop_share)
+        colorful = color and self.color is not None
+        return Draws(crops, torch.randn(shape[0], 3, generator=generator) if colorful else None)
+
+    def apply(self, images: Tensor, draws: Draws) -> Tensor:
+        """The training batch of these draws, on the transform's device; the images may be on another."""
+        crop = self._whole
+        if self.config.crop is not None:
+            crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
+        crops = crop(images).to(self.mean.device, non_blocking=True)
+        mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
+        shifts = None if draws.color is None else self.color.along_axes(draws.color)
+        inputs = float32_like(crops)
+        for rows in slices(crops):  # a few images at a time: what is written last is still in the cache
+            under = mean[rows] if len(mean) > 1 else mean
+            operations, (part, under, scale, out) = arrays(crops[rows], under, self.scale, inputs[rows])
+            operations.subtract(part, under, out=out)
+            if shifts is not None:
+                self.color.apply(operations, out, arrays(shifts[rows])[1][0], out)
+            if self.config.pixels == "standardized":
+                operations.multiply(out, scale, out=out)
+        return inputs
+
+    def views(self, images: Tensor) -> Tensor:
+        """The evaluation views of each image: (views, N, 3, h, w)."""
+        views = {
+            "grid": lambda x: grid_views(x, self.config.crop),
+            "ten": lambda x: ten_crop(x, self.config.crop),
+            "centre": lambda x: self._centre(x)[None],
+        }[self.config.views]
+        if self.config.crop is None:
+            views = lambda x: x[None]  # noqa: E731
+        if self._mean_is_matched():
+            return self._scale_(views(images - self.mean))
+        return self._scale_(views(images) - self._mean())
+
+    def viewed(self, views: Views) -> InputTransform:
+        """The same with other views at test time; the whole image stays the whole image."""
+        config = self.config if self.config.crop is None else replace(self.config, views=views)
+        return InputTransform(config, self.mean, self.scale, self.color)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was fitted to the training set."""
+        color = {} if self.color is None else {"deviations": self.color.deviations, "axes": self.color.axes}
+        return {"mean": self.mean, "scale": self.scale, **color}
+
+    @classmethod
+    def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
+        """From what ``state_dict`` gave: needs no training set."""
+        color = None if config.color is None else PCAColor(state["deviations"], state["axes"], config.color)
+        return cls(config, state["mean"], state["scale"], color)
+
+    def to(self, device: torch.device) -> InputTransform:
+        color = None if self.color is None else self.color.to(device)
+        return InputTransform(self.config, self.mean.to(device), self.scale.to(device), color)
+
+    def _mean_is_matched(self) -> bool:
+        return self.config.mean_position == "matched" and self.mean.shape[-1] > 1
+
+    def _mean(self) -> Tensor:
+        """What every crop has subtracted: of a mean image the centre."""
+        return self._centre(self.mean) if self.config.crop is not None and self.mean.shape[-1] > 1 else self.mean
+
+    def _centre(self, images: Tensor) -> Tensor:
+        return centre_crop(images, self.config.crop)
+
+    @staticmethod
+    def _whole(images: Tensor) -> Tensor:
+        return images
+
+    def _scale_(self, inputs: Tensor) -> Tensor:
+        return inputs if self.config.pixels == "minus-mean-image" else inputs.mul_(self.scale)

@@ -1,0 +1,94 @@
+"""Mean image and RGB covariance of a set of images, from one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AT_A_TIME = 2**22  # values that are turned into float32 at a time
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a network's input is centred by, and its colours are shifted along.
+
+    Attributes:
+        count: images.
+        mean_image: (3, H, W) float64, pixel values.
+        covariance: (3, 3) float64 of the RGB values of all pixels, square pixel values.
+    """
+
+    count: int
+    mean_image: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor | Moments) -> Moments:
+        """The moments of images, (N, 3, H, W) uint8; moments stay as they are."""
+        if isinstance(images, Moments):
+            return images
+        sums = PixelSums.of_none(*images.shape[2:])
+        for part in images.split(max(1, AT_A_TIME // images[:1].numel())):
+            sums.add(part.cpu())
+        return sums.moments()
+
+    @property
+    def mean(self) -> Tensor:
+        """(3,) over all pixels."""
+        return self.mean_image.mean((1, 2))
+
+    def principal_axes(self) -> tuple[Tensor, Tensor]:
+        """Standard deviations along the axes, (3,), descending, and the axes, (3, 3), in columns.
+
+        An axis has no sign of its own; here each points to where its largest component is positive.
+        """
+        variances, axes = (x.flip(-1) for x in torch.linalg.eigh(self.covariance))
+        axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+        return variances.clamp(min=0).sqrt(), axes
+
+
+@dataclass
+class PixelSums:
+    """Sums over images, exact: in whatever order and in whatever parts they are added, the result is the same.
+
+    Attributes:
+        count: images.
+        image: (3, H, W) int64, their sum.
+        products: (3, 3) int64, the sum over all pixels of the products of two channels.
+    """
+
+    count: int
+    image: Tensor
+    products: Tensor
+
+    @classmethod
+    def of_none(cls, height: int, width: int) -> PixelSums:
+        zeros = (torch.zeros(shape, dtype=torch.int64) for shape in ((3, height, width), (3, 3)))
+        return cls(0, *zeros)
+
+    def add(self, images: Tensor) -> None:
+        """Images, (N, 3, H, W) uint8, on the CPU; in numpy, which stays in the calling thread."""
+        self.count += len(images)
+        for image in images.numpy():
+            np.add(self.image.numpy(), image, out=self.image.numpy())
+        # The sum of 256 products of two bytes is below 2**24, so that float32, several times as fast, is exact.
+        values = images.transpose(0, 1).flatten(1).numpy()
+        values = np.pad(values, ((0, 0), (0, -values.shape[1] % 256))).reshape(3, -1, 256).astype(np.float32, order="C")
+        products = np.einsum("ibk,jbk->ijb", values, values).sum(-1, dtype=np.float64)
+        self.products += torch.from_numpy(products).long()
+
+    def merge(self, other: PixelSums) -> None:
+        self.count += other.count
+        self.image += other.image
+        self.products += other.products
+
+    def moments(self) -> Moments:
+        if not self.count:
+            raise ValueError("there are no images to take a mean of")
+        mean_image = self.image.double() / self.count
+        mean = mean_image.mean((1, 2))
+        pixels = self.count * self.image[0].numel()
+        return Moments(self.count, mean_image, self.products.double() / pixels - mean.outer(mean))

@@ -1,0 +1,1 @@
+"""What is computed: layers, AlexNet and its variants, towers, weights."""

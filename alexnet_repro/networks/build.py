@@ -1,0 +1,203 @@
+"""Networks built from their configurations."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from alexnet_repro.networks import layers
+from alexnet_repro.networks.lrn import LocalResponseNorm, WithinChannelResponseNorm
+from alexnet_repro.networks.spec import (
+    Activation,
+    Conv,
+    Dropout,
+    Layer,
+    Linear,
+    Local,
+    NetConfig,
+    Norm,
+    Pool,
+    WithinChannelNorm,
+)
+from alexnet_repro.support.table import Table
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer takes for one image."""
+
+    name: str  #: of the layer
+    shape: tuple[int, ...]  #: of its output
+    parameters: int  #: weights and biases
+    multiply_adds: int  #: forward
+
+    @property
+    def activations(self) -> int:
+        """Numbers in its output."""
+        return torch.Size(self.shape).numel()
+
+
+class Network(nn.Sequential):
+    """The network of a configuration: its layers in a row, under their names.
+
+    Weights are drawn from ``generator`` at once, and dropout's masks later, in training; without one, from a generator
+    seeded with 0. torch's global generator is never touched.
+
+    Args:
+        config: the network.
+        generator: a CPU generator, kept as ``network.generator``.
+
+    Shape: (N, 3, image_size, image_size) float -> (N, num_classes) logits.
+
+    Raises:
+        ValueError: the layers do not fit the image or each other; names the layer.
+    """
+
+    def __init__(self, config: NetConfig, generator: torch.Generator | None = None) -> None:
+        generator = generator or torch.Generator().manual_seed(0)
+        shape = (3, config.image_size, config.image_size)
+        modules: OrderedDict[str, nn.Module] = OrderedDict()
+        shapes = {}
+        for layer in config.effective_layers():
+            try:
+                module = _module(layer, shape, config, generator)
+                shape = _shape_after(module, shape)
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{config.name}: {layer.name} does not fit its input {shape}: {error}") from error
+            if isinstance(layer, Conv | Linear):
+                _initialize(module, layer, config, generator)
+            modules[layer.name], shapes[layer.name] = module, shape
+        super().__init__(modules)
+        self.config, self.generator, self.shapes = config, generator, shapes
+
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        """One layer, or for a slice those layers as a plain ``nn.Sequential`` that shares them."""
+        return (
+            nn.Sequential(OrderedDict(list(self.named_children())[index]))
+            if isinstance(index, slice)
+            else super().__getitem__(index)
+        )
+
+    def costs(self) -> list[LayerCost]:
+        """What each layer takes, in the network's order."""
+        costs = []
+        for name, module in self.named_children():
+            parameters = sum(p.numel() for p in module.parameters())
+            positions = torch.Size(self.shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
+            multiply_adds = positions * module.weight.numel() if parameters else 0
+            costs.append(LayerCost(name, self.shapes[name], parameters, multiply_adds))
+        return costs
+
+    def summary(self) -> Table:
+        """``costs`` as a table, with the activations of each tower; the output layer is in the first tower only."""
+        costs, towers = self.costs(), self.config.towers
+        rows = [
+            [
+                cost.name,
+                "x".join(map(str, cost.shape)),
+                f"{cost.activations:,}"
+                if towers == 1 or cost is costs[-1]
+                else f"{towers} x {cost.activations // towers:,}",
+                f"{cost.parameters:,}",
+                f"{cost.multiply_adds:,}",
+            ]
+            for cost in costs
+        ]
+        totals = sum(cost.parameters for cost in costs), sum(cost.multiply_adds for cost in costs)
+        rows.append(["total", "", "", *(f"{total:,}" for total in totals)])
+        return Table(["layer", "output", "activations", "parameters", "multiply-adds"], rows)
+
+
+class AlexNet(Network):
+    """AlexNet: by default as printed, preset ``paper``. The presets list every layer with its shape.
+
+    Source:  Sec. 3.5, Fig. 2.
+
+    Args:
+        config: another variant, e.g. ``NetConfig.preset("run145")``.
+        generator: see ``Network``.
+
+    Shape: (N, 3, 224, 224) float, pixels 0..255 minus the mean -> (N, 1000) logits.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import AlexNet, NetConfig
+        >>> net = AlexNet(NetConfig.preset("run145"))
+        >>> net(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
+        >>> f"{sum(parameter.numel() for parameter in net.parameters()):,}"
+        '60,965,224'
+    """
+
+    def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
+        super().__init__(config or NetConfig.preset("paper"), generator)
+
+
+def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:
+    """The network of a configuration.
+
+    Args:
+        config, generator: as for ``Network``.
+
+    Raises:
+        ValueError: the layers do not fit the image or each other; names the layer.
+
+    Example:
+        >>> import torch
+        >>> from alexnet_repro import NetConfig, build
+        >>> net = build(NetConfig.preset("cifar-18pct"))
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+    return Network(config, generator)
+
+
+def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, generator: torch.Generator) -> nn.Module:
+    groups = config.towers if getattr(layer, "reads", "all") == "own" else 1
+    match layer:
+        case Local():
+            return layers.LocallyConnected2d(shape[0], layer.channels, *shape[1:], layer.kernel)
+        case Conv():
+            padding = (layer.kernel - 1) // 2 if layer.padding is None else layer.padding
+            pair = (padding, padding) if isinstance(padding, int) else padding
+            return skip_init(
+                layers.PaddedConv2d, shape[0], layer.channels, layer.kernel, layer.stride, padding=pair, groups=groups
+            )
+        case Pool(kind="max"):
+            return nn.MaxPool2d(layer.size, layer.stride, ceil_mode=True)
+        case Pool(kind="avg"):
+            return nn.AvgPool2d(layer.size, layer.stride, ceil_mode=True)
+        case Norm():
+            return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average, groups)
+        case WithinChannelNorm():
+            return WithinChannelResponseNorm(layer.size, layer.scale, layer.beta)
+        case Activation():
+            return nn.ReLU() if config.activation == "relu" else nn.Tanh()
+        case Dropout():
+            return layers.Dropout(config.dropout, layer.rescale, generator)
+        case Linear():
+            outputs = config.num_classes if layer.outputs is None else layer.outputs
+            return layers.TowerLinear(torch.Size(shape).numel(), outputs, groups)
+
+
+@torch.no_grad()
+def _shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])  # in training, dropout would draw a mask
+    module.train()
+    return shape
+
+
+@torch.no_grad()
+def _initialize(module: nn.Module, layer: Conv | Linear, config: NetConfig, generator: torch.Generator) -> None:
+    """The paper's Gaussian weights and constant biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
+    if config.initialization == "gaussian":
+        module.weight.normal_(0.0, layer.std, generator=generator)
+        module.bias.fill_(layer.bias)
+    else:
+        fan_in = module.weight.shape[-1] if isinstance(layer, Local) else module.weight[0].numel()
+        module.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        module.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)

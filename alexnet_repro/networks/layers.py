@@ -1,0 +1,160 @@
+"""Layers torch lacks: local connections, paddings of one side, towers of fully connected units, the paper's dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution of square filters with zero padding that may differ between left and top, and right and bottom.
+
+    Args:
+        in_channels, out_channels: feature maps.
+        kernel_size, stride: pixels.
+        padding: zero pixels on the left and above, and on the right and below.
+        groups, device, dtype: as torch's.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: tuple[int, int], groups: int,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        before, after = padding
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, min(padding), groups=groups, device=device, dtype=dtype
+        )
+        self.extra = (before - min(padding), after - min(padding)) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.extra) if any(self.extra) else x)
+
+
+class TowerLinear(nn.Module):
+    """A fully connected layer, or several side by side: each tower's outputs see that tower's inputs only.
+
+    Takes feature maps as well as vectors; a tower's channels, and hence its features, are consecutive.
+
+    Args:
+        in_features, out_features: of all towers together.
+        towers: 1 for an ordinary fully connected layer.
+        device, dtype: of the parameters, as torch's.
+
+    Shape: (N, ...) with in_features numbers each -> (N, out_features).
+
+    Raises:
+        ValueError: the features can't be shared out to so many towers.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, towers: int = 1,
+        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if in_features % towers or out_features % towers:
+            raise ValueError(f"{in_features} inputs and {out_features} outputs do not split into {towers} towers")
+        self.towers = towers
+        self.weight = nn.Parameter(torch.empty(out_features, in_features // towers, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        if self.towers == 1:
+            return F.linear(x, self.weight, self.bias)
+        parts = zip(x.chunk(self.towers, 1), self.weight.chunk(self.towers), strict=True)
+        return torch.cat([F.linear(part, weight) for part, weight in parts], 1) + self.bias
+
+    def extra_repr(self) -> str:
+        outputs, inputs = self.weight.shape
+        return f"in_features={inputs * self.towers}, out_features={outputs}, towers={self.towers}"
+
+
+class Dropout(nn.Module):
+    """Sets each unit to 0 with probability ``p`` in training, every unit of every image by itself.
+
+    Source:  Sec. 4.2; 2012 code, layer type ``hs``.
+    Differs: from torch.nn.Dropout, which divides by ``1 - p`` in training: that is ``rescale=True``. With ``False``
+        nothing is divided, and at test time the outputs are multiplied by ``1 - p``.
+
+    Args:
+        p: probability, at least 0 and less than 1.
+        rescale: see above.
+        generator: the masks are drawn on its device, and are hence the same on every device; None: torch's default.
+
+    Attributes:
+        place: where several processes share a batch: gives the number of this one's first image in it, and of all
+            images. Their masks are then cut from those of the whole batch.
+        tower, towers: which of how many equal parts of a layer's units this is; their masks are cut likewise.
+
+    Shape: any; the same.
+    """
+
+    def __init__(self, p: float = 0.5, rescale: bool = False, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"p is a probability of at least 0 and less than 1, not {p!r}")
+        self.p, self.rescale, self.generator = p, rescale, generator
+        self.place: Callable[[], tuple[int, int]] | None = None
+        self.tower, self.towers = 0, 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x if self.rescale else x * (1 - self.p)
+        mask = (self.draw(x) >= self.p).to(x.device)
+        return x * mask / (1 - self.p) if self.rescale else x * mask
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
+        device = x.device if self.generator is None else self.generator.device
+        n, *shape = x.shape
+        first, images = (0, n) if self.place is None else self.place()
+        if self.towers > 1:
+            shape[0] *= self.towers
+        whole = torch.rand(images, *shape, generator=self.generator, device=device)
+        return whole[first : first + n].chunk(self.towers, 1)[self.tower] if shape else whole[first : first + n]
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, rescale={self.rescale}"
+
+
+class LocallyConnected2d(nn.Module):
+    """A convolution whose every position has its own filters and biases; stride 1, zero-padded to keep the size.
+
+    Source:  cuda-convnet's layer type ``local``.
+
+    Args:
+        in_channels, out_channels: feature maps.
+        height, width: of the feature maps, pixels.
+        kernel_size: odd, pixels.
+
+    Shape: (N, in_channels, height, width) -> (N, out_channels, height, width).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, height: int, width: int, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd and at least 1 to keep the feature maps' size, not {kernel_size}"
+            )
+        self.kernel_size, self.size = kernel_size, (height, width)
+        fan_in = in_channels * kernel_size**2
+        self.weight = nn.Parameter(torch.empty(height * width, out_channels, fan_in))
+        self.bias = nn.Parameter(torch.empty(out_channels, height, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        k, (height, width) = self.kernel_size, self.size
+        # Images innermost, as in cuda-convnet: patches are copied by whole rows, several times faster than F.unfold.
+        x = F.pad(x.permute(2, 3, 1, 0), (0, 0, 0, 0, k // 2, k // 2, k // 2, k // 2))  # (height, width, channels, N)
+        shifted = [x[top : top + height, left : left + width] for top in range(k) for left in range(k)]
+        patches = torch.stack(shifted, dim=3).flatten(2, 3).flatten(0, 1)  # (positions, fan_in, N)
+        out = self.weight @ patches  # (positions, out_channels, N)
+        return out.permute(2, 1, 0).unflatten(2, self.size) + self.bias
+
+    def extra_repr(self) -> str:
+        _, out_channels, fan_in = self.weight.shape
+        return f"{fan_in // self.kernel_size**2}, {out_channels}, size={self.size}, kernel_size={self.kernel_size}"

@@ -1,0 +1,176 @@
+"""Response normalization, fast: as an autograd function on any device, and as operators that a compiler takes whole.
+
+Nothing but the input is kept; the way back computes the denominators again. On a CPU the input is worked through in
+chunks, with a few buffers that stay in the cache: the equation as it stands, compiled or not, moves several times as
+much memory. Arguments throughout: ``size`` of the window, ``coefficient`` of the energy, ``beta``, ``k``, ``groups``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import forward_ad
+
+CHUNK = 2**18  # elements of a buffer on a CPU
+
+
+class ResponseNorm(torch.autograd.Function):
+    """The kernels as torch differentiates them: ``apply(a, *arguments)`` for (N, C, ...) floating point.
+
+    Raises:
+        RuntimeError: by torch, where ``a`` is ``transformed``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, *arguments: Any) -> Tensor:
+        _keep(ctx, (a, *arguments))
+        return _forward(a, *arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        derivative = _plain_backward if transformed(grad) else torch.ops.alexnet_repro.response_norm_backward
+        return derivative(grad, *ctx.saved_tensors, *ctx.arguments), *[None] * 5
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
+    """Nothing but the input is kept; the way back computes the denominators again."""
+    ctx.save_for_backward(*inputs[:-5])
+    ctx.arguments = inputs[-5:]
+
+
+def transformed(tensor: Tensor) -> bool:
+    """Whether a function transform is active or the tensor carries a tangent, so that only plain operations will do.
+
+    A ``jvp`` of ``ResponseNorm`` would not do: torch takes the tangent of a tangent wrongly through any such function.
+    """
+    # torch has no public name for the first question; torch.autograd.Function asks it in these words
+    return torch._C._are_functorch_transforms_active() or forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def _forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
+    """The layer's output."""
+    a = _dense(a)
+    out = torch.empty_like(a)
+    for x, b, d, p in _chunks(groups, (a, out), buffers=2):
+        _denominators(x, size, coefficient, k, out=d)
+        b.copy_(inverse_power(d, beta, out=p).mul_(x))
+    return out
+
+
+def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
+    """What reaches the layer's input of the gradient of its output."""
+    a = _dense(a)
+    grad_a = torch.empty_like(a)
+    for x, g, out, d, p, s in _chunks(groups, (a, _dense(grad, like=a), grad_a), buffers=3):
+        _denominators(x, size, coefficient, k, out=d)
+        inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
+        torch.mul(p, x, out=s).div_(d)  # what each window passes on to every channel in it
+        for channels, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: reversed
+            p[:, :, channels].addcmul_(x[:, :, channels], s[:, :, windows], value=-2 * beta * coefficient)
+        out.copy_(p)
+    return grad_a
+
+
+def _plain_backward(
+    grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int
+) -> Tensor:
+    """``_backward`` in operations that torch differentiates."""
+    x, g = (part.to(working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups)) for part in (a, grad))
+    d = k + coefficient * _window_sum(x.square(), size // 2, size)
+    passed = inverse_power(d, beta) * g
+    windows = _window_sum(passed * x / d, (size - 1) // 2, size)
+    return (passed - 2 * beta * coefficient * x * windows).flatten(1, 2).to(a.dtype)
+
+
+def _window_sum(x: Tensor, below: int, size: int) -> Tensor:
+    """The sum over each window along dim 2, which begins so many channels below; outside there is nothing."""
+    padded = F.pad(x, (0, 0) * (x.ndim - 3) + (below, size - 1 - below))
+    return sum(padded.narrow(2, i, x.shape[2]) for i in range(size))
+
+
+def inverse_power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
+    """``d ** -exponent``; for 0.75 by square roots, which are several times faster than a power."""
+    if exponent != 0.75:
+        return torch.pow(d, -exponent, out=out)
+    root = torch.sqrt(d, out=out)
+    return (root * d).rsqrt() if out is None else root.mul_(d).rsqrt_()
+
+
+def working_dtype(a: Tensor) -> torch.dtype:
+    """At least float32."""
+    return torch.promote_types(a.dtype, torch.float32)
+
+
+def _dense(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """The tensor in one of the two layouts that the kernels take: its own, or that of ``like``."""
+    model = tensor if like is None else like
+    last = model.ndim == 4 and not model.is_contiguous() and model.is_contiguous(memory_format=torch.channels_last)
+    return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _chunks(groups: int, tensors: tuple[Tensor, ...], buffers: int) -> Iterator[list[Tensor]]:
+    """Matching parts of dense tensors of one shape, (n, groups, channels of a group, positions), and buffers as large.
+
+    Parts that are to be read come in the working precision; the last tensor is the one that is to be written.
+    """
+    *sources, target = tensors
+    dtype = working_dtype(target)
+    views = [_by_channels(tensor, groups) for tensor in tensors]
+    row = views[0].shape[1:].numel()
+    step = max(1, CHUNK // max(1, row)) if target.device.type == "cpu" else max(1, len(views[0]))
+    kept = [torch.empty_like(views[0][:step], dtype=dtype) for _ in range(buffers)]
+    for parts in zip(*(view.split(step) for view in views), strict=True):
+        read = [part.to(dtype) for part in parts[: len(sources)]]
+        yield [*read, parts[-1], *(buffer[: len(parts[0])] for buffer in kept)]
+
+
+def _by_channels(tensor: Tensor, groups: int) -> Tensor:
+    """A dense tensor (N, C, ...) as (N, groups, C / groups, positions), or with channels last as (N H W, ..., 1)."""
+    channels = tensor.shape[1] // groups
+    if tensor.is_contiguous():
+        return tensor.view(tensor.shape[0], groups, channels, tensor.shape[2:].numel())
+    return tensor.permute(0, 2, 3, 1).view(-1, groups, channels, 1)
+
+
+def _denominators(x: Tensor, size: int, coefficient: float, k: float, out: Tensor) -> None:
+    """out[:, :, i] = k + coefficient * the sum of x**2 over the window around channel i."""
+    out.fill_(k)
+    for channels, neighbours in _shifts(x.shape[2], size // 2, size):
+        out[:, :, channels].addcmul_(x[:, :, neighbours], x[:, :, neighbours], value=coefficient)
+
+
+def _shifts(channels: int, below: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """For every distance within a window, the channels that have a neighbour at that distance, and those neighbours."""
+    for distance in range(-below, size - below):
+        if abs(distance) < channels:
+            to, source = max(0, -distance), max(0, distance)
+            yield slice(to, channels - source), slice(source, channels - to)
+
+
+# --- the kernels as operators -----------------------------------------------------------------------------------------
+# A compiler takes them as they are, and of a batch of gradients torch gives each to the backward one by itself. It
+# isn't ``torch.library.custom_op`` that registers them: that imports the compiler itself at its first call.
+
+_LIBRARY = torch.library.Library("alexnet_repro", "FRAGMENT")
+_ARGUMENTS = "Tensor a, int size, float coefficient, float beta, float k, int groups"
+
+
+def _second_derivative(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    _, pull_back = torch.func.vjp(lambda *tensors: _plain_backward(*tensors, *ctx.arguments), *ctx.saved_tensors)
+    return *pull_back(grad), *[None] * 5
+
+
+for _name, _inputs, _kernel, _derivative in (
+    ("response_norm", _ARGUMENTS, _forward, ResponseNorm.backward),
+    ("response_norm_backward", f"Tensor grad, {_ARGUMENTS}", _backward, _second_derivative),
+):
+    _LIBRARY.define(f"{_name}({_inputs}) -> Tensor", tags=torch.Tag.pt2_compliant_tag)
+    _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(
+        f"alexnet_repro::{_name}", lambda *inputs: torch.empty_like(_dense(inputs[-6])), lib=_LIBRARY
+    )
+    torch.library.register_autograd(f"alexnet_repro::{_name}", _derivative, setup_context=_keep, lib=_LIBRARY)

@@ -1,0 +1,138 @@
+"""Weights in files, and in the layouts of torchvision's and Caffe's AlexNet.
+
+A state dict here is that of an undivided network: ``conv1.weight``, ``conv1.bias``, ..., ``fc8.bias``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.support.files import write_atomically
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+_TORCHVISION = dict(
+    zip(
+        LAYERS,
+        ("features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4",
+         "classifier.6"),
+        strict=True,
+    )
+)  # fmt: skip
+
+
+def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Writes a network's weights as a safetensors file, whole or not at all.
+
+    Args:
+        network: its towers may be anywhere; what is written is the undivided network.
+        path: of the file; its folder is made.
+    """
+    from safetensors.torch import save
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(Path(path), save(state))
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Reads what ``save_weights`` wrote into a network.
+
+    Args:
+        network: its towers may be anywhere.
+        path: of the file.
+
+    Raises:
+        ValueError: the file is no whole safetensors file, or its weights are not those of such a network; names both.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{os.fspath(path)} does not hold the weights of this network: {error}") from error
+
+
+def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of ``torchvision.models.alexnet`` as one of preset ``torchvision``.
+
+    Args:
+        state_dict: name -> parameter.
+
+    Raises:
+        ValueError: it is not of that layout; names what is missing or too much.
+    """
+    names = _torchvision_names()
+    _check_names(state_dict, names.values(), "torchvision.models.alexnet")
+    return {ours: state_dict[theirs] for ours, theirs in names.items()}
+
+
+def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of preset ``torchvision`` as one of ``torchvision.models.alexnet``.
+
+    Args:
+        state_dict: name -> parameter.
+
+    Raises:
+        ValueError: it is not of that layout; names what is missing or too much.
+    """
+    names = _torchvision_names()
+    _check_names(state_dict, names, "preset torchvision")
+    return {theirs: state_dict[ours] for ours, theirs in names.items()}
+
+
+def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Caffe's ``bvlc_alexnet`` as a state dict of preset ``caffe``, whose images are RGB where Caffe's are BGR.
+
+    Args:
+        blobs: layer -> its weights and its biases, in the shapes of ``net.params[layer][i].data``.
+
+    Raises:
+        ValueError: a layer is missing or too much.
+    """
+    _check_names(blobs, LAYERS, "Caffe's bvlc_alexnet")
+    state = {}
+    for layer in LAYERS:
+        weight, bias = (torch.as_tensor(blob) for blob in blobs[layer])
+        state[f"{layer}.weight"] = weight.flip(1) if layer == "conv1" else weight
+        state[f"{layer}.bias"] = bias.flatten()
+    return state
+
+
+def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A state dict of preset ``caffe`` as blobs of Caffe's ``bvlc_alexnet``.
+
+    Args:
+        state_dict: name -> parameter.
+
+    Returns: layer -> its weights and its biases.
+
+    Raises:
+        ValueError: it is not of that layout; names what is missing or too much.
+    """
+    _check_names(state_dict, _torchvision_names(), "preset caffe")
+    blobs = {}
+    for layer in LAYERS:
+        weight = state_dict[f"{layer}.weight"]
+        blobs[layer] = (weight.flip(1) if layer == "conv1" else weight, state_dict[f"{layer}.bias"])
+    return blobs
+
+
+def _torchvision_names() -> dict[str, str]:
+    """Our name of every parameter -> torchvision's."""
+    return {
+        f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in _TORCHVISION.items() for kind in ("weight", "bias")
+    }
+
+
+def _check_names(found: Mapping[str, object], expected: Sequence[str], layout: str) -> None:
+    missing, extra = set(expected) - set(found), set(found) - set(expected)
+    if missing or extra:
+        raise ValueError(
+            f"not the layout of {layout}: missing {', '.join(sorted(missing)) or 'nothing'}; "
+            f"unexpected {', '.join(sorted(extra)) or 'nothing'}"
+        )

@@ -1,0 +1,207 @@
+"""The figures that chapters share. Every function draws one figure and returns it; nothing is shown or saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+try:
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("figures need matplotlib: pip install 'alexnet_repro[book]'") from None
+
+from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.training.record import Record
+
+# Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
+STYLES = (
+    {"color": "#D55E00", "linestyle": "--", "marker": "s"},
+    {"color": "#0072B2", "linestyle": "-", "marker": "o"},
+    {"color": "#009E73", "linestyle": "-.", "marker": "^"},
+    {"color": "#CC79A7", "linestyle": ":", "marker": "D"},
+)
+
+
+def error_curves(
+    runs: Mapping[str, Sequence[Record]],
+    target: float | None = None,
+    error: Literal["train_error", "val_error"] = "train_error",
+) -> Figure:
+    """An error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
+
+    The mean goes as far as every run of its arm does.
+
+    Args:
+        runs: title -> records of one claim, which may be none.
+        target: error marked by a horizontal line, fraction.
+        error: that of training, or of the validation images where the runs have it.
+    """
+    figure, axes = panels(len(runs), "training error, %" if error == "train_error" else "validation error, %")
+    for ax, (title, records) in zip(axes, runs.items(), strict=True):
+        for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
+            _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
+        if target is not None:
+            ax.axhline(100 * target, color="black", linewidth=0.8)
+            ax.annotate(f"{100 * target:.0f} %", (1, 100 * target), (-2, 3), ("axes fraction", "data"),
+                        textcoords="offset points", ha="right")  # fmt: skip
+        ax.set(title=title, xlabel="epochs", ylim=(0, 100))
+        ax.set_xlim(left=0)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
+        if records:
+            ax.legend()
+        else:
+            ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
+    return finished(figure)
+
+
+MEASURED = {
+    "epochs_to_target": "epochs to the target",
+    "epochs_to_train_error": "epochs to the training error",
+    "epochs_to_val_error": "epochs to the validation error",
+    "top1_error": "validation or test error",
+    "train_eval_error": "training error in eval mode",
+    "generalization_gap": "generalization gap",
+}
+
+
+def effects(verdicts: Mapping[str, Verdict]) -> Figure:
+    """Per claim the measured effect with its 95 % interval, that of every pair of runs, and the paper's number.
+
+    Args:
+        verdicts: title -> what the records of a claim say; all of one kind of effect.
+    """
+    claims = [result.claim for result in verdicts.values()]
+    scale = 1 if claims[0].effect == "ratio" else 100
+    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.6 * len(claims)), layout="constrained", facecolor="white")
+    for row, (claim, result) in enumerate(zip(claims, verdicts.values(), strict=True)):
+        if claim.paper_value is not None:
+            ax.plot(scale * claim.paper_value, row, "D", color="#D55E00", label="paper")
+        if result.estimate is None:
+            continue
+        pairs = [scale * value for value in result.values]
+        ax.plot(pairs, [row + 0.2] * len(pairs), "|", color="black", markersize=8, label="each pair of runs")
+        bounded = result.low is not None and result.high is not None
+        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours" + ", 95 % interval" * bounded)
+        if bounded:
+            high = result.high if np.isfinite(result.high) else max(claim.paper_value or 0, result.estimate) * 1.3
+            ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
+            if not np.isfinite(result.high):
+                ax.plot(scale * high, row, ">", color="#0072B2")
+    ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(claims)), list(verdicts))
+    ax.set_ylim(len(claims) - 0.5, -0.5)
+    ax.set_xlabel(_effect_label(claims))
+    ax.grid(axis="x", alpha=0.3)
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # each label once
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
+    return finished(figure)
+
+
+def _effect_label(claims: Sequence[Claim]) -> str:
+    """What the axis of ``effects`` shows: the arms by name where all claims have the same."""
+    sides = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
+    without, with_ = sides.pop() if len(sides) == 1 else ("without", "with")
+    of = {claim.baseline.metric for claim in claims}
+    what = MEASURED.get(of.pop(), "") if len(of) == 1 else ""
+    what = f"{what}: " if what else ""
+    if claims[0].effect == "ratio":
+        return f"{what}{without} / {with_} (1: no effect)"
+    return f"{what}{without} minus {with_}, points (0: no effect)"
+
+
+def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
+    """The loss of the first steps of training: a panel per run, the first run behind each of the others.
+
+    Losses of more than twice ``chance`` leave the panel at its upper edge.
+
+    Args:
+        runs: title -> loss of every step, nats; the first is what the others are compared with.
+        chance: loss of guessing, nats; a horizontal line.
+    """
+    (first, reference), *others = runs.items()
+    figure, axes = panels(len(others), "loss, nats", height=2.6)
+    for ax, (title, losses) in zip(axes, others, strict=True):
+        for style, label, values in ((STYLES[1], first, reference), (STYLES[0], title, losses)):
+            shown = np.clip(np.nan_to_num(values, nan=np.inf), None, 2 * chance)
+            every = max(1, len(values) // 8)
+            ax.plot(range(1, len(values) + 1), shown, **style, markevery=every, markersize=4, label=label)
+        ax.axhline(chance, color="black", linewidth=0.8)
+        ax.set_ylim(0, 2.05 * chance)
+        ax.grid(alpha=0.3)
+        ax.legend(loc="lower left", fontsize=8)
+        ax.set_xlabel("step")
+    return finished(figure)
+
+
+def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float] | None = None) -> Figure:
+    """Training and validation error per epoch, a panel a run.
+
+    Args:
+        runs: title -> record; None: it was not made yet, and has no panel.
+        references: label -> an error to be marked by a horizontal line, fraction.
+    """
+    made = {title: record for title, record in runs.items() if record is not None}
+    figure, axes = panels(len(made), "top-1 error, %", height=3.4)
+    for ax, (title, record) in zip(axes, made.items(), strict=True):
+        curves = {"training": [epoch["train_error"] for epoch in record.epochs]}
+        curves["validation, centre"] = [epoch["val_error"] for epoch in record.epochs if "val_error" in epoch]
+        for style, (label, errors) in zip(STYLES, curves.items(), strict=False):
+            if errors:
+                every = max(1, len(errors) // 8)
+                percents = [100 * error for error in errors]
+                ax.plot(range(1, len(errors) + 1), percents, **style, markevery=every, markersize=5, label=label)
+        for i, (label, error) in enumerate((references or {}).items()):
+            ax.axhline(100 * error, color="black", linestyle=("-", ":")[i % 2], linewidth=0.8, label=label)
+        ax.set(title=title, xlabel="epoch", ylim=(0, 100))
+        ax.set_xlim(left=0)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    return finished(figure)
+
+
+def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
+    curves = [[100 * epoch[error] for epoch in record.epochs] for record in records]
+    for curve in curves:
+        ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
+    common = min(len(curve) for curve in curves)
+    mean = np.mean([curve[:common] for curve in curves], axis=0)
+    seeds = f"{len(curves)} seed{'s' * (len(curves) > 1)}"
+    ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
+
+
+def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """A figure of panels with one vertical axis, narrow enough to be read on a phone; the panels row by row.
+
+    Args:
+        count: of panels.
+        ylabel: of the vertical axis, at the left of every row.
+        height: of a row, inches.
+        columns: at most.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    width = 4.6 if count == 1 else 6.6  # inches
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, height * rows), sharey=True, squeeze=False, layout="constrained",
+        facecolor="white",
+    )  # fmt: skip
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
+    for ax in axes.flat[count:]:
+        ax.axis("off")
+    return figure, list(axes.flat[:count])
+
+
+def finished(figure: Figure) -> Figure:
+    """Out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
+    plt.close(figure)
+    return figure

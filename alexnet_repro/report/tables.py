@@ -1,0 +1,251 @@
+"""The tables that chapters share: what claims and records say, in rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
+
+import pandas
+
+from alexnet_repro import paper
+from alexnet_repro.claims.cifar_studies import LR_SEARCHES
+from alexnet_repro.claims.ledger import CLAIMS
+from alexnet_repro.claims.records import Evidence, load_evidence
+from alexnet_repro.claims.verdict import Verdict, fastest, verdict
+from alexnet_repro.support.table import Table
+from alexnet_repro.training.record import Record
+
+Judged = Sequence[tuple[Verdict, str | None]]  # of claims: the verdict, and the scale it was given at if there is one
+
+
+def by_arm(values: Mapping[str, str]) -> str:
+    """What all arms share, once; what they do not, arm by arm."""
+    if len(set(values.values())) == 1:
+        return next(iter(values.values()))
+    return "; ".join(f"{arm}: {value}" for arm, value in values.items())
+
+
+def number(value: float | None) -> str:
+    """With one decimal; "-" for what is missing."""
+    return "-" if pandas.isna(value) else f"{value:.1f}"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent."""
+    return "-" if pandas.isna(fraction) else number(100 * fraction)
+
+
+def shown(frame: pandas.DataFrame, columns: Mapping[str, tuple[str, Callable[[object], str]]]) -> Table:
+    """A frame as a table: header -> the frame's column, and how its values are written."""
+    cells = {header: map(written, frame[column]) for header, (column, written) in columns.items() if column in frame}
+    return Table(list(cells), list(zip(*cells.values(), strict=True)))
+
+
+def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one.
+
+    Args:
+        runs: title -> records; a title alone is not shown.
+    """
+    frames = [Evidence(records).runs().assign(runs=title) for title, records in runs.items() if records]
+    columns = {
+        "runs": ("runs", str),
+        "arm": ("arm", str),
+        "seed": ("seed", str),
+        "epochs": ("epochs", str),
+        "training error, %": ("train_error", percent),
+        "test error, %": ("top1_error", percent),
+        "epochs to target": ("epochs_to_target", number),
+    }
+    if len(runs) == 1:
+        del columns["runs"]
+    return shown(pandas.concat(frames), columns) if frames else Table(list(columns), [])
+
+
+def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
+    """What recorded runs were: the scale, data, network, recipe, hardware and seeds, told apart by arm if they differ.
+
+    Args:
+        runs: title -> records of one claim at one scale.
+    """
+    rows = []
+    for title, records in runs.items():
+        arms: dict[str, list[Record]] = {}
+        for record in records:
+            arms.setdefault(record.arm, []).append(record)
+        described = {arm: _run_description(of_arm) for arm, of_arm in arms.items()}
+        if described:
+            rows.append([title, *(by_arm({arm: cells[i] for arm, cells in described.items()}) for i in range(6))])
+    return Table(["runs", "scale", "data", "network", "recipe", "hardware", "seeds"], rows)
+
+
+def _run_description(records: Sequence[Record]) -> list[str]:
+    """Of the runs of one arm: scale, data, network, recipe, hardware, seeds."""
+    config = records[0].config
+    net, train = config["net"], config["train"]
+    machines = dict.fromkeys(f"{r.environment['device']}, {r.environment['threads']} thread" for r in records)
+    return [
+        records[0].scale,
+        f"{config['dataset']}: {records[0].data['train']['origin']}",
+        f"{net['name']}, init {net['initialization']}",
+        f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
+        "; ".join(machines),
+        ", ".join(str(record.seed) for record in records),
+    ]
+
+
+def verdict_table(*claims: str) -> Table:
+    """Per claim the paper's number, the 2012 run's, ours with its 95 % interval, and the verdict.
+
+    From the largest scale that is recorded.
+
+    Args:
+        claims: their ids.
+    """
+    return scoreboard(judged(*claims))
+
+
+def judged(*claims: str) -> Judged:
+    """Per claim its verdict and the scale it was given at, the largest that is recorded."""
+    found = [(CLAIMS[name], load_evidence(name)) for name in claims]
+    return [(verdict(claim, records), records[0].scale if records else None) for claim, records in found]
+
+
+def scoreboard(results: Judged) -> Table:
+    """``verdict_table`` of claims that were judged already.
+
+    Of a claim that differs from the one before in its last words, these alone.
+
+    Args:
+        results: what ``judged`` makes of them.
+    """
+    rows, before = [], ""
+    for result, scale in results:
+        claim = result.claim
+        common, _, words = claim.statement.partition(" (")
+        rows.append(
+            [
+                claim.statement if common != before else f"… {words.removesuffix(')')}",
+                claim.section,
+                claim.paper_summary(),
+                claim.number(claim.original_value),
+                result.summary(),
+                scale if result.pairs else "-",
+                str(result.pairs),
+                result.outcome,
+            ]
+        )
+        before = common
+    ours = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
+    return Table(["claim", "section", "paper", "2012 run", ours, "scale", "seeds", "verdict"], rows)
+
+
+def pair_table(*claims: str) -> Table:
+    """Per claim and seed both numbers and their effect; then the effect needed for so many pairs to find it.
+
+    Errors and their differences are in percent and points, times in epochs.
+
+    Args:
+        claims: their ids.
+    """
+    rows = []
+    for result, _ in judged(*claims):
+        claim, written = result.claim, number if result.claim.effect == "ratio" else percent
+        values = result.values or [None] * result.pairs
+        for seed, *sides, value in zip(result.seeds, result.baseline, result.treatment, values, strict=True):
+            rows.append([claim.id, str(seed), *map(written, sides), claim.number(value, ".1f")])
+        if (smallest := result.smallest_effect()) is not None:
+            rows.append([claim.id, "needed", "", "", claim.number(smallest)])
+    return Table(["claim", "seed", "without", "with", "effect"], rows)
+
+
+def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:
+    """Per run and number what was recorded, what came out once more, and whether it is the same to the last bit.
+
+    Args:
+        recorded, repeated: records of the same runs in the same order.
+    """
+    rows = []
+    for old, new in zip(recorded, repeated, strict=True):
+        run = [old.arm, str(old.seed)]
+        curves = [[epoch | {"seconds": None} for epoch in record.epochs] for record in (old, new)]
+        first = next((i for i, (a, b) in enumerate(zip_longest(*curves), start=1) if a != b), None)
+        lengths = (str(len(curve)) for curve in curves)
+        rows.append([*run, "epochs", *lengths, "identical" if first is None else f"from epoch {first} on"])
+        for name in old.final | new.final:
+            a, b = old.final.get(name), new.final.get(name)
+            numbers = ("-" if value is None else f"{value:.6g}" for value in (a, b))
+            change = "identical" if a == b else "-" if a is None or b is None else f"{b - a:+.2g}"
+            rows.append([*run, name, *numbers, change])
+    return Table(["arm", "seed", "number", "recorded", "repeated", "difference"], rows)
+
+
+def lr_table(claims: Mapping[str, str]) -> Table:
+    """Per claim and activation function every learning rate that was tried, how it did, and which one was chosen.
+
+    Args:
+        claims: title -> id.
+    """
+    rows = []
+    for title, claim in claims.items():
+        records = load_evidence(LR_SEARCHES[claim].id, "paper")
+        activations = {record.arm: record.config["net"]["activation"] for record in records}
+        chosen = {name: fastest(r for r in records if activations[r.arm] == name) for name in activations.values()}
+        for record in sorted(records, key=lambda r: list(chosen).index(activations[r.arm])):
+            rows.append(
+                [
+                    f"{title}: {activations[record.arm]}",
+                    f"{record.config['train']['lr']:g}",
+                    number(record.final["epochs_to_target"]),
+                    "diverged" if record.ended == "diverged" else percent(record.final["train_error"]),
+                    "chosen" if record is chosen[activations[record.arm]] else "",
+                ]
+            )
+    return Table(["runs", "learning rate", "epochs to target", "last training error, %", "choice"], rows)
+
+
+def derivative_table(records: Sequence[Record]) -> Table:
+    """Per arm the mean derivative of every activation layer after training, averaged over the seeds, in percent.
+
+    Args:
+        records: of networks whose activation layers have the same names, or some of them.
+    """
+    frame = Evidence(records).runs()
+    layers = [column for column in frame if column.startswith("derivative_")]
+    of_arms = frame.groupby("arm", sort=False) if records else {}
+    rows = [
+        [arm, str(len(runs)), str(runs["epochs"].iloc[0]), *map(percent, runs[layers].mean())] for arm, runs in of_arms
+    ]
+    return Table(["arm", "seeds", "epochs", *(f"{layer.removeprefix('derivative_')}, %" for layer in layers)], rows)
+
+
+def full_run_table(runs: Mapping[str, Record | None]) -> Table:
+    """Per run what it was and its final errors in percent, of the centre and of all views; then the published ones.
+
+    Args:
+        runs: title -> record, or None if it was not made yet.
+    """
+    rows = [[title, *_final_errors(record)] for title, record in runs.items()]
+    year_2010, run_2010 = paper.ERRORS_2010, paper.RUN145_ERRORS_2010
+    for name, centre, ten in (
+        ("paper, ILSVRC-2010 test", year_2010["centre"], year_2010["ten"]),
+        ("run 145, ILSVRC-2010 test", run_2010["centre"], run_2010["ten"]),
+        ("paper, ILSVRC-2012 validation", None, paper.ERRORS_2012),
+        ("run 145, ILSVRC-2012 validation", None, paper.RUN145_ERRORS_2012),
+    ):
+        rows.append([name, "1000", "about 90", _pair(*centre) if centre else "-", _pair(*ten)])
+    header = ["run", "classes", "epochs", "centre: top-1 / top-5, %", "ten views: top-1 / top-5, %"]
+    return Table(header, rows)
+
+
+def _final_errors(record: Record | None) -> list[str]:
+    if record is None:
+        return ["-", "not run", "-", "-"]
+    last, final = record.epochs[-1], record.final
+    centre = _pair(last["val_error"], last.get("val_top5_error")) if "val_error" in last else "-"
+    ten = _pair(final["top1_error"], final.get("top5_error"))
+    return [str(record.config["net"]["num_classes"]), str(len(record.epochs)), centre, ten]
+
+
+def _pair(top1: float, top5: float | None) -> str:
+    return f"{percent(top1)} / {percent(top5)}"

@@ -1,0 +1,1 @@
+"""Below all of it: files, values, tables of text, this machine."""

@@ -1,0 +1,109 @@
+"""This machine: its devices, memory and processes, and what a number may depend on besides its configuration."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import subprocess
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    known = ["cpu"] + (["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]) * torch.cuda.is_available()
+    if device not in known:
+        raise ValueError(f"device must be auto or one of {', '.join(known)} on this machine, not {device!r}")
+    return device
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What a number may depend on besides the configuration: code, versions, hardware, threads."""
+    return {
+        "revision": revision(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),  # a plain one, that a checkpoint may hold
+        "numpy": np.__version__,
+        "platform": platform.system() + "-" + platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def revision() -> str:
+    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside its repository."""
+    package = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not where another repository lies around it
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def keep_large_blocks() -> bool:
+    """Lets the process keep the memory that a training step frees, instead of fetching it from the kernel again.
+
+    Holds for the whole process, from now on. Linux with glibc only; elsewhere, or with the environment's
+    ALEXNET_REPRO_KEEP_MEMORY=0, it does nothing.
+
+    Returns: whether it was set.
+    """
+    if os.environ.get("ALEXNET_REPRO_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    largest = 2**31 - 1
+    return bool(mallopt(_M_MMAP_THRESHOLD, 2**30) and mallopt(_M_TRIM_THRESHOLD, largest))
+
+
+def clean_processes(workers: int, *modules: str) -> ProcessPoolExecutor:
+    """Processes that start clean (no threads, locks or random state of this one), have one thread, and end with it.
+
+    Where the system can, they are forked from a process that has imported the modules and nothing else was done in; it
+    stays, so that only the first of them waits for imports.
+
+    Args:
+        workers: at most so many.
+        modules: full names of what they need.
+    """
+    forked = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forked else "spawn")
+    if forked:
+        context.set_forkserver_preload(list(modules))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_settle)
+
+
+def _settle() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent can't tell its workers; they would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,96 @@
+"""The files of a run, and those to go on from: whole or absent, and of one configuration only."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.values import differences
+
+FORMAT = 1
+LAST, BEST, CONFIG, LOG, RESULT = "last.pt", "best.pt", "config.json", "log.jsonl", "result.json"
+CHECKPOINT = ".pt"  # ending of what lies in a record's place until its run is finished
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a run keeps what it leaves. None: it is not kept."""
+
+    last: Path | None = None  #: checkpoint to go on from
+    result: Path | None = None  #: its record
+    best: Path | None = None  #: checkpoint of the lowest validation error
+    config: Path | None = None  #: its configuration, written before anything takes time
+    log: Path | None = None  #: a line of JSON an epoch
+
+    @classmethod
+    def of_folder(cls, out: Path) -> Files:
+        """A run of its own: everything in one folder."""
+        return cls(out / LAST, out / RESULT, out / BEST, out / CONFIG, out / LOG)
+
+    @classmethod
+    def of_record(cls, path: Path) -> Files:
+        """A run of a study: its record and, until that is there, a checkpoint in its place."""
+        return cls(path.with_suffix(CHECKPOINT), path)
+
+    @property
+    def kept(self) -> list[Path]:
+        return [path for path in (self.last, self.result, self.best, self.config, self.log) if path is not None]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing or damaged, or belongs to another run."""
+
+
+def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        config: plain JSON values, all that the run is; a run of another will be refused.
+        state: tensors and plain values in lists and dictionaries, e.g. ``Training.state_dict()``.
+
+    Raises:
+        OSError: it can't be written; what was there before is as it was.
+    """
+    try:
+        write_atomically(path, lambda file: torch.save({"format": FORMAT, "config": config, "state": state}, file))
+    except RuntimeError as error:  # torch's own for what the file system refuses
+        raise OSError(errno.EIO, f"{path} can't be written: is the disk full? {error}") from error
+
+
+def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap: bool = False) -> dict[str, Any]:
+    """``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
+
+    Args:
+        path: of the file.
+        config: that of the run that wants to go on from it; None: of whatever run it is.
+        mmap: tensors are read when they are used, unchecked; for a quick look at the rest.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it is another configuration's: names what differs.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no checkpoint: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        found, state, version = content["config"], content["state"], content["format"]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no whole checkpoint: {_first_line(error)}") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+    if config is not None and (changed := differences(found, config)):
+        raise CheckpointError(
+            f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
+        )
+    return {"config": found, "state": state}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,102 @@
+"""How a network is trained, and what a whole run is, as frozen values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.networks.spec import Layer, NetConfig
+from alexnet_repro.support.values import check_choice, check_positive, from_json
+from alexnet_repro.training.schedules import Drops, Plateau, Schedule, Stage, Stages
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How one network is trained, by the paper's update rule.
+
+    Source:  Sec. 5.
+    Differs: ``accumulate`` gives the gradient of the undivided minibatch but for dropout, whose layers draw their masks
+        for one part after the other, and so, where there are several such layers, others than for the whole.
+
+    Raises:
+        ValueError: a field outside its allowed values, or two schedules.
+
+    Example:
+        >>> from alexnet_repro import TrainConfig
+        >>> config = TrainConfig(epochs=90, lr=0.01, lr_drops=(60, 80))
+        >>> [f"{config.lr * config.stage(epoch).lr_factor:g}" for epoch in (60, 61, 81)]
+        ['0.01', '0.001', '0.0001']
+        >>> config.shortened(9).lr_drops
+        (6, 8)
+    """
+
+    epochs: int  #: at most; fewer if target_error is reached
+    lr: float  #: of the weights, initial
+    bias_lr_factor: float = 2.0  #: learning rate of the biases as a multiple of lr; the 2012 code's epsB over epsW
+    lr_drops: tuple[int, ...] = ()  #: epochs after which the weights' lr is divided by 10; the biases keep theirs
+    schedule: Schedule | None = None  #: in place of lr_drops
+    momentum: float = 0.9  #: fraction of the velocity kept
+    weight_decay: Mapping[str, float] = field(default_factory=dict)  #: layer name -> decay of its weights; others 0
+    target_error: float | None = None  #: fraction; stop after the first epoch whose training error is at most this
+    stuck_after: int | None = None  #: steps; an error if the mean loss over so many in a row is no better than chance
+    precision: Precision = "float32"  #: of the forward pass, where the device has it; weights are always float32
+    accumulate: int = 1  #: parts of a minibatch that are computed one after the other, where memory is small
+    compile: bool = False  #: by torch.compile
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "bias_lr_factor", "accumulate"):
+            check_positive(name, getattr(self, name))
+        check_choice("precision", self.precision, get_args(Precision))
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and less than 1, not {self.momentum!r}")
+        if self.target_error is not None and not 0 < self.target_error < 1:
+            raise ValueError(f"target_error is a fraction between 0 and 1, not {self.target_error!r}")
+        if self.stuck_after is not None:
+            check_positive("stuck_after", self.stuck_after)
+        if self.schedule is not None and self.lr_drops:
+            raise ValueError("schedule takes the place of lr_drops; leave one of them out")
+
+    @staticmethod
+    def preset(name: str) -> TrainConfig:
+        """The training of that name; ``ValueError`` lists the names if there is none."""
+        from alexnet_repro.training.recipes import TRAIN_PRESETS  # which are TrainConfigs themselves
+
+        check_choice("preset", name, tuple(TRAIN_PRESETS))
+        return TRAIN_PRESETS[name]
+
+    def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
+        """What epoch number ``epoch`` (1, 2, ...) is trained with, given the validation errors of those before it."""
+        return (self.schedule or Drops(self.lr_drops)).stage(epoch, self.epochs, val_errors)
+
+    def shortened(self, epochs: int) -> TrainConfig:
+        """The same in ``epochs`` epochs, its stages or drops in proportion; ``ValueError`` if they are too few."""
+        drops = tuple(max(1, round(drop * epochs / self.epochs)) for drop in self.lr_drops)
+        schedule = self.schedule.shortened(epochs) if isinstance(self.schedule, Stages) else self.schedule
+        return dataclasses.replace(self, epochs=epochs, lr_drops=drops, schedule=schedule)
+
+    def needs_validation(self) -> bool:
+        """Whether the schedule looks at validation errors."""
+        return isinstance(self.schedule, Plateau)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, whole: what ``alexnet-repro train`` trains."""
+
+    dataset: str  #: as for load_dataset
+    size: int | None = None  #: of the stored images, pixels
+    seed: int = 0  #: of weights, order, crops and masks
+    net: NetConfig  #: the network
+    input: InputConfig  #: how images become batches
+    train: TrainConfig  #: the training
+
+    @classmethod
+    def from_json(cls, value: Any) -> RunConfig:
+        """From ``values.as_json``'s form; ``ValueError`` names what it does not know."""
+        layers = get_args(Layer)
+        return from_json(value, (cls, NetConfig, InputConfig, TrainConfig, *layers, Stage, *get_args(Schedule)))

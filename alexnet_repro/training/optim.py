@@ -1,0 +1,162 @@
+"""The paper's update rule."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.training.schedules import Stage
+
+CACHED = 2**18  # numbers of a tensor that are worked on at a time
+
+
+class KrizhevskySGD(torch.optim.Optimizer):
+    r"""Stochastic gradient descent with the learning rate inside the velocity.
+
+    .. math:: v \leftarrow \text{momentum} \cdot v - \text{lr} \cdot (\text{decay} \cdot w + \text{gradient}), \qquad
+        w \leftarrow w + v
+
+    Source:  Sec. 5; 2012 code, weights.cu.
+    Differs: from torch.optim.SGD after a change of ``lr``: here the velocity keeps the steps already decided.
+
+    Args:
+        params: parameters, or groups of them with their own ``lr``, ``momentum``, ``weight_decay``.
+        lr: learning rate; parameters with learning rate 0 are left alone: no decay, and their velocity waits.
+        momentum: fraction of the velocity kept.
+        weight_decay: fraction; multiplied by ``lr``.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        equal: dict[tuple[float, float, float], list[Tensor]] = defaultdict(list)
+        for group in self.param_groups:
+            if group["lr"]:
+                settings = group["lr"], group["momentum"], group["weight_decay"]
+                equal[settings] += [p for p in group["params"] if p.grad is not None]
+        for (lr, momentum, weight_decay), params in equal.items():
+            velocities, gradients = [self.velocity(p) for p in params], [p.grad for p in params]
+            for w, v, g in _in_slices(params, velocities, gradients):
+                torch._foreach_mul_(v, momentum)
+                torch._foreach_add_(v, g, alpha=-lr)
+                if weight_decay:
+                    torch._foreach_add_(v, w, alpha=-lr * weight_decay)
+                torch._foreach_add_(w, v)
+
+    def velocity(self, p: Tensor) -> Tensor:
+        """Of a parameter; 0 before its first step."""
+        state = self.state[p]
+        if not state:
+            state["velocity"] = torch.zeros_like(p)
+        return state["velocity"]
+
+
+def _in_slices(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
+    """The lists as they are on a GPU; on a CPU part by part, so that what is used again is still in the cache."""
+    if not lists[0]:
+        return
+    if lists[0][0].device.type != "cpu":
+        yield lists
+        return
+    for tensors in zip(*lists, strict=True):
+        first = tensors[0]
+        if first.numel() <= CACHED or len({tensor.stride() for tensor in tensors}) > 1:
+            yield tuple([tensor] for tensor in tensors)
+        else:  # the same layout in all: a slice of the memory is the same numbers in all
+            whole = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors]
+            for parts in zip(*(tensor.split(CACHED) for tensor in whole), strict=True):
+                yield tuple([part] for part in parts)
+
+
+def _layer(parameter: str) -> str:
+    """The layer's own name, wherever its towers are and whatever the network is wrapped in."""
+    return re.sub(r"^(module\.)?(tower\.|towers\.\d+\.)?", "", parameter).rpartition(".")[0]
+
+
+def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
+    """The learning rates of a stage; a layer with learning rate 0 is frozen as a whole.
+
+    Args:
+        optimizer: of groups that ``parameter_groups`` made.
+        stage: what the next epoch is trained with.
+    """
+    for group in optimizer.param_groups:
+        factor = stage.layer_lr_factors.get(group["layer"], stage.lr_factor)
+        if group["role"] == "bias":
+            factor = stage.bias_lr_factor if factor else 0.0
+        group["lr"] = group["initial_lr"] * factor
+
+
+@torch.no_grad()
+def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Tensor]:
+    """Velocities under the names of the model's own ``state_dict``, wherever it has its parameters; a copy."""
+    with _in_place_of_weights(model, optimizer):
+        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@torch.no_grad()
+def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Tensor]) -> None:
+    """Takes what ``velocities`` gave, of a model whose parameters may have been elsewhere."""
+    with _in_place_of_weights(model, optimizer):
+        model.load_state_dict(state)
+
+
+@contextmanager
+def _in_place_of_weights(model: nn.Module, optimizer: KrizhevskySGD) -> Iterator[None]:
+    """Velocity and weight of every parameter exchanged: so the model itself divides and joins velocities too."""
+
+    def exchange() -> None:
+        for p in model.parameters():
+            velocity = optimizer.velocity(p)
+            p.data, optimizer.state[p]["velocity"] = velocity, p.data
+
+    exchange()
+    try:
+        yield
+    finally:
+        exchange()
+
+
+def parameter_groups(
+    model: nn.Module, lr: float, bias_lr_factor: float, weight_decay: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """One group per parameter: weights with their layer's decay, biases with their own learning rate and none.
+
+    Args:
+        model: its parameters are called ``<layer>.weight`` and ``<layer>.bias``.
+        lr: learning rate of the weights.
+        bias_lr_factor: learning rate of the biases as a multiple of ``lr``.
+        weight_decay: layer name -> decay of its weights; layers not named have none.
+
+    Returns: groups with ``params``, ``lr``, ``weight_decay``, and for ``set_learning_rates`` ``initial_lr``, ``layer``
+        and ``role`` ("weight" or "bias").
+
+    Raises:
+        ValueError: ``weight_decay`` names a layer that the model lacks.
+    """
+    groups = []
+    layers = {_layer(name) for name, _ in model.named_parameters()}
+    if unknown := sorted(set(weight_decay) - layers):
+        raise ValueError(f"weight_decay names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
+    for name, p in model.named_parameters():
+        layer, role = _layer(name), name.rpartition(".")[2]
+        own = lr * bias_lr_factor if role == "bias" else lr
+        decay = 0.0 if role == "bias" else weight_decay.get(layer, 0.0)
+        groups.append(
+            {"params": [p], "lr": own, "initial_lr": own, "weight_decay": decay, "layer": layer, "role": role}
+        )
+    return groups

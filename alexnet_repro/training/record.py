@@ -1,0 +1,105 @@
+"""The record of a run: what was run, on what, and what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet_repro.support.values import read_sealed, write_sealed
+from alexnet_repro.training.state import Epoch
+
+
+class EvidenceError(ValueError):
+    """A record is damaged, or was made with another configuration than the one it is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run. Plain JSON values throughout."""
+
+    study: str | None = None  #: its id; None: the run is of no study
+    scale: str | None = None  #: "smoke", "laptop" or "paper"
+    arm: str | None = None  #: its name in the study's protocol
+    seed: int  #: of all chance in the run
+    config: dict[str, Any]  #: the whole ``RunConfig``
+    config_hash: str  #: sha256 of it
+    data: dict[str, dict[str, Any]]  #: split -> fingerprint
+    environment: dict[str, Any]  #: code revision, versions, hardware, threads
+    seconds: float  #: training and evaluation
+    ended: str  #: as History.ended
+    #: as History.epochs; what ``validate`` gave as val_error (top-1), val_top5_error and val_log_probability
+    epochs: list[dict[str, float | None]]
+    #: train_error, epochs_to_target, what ``evaluate`` gives, ``derivative_<layer>``; of crops centre_error (images not
+    #: trained on) and train_eval_error (training images), both of the centre crop in eval mode; of two towers
+    #: ``inspect.tower_color``; of an exported network agreement_pixels, agreement_untrained and agreement_trained
+    final: dict[str, float | None]
+    weights: str | None = None  #: sha256 of the file that its network was exported to
+    migrated: str | None = None  #: what was renamed in it since it was made
+
+    @property
+    def path(self) -> Path:
+        """Where it lies within a folder of evidence."""
+        return record_path(self.study, self.scale, self.arm, self.seed)
+
+    def placed(self, study: str, scale: str, arm: str) -> Record:
+        """The same as a run of a study."""
+        return dataclasses.replace(self, study=study, scale=scale, arm=arm)
+
+    def save(self, folder: Path) -> None:
+        """Writes the record into a folder of evidence, with a checksum over all of it."""
+        self.write(folder / self.path)
+
+    def write(self, path: Path) -> None:
+        """The same into a file of any name."""
+        write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value is not None})
+
+    @classmethod
+    def load(cls, path: Path) -> Record:
+        """Reads a record; ``EvidenceError`` if it is incomplete or was changed."""
+        try:
+            content = read_sealed(path)
+        except ValueError as error:
+            raise EvidenceError(f"{error}. Restore it, or delete it and run it again.") from error
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise EvidenceError(f"{path} is not a record ({error}). Delete it and run it again.") from error
+
+
+def record_path(study: str, scale: str, arm: str, seed: int) -> Path:
+    """Where a run's record lies within a folder of evidence; without spaces, which make does not know how to handle."""
+    return Path(study, scale, f"{arm.replace(' ', '-')}-seed{seed}.json")
+
+
+def plain_epoch(epoch: Epoch) -> dict[str, float | None]:
+    """An epoch as a record has it."""
+    plain = {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
+    val = {f"val_{name}": value for name, value in (epoch.val or {}).items()}
+    return finite(plain | {name.replace("top1_error", "error"): value for name, value in val.items()})
+
+
+def finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """JSON has no infinities; what is not finite becomes None."""
+    return {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
+
+
+def epochs_to_target(train_errors: Sequence[float], target: float, chance: float) -> float | None:
+    """When a training error, given per epoch, first comes down to ``target``: in epochs, or None if it does not.
+
+    Each epoch's error is put at the epoch's end, that of guessing at 0; in between, straight lines.
+
+    Args:
+        train_errors: fractions, from the first epoch on.
+        target: fraction.
+        chance: the error of guessing, fraction.
+    """
+    before = chance
+    for epoch, error in enumerate(train_errors, start=1):
+        if error <= target:
+            return epoch - 1 + (before - target) / (before - error) if error < before else float(epoch)
+        before = error
+    return None

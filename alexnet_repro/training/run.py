@@ -1,0 +1,297 @@
+"""One run from its configuration to its record; it can be interrupted at any step and goes on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from alexnet_repro.data import Dataset, evaluation_split, load_dataset
+from alexnet_repro.networks.inspect import mean_derivatives, tower_color
+from alexnet_repro.support.environment import environment
+from alexnet_repro.support.files import remove_leftovers, write_atomically
+from alexnet_repro.support.values import as_json, differences, digest
+from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint, save_checkpoint
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.evaluate import evaluate
+from alexnet_repro.training.loop import Callback, History, train
+from alexnet_repro.training.parallel import Processes
+from alexnet_repro.training.record import Record, epochs_to_target, finite, plain_epoch
+from alexnet_repro.training.start import fresh
+from alexnet_repro.training.state import Epoch, Training
+
+DERIVATIVE_IMAGES = 500  # test images over which the mean derivatives are taken after training
+
+
+class Interrupted(Exception):  # noqa: N818, nothing is wrong
+    """A run was asked to stop; its checkpoint holds the step it names."""
+
+
+def run(
+    config: RunConfig,
+    files: Files | None = None,
+    *,
+    study: Mapping[str, str] | None = None,
+    data_root: str | Path | None = None,
+    processes: Processes | None = None,
+    save_every: int | None = None,
+    on_step: Sequence[Callback] = (),
+    on_epoch: Sequence[Callback] = (),
+    load: Callable[..., Dataset] = load_dataset,
+) -> Record:
+    """Trains and tests as the configuration says; goes on where an earlier call with the same files stopped.
+
+    Args:
+        config: the run.
+        files: where its checkpoints and its record go; None: nothing is written.
+        study: of a run of a study the fields ``study``, ``scale`` and ``arm`` of its record. Such a run never goes on
+            with other code or on other hardware, but begins again; a loss that diverges is its result; and its
+            checkpoint is removed once the record is there.
+        data_root: folder of the data sets, as for ``load_dataset``.
+        processes: this process among those of ``torchrun``; None: alone, on the CPU.
+        save_every: steps after which the checkpoint is written within an epoch too; None: only at their ends.
+        on_step, on_epoch: called with the ``Training`` after every step and every epoch.
+        load: gives the data sets.
+
+    Raises:
+        CheckpointError: the files are of another run; says what differs.
+        TrainingError: see ``train``. The last checkpoint is the last good one.
+        Interrupted: by SIGINT or SIGTERM, after the step under way; a checkpoint of it was written.
+        ValueError, OSError: the data set, the configuration or the files are at fault.
+
+    Warns:
+        UserWarning: the checkpoint of a study's run is of other code, settings, data or hardware; it begins again.
+    """
+    training = load(config.dataset, data_root, "train", size=config.size)
+    testing = _testing(config, data_root, load)
+    going = _Run(config, files or Files(), study, training, testing, processes or Processes("cpu"))
+    if (finished := going.finished()) is not None:
+        return finished
+    going.begin()
+    record = going.record(going.train(save_every, on_step, on_epoch))
+    if going.files.result is not None and going.here.rank == 0:
+        record.write(going.files.result)
+        if study is not None:
+            going.files.last.unlink(missing_ok=True)
+    return record
+
+
+class _Run:
+    """A run under way: its data sets, network, files and state. See ``run``."""
+
+    def __init__(
+        self, config: RunConfig, files: Files, study: Mapping[str, str] | None, training: Dataset,
+        testing: Dataset | None, here: Processes,
+    ) -> None:  # fmt: skip
+        self.config, self.files, self.study, self.here = config, files, study, here
+        self.training, self.testing = training, testing
+        self.start = perf_counter()
+        self.validated = testing is not None and testing.split == "val"
+        self.best = float("inf")
+        _check(config, self.training, self.validated)
+
+    @cached_property
+    def what(self) -> dict[str, Any]:
+        """All that the run's numbers follow from; of a study's run the code and the hardware too."""
+        splits = [self.training] if self.testing is None else [self.training, self.testing]
+        what = as_json(self.config) | {"data": {dataset.split: dataset.fingerprint for dataset in splits}}
+        return what if self.study is None else what | {"environment": self.environment}
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return environment(self.here.device)
+
+    def finished(self) -> Record | None:
+        """The record, if it is there already; refuses that of another run."""
+        path = self.files.result
+        if path is None or not path.exists():
+            return None
+        record = Record.load(path)
+        if changed := differences(record.config | {"data": record.data}, self.what):
+            raise CheckpointError(f"{path} is of another run: {'; '.join(changed)}. Choose another folder")
+        return record
+
+    def begin(self) -> None:
+        """The network and its batches, as they start or as the checkpoint has them."""
+        here = self.here
+        self.network, self.transform, self.batches = fresh(
+            self.config, self.training, self.config.seed, here.device, here.shard, here.shards
+        )
+        self.model = here.spread(self.network, self.batches)
+        self.resumed = self._checkpoint()
+        if self.resumed is not None:
+            self.best, self.start = self.resumed["best"], self.start - self.resumed["seconds"]
+        if here.rank == 0:
+            for path in self.files.kept:
+                remove_leftovers(path)
+            if self.files.config is not None:
+                write_atomically(self.files.config, json.dumps(self.what, indent=1) + "\n")
+
+    def _checkpoint(self) -> dict[str, Any] | None:
+        path = self.files.last
+        if path is None or not path.exists():
+            return None
+        try:
+            return load_checkpoint(path, self.what)["state"]
+        except CheckpointError as error:
+            if self.study is None:
+                raise
+            warnings.warn(f"{path.stem} begins again: {error}", stacklevel=4)
+            return None
+
+    def train(self, save_every: int | None, on_step: Sequence[Callback], on_epoch: Sequence[Callback]) -> History:
+        """To the end, or until a signal asks it to stop."""
+        with _stop_asked() as stop:
+
+            def step_over(training: Training) -> None:
+                _all(on_step, training)
+                if stop and self.here.mesh is None:
+                    self.save(training, self.files.last)
+                    raise Interrupted(f"stopped after step {training.step:,}")
+                if save_every is not None and training.step % save_every == 0:
+                    self.save(training, self.files.last)
+
+            def epoch_over(training: Training) -> None:
+                self.save_epoch(training)
+                _all(on_epoch, training)
+
+            try:
+                history = train(
+                    self.model,
+                    self.batches,
+                    self.config.train,
+                    validate=(lambda: self.errors(self.testing, "centre")) if self.validated else None,
+                    on_step=step_over,
+                    on_epoch=epoch_over,
+                    resume=None if self.resumed is None else self.resumed["training"],
+                )
+            except TrainingError as error:
+                if self.study is None:
+                    raise
+                history = error.history
+        self.log(history.epochs)  # a kill may have come between the last checkpoint and its line
+        return history
+
+    def save(self, training: Training, *paths: Path | None) -> None:
+        """Checkpoints, whole or not at all; all processes must ask together."""
+        if not any(paths):
+            return
+        state = {"training": training.state_dict(), "input": self.transform.state_dict(), "best": self.best}
+        state["seconds"] = perf_counter() - self.start
+        for path in paths:
+            if path is not None and self.here.rank == 0:
+                save_checkpoint(path, self.what, state)
+
+    def save_epoch(self, training: Training) -> None:
+        """The checkpoints and the log after an epoch."""
+        val = training.epochs[-1].val
+        better = val is not None and val["top1_error"] < self.best
+        if better:
+            self.best = val["top1_error"]
+        self.save(training, *([self.files.best] if better else []), self.files.last)
+        self.log(training.epochs)
+
+    def log(self, epochs: Sequence[Epoch]) -> None:
+        """A line an epoch."""
+        if self.files.log is not None and self.here.rank == 0:
+            write_atomically(self.files.log, "".join(f"{json.dumps(plain_epoch(epoch))}\n" for epoch in epochs))
+
+    def errors(self, dataset: Dataset, views: str) -> dict[str, float]:
+        """Of the network as it is, on a whole data set."""
+        viewed = self.transform.viewed(views)
+        return evaluate(self.model, dataset.images, dataset.labels, viewed, self.here.shard, self.here.shards)
+
+    def record(self, history: History) -> Record:
+        """What came out."""
+        config = as_json(self.config)
+        final = finite(self.final(history))
+        return Record(
+            **(self.study or {}),
+            seed=self.config.seed,
+            config=config,
+            config_hash=digest(config),
+            data=self.what["data"],
+            environment=self.environment,
+            seconds=round(perf_counter() - self.start, 1),
+            ended=history.ended,
+            epochs=[plain_epoch(epoch) for epoch in history.epochs],
+            final=final,
+        )
+
+    def final(self, history: History) -> dict[str, float | None]:
+        """What is measured of the trained network. All processes must ask together."""
+        config, errors = self.config, [epoch.train_error for epoch in history.epochs]
+        found: dict[str, float | None] = {"train_error": errors[-1]}
+        if config.train.target_error is not None:
+            chance = 1 - 1 / config.net.num_classes
+            found["epochs_to_target"] = epochs_to_target(errors, config.train.target_error, chance)
+        if history.ended == "diverged" or self.testing is None:
+            return found
+        found |= self.errors(self.testing, config.input.views)
+        if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
+            centre = history.epochs[-1].val or self.errors(self.testing, "centre")
+            found["centre_error"] = centre["top1_error"]
+            found["train_eval_error"] = self.errors(self.training, "centre")["top1_error"]
+        if self.model is not self.network:  # whole, wherever its towers were
+            self.network.load_state_dict(self.model.module.state_dict())
+        if config.net.towers == 2:
+            found |= tower_color(self.network[0].weight)
+        sample = self.transform.views(self.testing.images[:DERIVATIVE_IMAGES].to(self.here.device))[0]
+        derivatives = mean_derivatives(self.network, sample)
+        return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
+
+
+def _testing(config: RunConfig, data_root: object, load: Callable[..., Dataset]) -> Dataset | None:
+    """What the run is tested on: its validation images, or those for testing, or None if it has neither."""
+    for split in dict.fromkeys((evaluation_split(config.dataset), "test")):
+        try:
+            return load(config.dataset, data_root, split, size=config.size)
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _check(config: RunConfig, training: Dataset, validated: bool) -> None:
+    """``ValueError`` if the configuration does not fit the data."""
+    classes = len(training.classes)
+    if config.net.num_classes != classes:
+        raise ValueError(f"net.num_classes is {config.net.num_classes}, but {config.dataset} has {classes} classes")
+    if not validated and config.train.needs_validation():
+        raise ValueError(
+            f"{config.dataset} has no validation images, at whose errors {config.train.schedule} looks: "
+            "give them, or a schedule of another kind, e.g. train.schedule=null and train.lr_drops=[8]"
+        )
+
+
+def _all(callbacks: Sequence[Callback], training: Training) -> None:
+    for callback in callbacks:
+        callback(training)
+
+
+@contextmanager
+def _stop_asked() -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM arrives; a second one has its usual effect."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # which no signal reaches
+        yield asked
+        return
+    before = {}
+
+    def remember(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(number, before[number])
+
+    before.update({number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)})
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

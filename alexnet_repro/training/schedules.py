@@ -1,0 +1,135 @@
+"""When the learning rates change, and with them the input: schedules as frozen values.
+
+A schedule says of every epoch which ``Stage`` it belongs to, from the epoch's number and the validation errors before
+it alone. So nothing of it need be saved with a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+from alexnet_repro.support.values import check_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Consecutive epochs that are trained in the same way."""
+
+    epochs: int | None = None  #: how many; None: the last stage, for what remains
+    lr_factor: float = 1.0  #: learning rate of the weights, as a multiple of TrainConfig.lr
+    bias_lr_factor: float = 1.0  #: learning rate of the biases, as a multiple of their first one
+    #: layer -> factor for its weights in place of ``lr_factor``; 0 freezes the layer, its biases too
+    layer_lr_factors: Mapping[str, float] = field(default_factory=dict)
+    color: bool = True  #: whether colour noise is on, where the input has any
+    part: float = 1.0  #: of the training images, the first in their order; the others wait
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            check_positive("epochs of a stage", self.epochs)
+        if not 0 < self.part <= 1:
+            raise ValueError(f"part of a stage is a fraction above 0 and at most 1, not {self.part!r}")
+        factors = {"lr_factor": self.lr_factor, "bias_lr_factor": self.bias_lr_factor, **self.layer_lr_factors}
+        for name, factor in factors.items():
+            if factor < 0:
+                raise ValueError(f"the learning rate factor {name} of a stage must be at least 0, not {factor!r}")
+
+
+@dataclass(frozen=True)
+class Drops:
+    """The weights' learning rate is divided by 10 after each of these epochs; the biases keep theirs."""
+
+    epochs: tuple[int, ...]  #: counted from 1
+
+    def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
+        """What epoch number ``epoch`` (1, 2, ...) of ``epochs`` is trained with, after these validation errors."""
+        return Stage(lr_factor=0.1 ** sum(epoch > drop for drop in self.epochs))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One stage after the other; the last goes on for as long as the training does."""
+
+    stages: tuple[Stage, ...]  #: in their order
+
+    def __post_init__(self) -> None:
+        if not self.stages or any(stage.epochs is None for stage in self.stages[:-1]):
+            raise ValueError("Stages needs at least one stage, and all but the last need their number of epochs")
+
+    def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
+        """As for ``Drops``."""
+        ends = accumulate(stage.epochs for stage in self.stages[:-1])
+        return self.stages[sum(epoch > end for end in ends)]
+
+    def shortened(self, epochs: int) -> Stages:
+        """The same stages in proportion, ``epochs`` in all; every stage keeps at least one.
+
+        Raises:
+            ValueError: fewer epochs than stages, or the last stage has no number of its own.
+        """
+        whole = [stage.epochs for stage in self.stages]
+        if None in whole or epochs < len(whole):
+            raise ValueError(f"{len(whole)} stages of {whole} epochs can't be shortened to {epochs} epochs in all")
+        ends = [round(end * epochs / sum(whole)) for end in accumulate(whole)]
+        for i, end in enumerate(ends):
+            ends[i] = min(max(end, (ends[i - 1] if i else 0) + 1), epochs - len(ends) + i + 1)
+        lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+        return Stages(tuple(replace(stage, epochs=n) for stage, n in zip(self.stages, lengths, strict=True)))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """All learning rates are multiplied by ``factor`` each time the validation error stops improving.
+
+    That happens ``drops`` times at most.
+
+    Source:  Sec. 5: divided by 10 when it stopped improving, three times in all, by hand. OURS: ``patience``.
+    """
+
+    patience: int = 3  #: epochs without a new lowest validation error, counted anew after every drop
+    drops: int = 3  #: at most
+    factor: float = 0.1  #: of all learning rates at a drop
+
+    def __post_init__(self) -> None:
+        check_positive("patience", self.patience)
+
+    def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
+        """As for ``Drops``."""
+        lowest, waited, drops = float("inf"), 0, 0
+        for error in val_errors:
+            lowest, waited = (error, 0) if error < lowest else (lowest, waited + 1)
+            if waited == self.patience and drops < self.drops:
+                waited, drops = 0, drops + 1
+        return Stage(lr_factor=self.factor**drops, bias_lr_factor=self.factor**drops)
+
+
+@dataclass(frozen=True)
+class Dexp:
+    r"""Equal intervals, each with a learning rate lower by the same factor: a "discretized exponential".
+
+    .. math:: \text{lr}_i = \text{lr} \cdot \text{total}^{-i / (n - 1)}, \qquad i = 0, \dots, n - 1
+
+    Source:  2012 code, src/lr.cu; the values are those of cuda-convnet2, layer-params-imagenet-1gpu.cfg.
+    Differs: from the code, where an interval may begin in the middle of an epoch.
+    """
+
+    intervals: int = 4  #: of the weights' learning rate
+    total: float = 250.0  #: the first learning rate over the last
+    bias_intervals: int = 2  #: of the biases' learning rate
+    bias_total: float = 10.0  #: as ``total``
+
+    def __post_init__(self) -> None:
+        if min(self.intervals, self.bias_intervals) < 2:
+            raise ValueError(f"Dexp needs at least 2 intervals, not {self.intervals} and {self.bias_intervals}")
+
+    def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
+        """As for ``Drops``."""
+        lr_factor, bias_lr_factor = (
+            total ** -(((epoch - 1) * n // epochs) / (n - 1))
+            for n, total in ((self.intervals, self.total), (self.bias_intervals, self.bias_total))
+        )
+        return Stage(lr_factor=lr_factor, bias_lr_factor=bias_lr_factor)
+
+
+Schedule = Stages | Plateau | Dexp

@@ -1,0 +1,139 @@
+"""A training in progress: all that its next step depends on, to be saved and restored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from alexnet_repro.training.config import TrainConfig
+from alexnet_repro.training.optim import KrizhevskySGD, load_velocities, parameter_groups, velocities
+from alexnet_repro.training.schedules import Stage
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training set; error and loss are means over its minibatches as they were trained on."""
+
+    epoch: int  #: 1, 2, ...
+    lr: float  #: of the weights
+    train_error: float  #: fraction
+    train_loss: float  #: nats
+    seconds: float  #: of training, without ``validate``
+    val: Mapping[str, float] | None = None  #: what ``validate`` gave
+
+
+class Training:
+    """See ``train``, which makes it, moves it on and hands it to the callbacks.
+
+    Args:
+        model, batches, config: as for ``train``.
+
+    Attributes:
+        model: as it was given, perhaps wrapped for several processes; ``plain`` is the network itself.
+        epochs: that are over.
+        step: minibatches that were trained on, in all.
+        loss: of the last of them, this process's share, (), nats, where the model is.
+        tally: of the epoch under way, (3,) float64: wrong, loss summed over images, images; of this process.
+    """
+
+    def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
+        self.model, self.batches, self.config = model, batches, config
+        self.plain = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        self.forward = torch.compile(model) if config.compile else model
+        groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
+        self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
+        self.device = next(model.parameters()).device
+        self.dtype = getattr(torch, config.precision)
+        if self.dtype is torch.bfloat16 and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ValueError(f"precision bfloat16 is not known to {torch.cuda.get_device_name(self.device)}")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.epochs: list[Epoch] = []
+        self.step, self.seconds = 0, 0.0  # of the epoch under way
+        self.loss: Tensor | None = None
+        self.chance = math.inf  # the loss of guessing, nats
+        self.first_loss: float | None = None
+        self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
+
+    def stage(self) -> Stage:
+        """What the epoch under way is trained with."""
+        errors = [epoch.val["top1_error"] for epoch in self.epochs if epoch.val is not None]
+        return self.config.stage(len(self.epochs) + 1, errors)
+
+    def count(self, loss: Tensor, wrong: Tensor, images: int, classes: int) -> None:
+        """One more minibatch."""
+        self.step, self.loss, self.chance = self.step + 1, loss, math.log(classes)
+        self.tally += torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
+        if self.config.stuck_after is not None:
+            self.recent += torch.stack([loss.double() * images, torch.full_like(loss, images).double()])
+
+    def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
+        """The epoch under way as one that is over."""
+        wrong, loss, images = tally.tolist()
+        lr = self.config.lr * self.stage().lr_factor
+        return Epoch(len(self.epochs) + 1, lr, wrong / images, loss / images, self.seconds, val and dict(val))
+
+    def end_epoch(self, val: Mapping[str, float] | None) -> None:
+        """The epoch under way is over; the next begins."""
+        self.epochs.append(self.epoch(summed(self.tally), val))
+        self.tally.zero_()
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values; the same wherever the network's towers are. All processes must ask together.
+
+        Batches that can't say where they are (that have no ``state_dict``) are at their beginning when restored.
+        """
+        return {
+            "model": self.plain.state_dict(),
+            "velocities": velocities(self.plain, self.optimizer),
+            "batches": self.batches.state_dict() if hasattr(self.batches, "state_dict") else None,
+            "generators": [generator.get_state() for generator in self._generators()[:1]],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "scaler": self.scaler.state_dict(),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "counts": {"step": self.step, "seconds": self.seconds, "first_loss": self.first_loss},
+            "tally": summed(self.tally),
+            "recent": summed(self.recent),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there: with the same processors and threads to the same bits."""
+        self.plain.load_state_dict(state["model"])
+        load_velocities(self.plain, self.optimizer, state["velocities"])
+        if state["batches"] is not None:
+            self.batches.load_state_dict(state["batches"])
+            if not state["tally"][2] and hasattr(self.batches, "begin"):
+                self.batches.begin()  # it was saved between epochs, when the batches had come to the end of theirs
+        for generator in self._generators():
+            generator.set_state(state["generators"][0])
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], self.device)
+        self.scaler.load_state_dict(state["scaler"])
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.step, self.seconds = state["counts"]["step"], state["counts"]["seconds"]
+        self.first_loss = state["counts"]["first_loss"]
+        first = not dist.is_initialized() or dist.get_rank() == 0  # the sums of all are one process's from now on
+        self.tally.copy_(state["tally"] * first)
+        self.recent.copy_(state["recent"] * first)
+
+    def _generators(self) -> list[torch.Generator]:
+        """Of the network's layers, dropout's; where there are several, one a tower, they are in the same state."""
+        found = {id(g): g for m in self.plain.modules() if (g := getattr(m, "generator", None)) is not None}
+        return list(found.values())
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """Over all processes, if there are several; a copy."""
+    total = tensor.clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total

@@ -1,0 +1,270 @@
+"""The book as it lies in the repository: texts, notebooks with their outputs, tables, and the files of the set-up."""
+
+import ast
+import importlib
+import itertools
+import os
+import re
+import sys
+from dataclasses import replace
+from importlib.metadata import requires
+from pathlib import Path
+from types import SimpleNamespace
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from nbformat import NotebookNode
+from packaging.requirements import Requirement
+from project import project
+
+from alexnet_repro import CLAIMS, load_dataset, load_evidence
+from alexnet_repro.claims.studies import STUDIES
+from alexnet_repro.claims.sweep import run_one
+from alexnet_repro.report import chapter, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "book" / "_ext"))
+house, page_tables = importlib.import_module("house"), importlib.import_module("page_tables")
+TEXTS = sorted((ROOT / "book" / "text").glob("*.md"))
+CHAPTERS = [ROOT / "book" / text.with_suffix(".ipynb").name for text in TEXTS]
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def code_cells(path: Path) -> list[NotebookNode]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def outputs(path: Path) -> list[tuple[NotebookNode, NotebookNode]]:
+    return [(cell, output) for cell in code_cells(path) for output in cell.outputs]
+
+
+def texts_of(output: NotebookNode) -> str:
+    """Everything in an output that is text."""
+    data = {"text": output.get("text", ""), **output.get("data", {})}
+    return "\n".join(value for kind, value in data.items() if not kind.startswith("image/"))
+
+
+def test_every_text_has_its_notebook_and_the_other_way_round():
+    assert {path.stem for path in TEXTS} == {path.stem for path in (ROOT / "book").glob("*.ipynb")}
+    assert TEXTS
+
+
+@each_chapter
+def test_text_and_notebook_agree(path):
+    text = jupytext.read(path.parent / "text" / f"{path.stem}.md")
+    notebook = nbformat.read(path, as_version=4)
+
+    def essence(cell: NotebookNode) -> tuple:
+        kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "mystnb")}
+        return cell.cell_type, cell.source, kept
+
+    assert [essence(cell) for cell in text.cells] == [essence(cell) for cell in notebook.cells]
+
+
+@each_chapter
+def test_every_code_cell_was_executed_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each_chapter
+def test_no_output_is_an_error_or_a_warning(path):
+    for _, output in outputs(path):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+        assert "warning" not in texts_of(output).lower()
+
+
+@each_chapter
+def test_no_output_holds_a_path_of_some_machine(path):
+    for _, output in outputs(path):
+        assert not re.search(r"(/home/|/root/|/tmp/|/work/|/Users/|[A-Z]:\\|site-packages|<ipython)", texts_of(output))
+    assert str(ROOT) not in path.read_text(encoding="utf-8")
+
+
+@each_chapter
+def test_no_output_that_is_compared_holds_a_timing(path):
+    timing = re.compile(r"\d\s?(s|ms|µs|sec|seconds|minutes|it/s|img/s)\b|\bCPU times\b", re.IGNORECASE)
+    for cell, output in outputs(path):
+        if "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            assert not timing.search(texts_of(output))
+
+
+@each_chapter
+def test_every_figure_has_alt_text_a_caption_and_a_name(path):
+    figures = [cell for cell, output in outputs(path) if "image/png" in output.get("data", {})]
+    assert figures
+    for cell in figures:
+        assert len(cell.metadata.mystnb.image.alt) > 30
+        assert cell.metadata.mystnb.figure.caption
+        assert cell.metadata.mystnb.figure.name.startswith("fig-")
+
+
+@each_chapter
+def test_the_first_cell_holds_the_five_parameters_as_literals(path):
+    first = code_cells(path)[0]
+    assert first.metadata.tags == ["parameters"]
+    assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(first.source).body}
+    assert tuple(assigned) == chapter.PARAMETERS
+    assert assigned["scale"] == "smoke"
+    assert assigned["data_root"] is None
+
+
+@each_chapter
+def test_where_only_the_notebook_is_its_second_cell_installs_the_package(path, monkeypatch):
+    """As on Colab. Where the package is there, the cell does nothing."""
+    cell = code_cells(path)[1]
+    assert cell.metadata.tags == ["remove-cell"]
+    commands = []
+    shell = SimpleNamespace(run_line_magic=lambda *command: commands.append(command))
+    exec(cell.source, {"get_ipython": lambda: shell})
+    assert commands == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(cell.source, {"get_ipython": lambda: shell})
+    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    assert commands == [("pip", f"install --quiet 'alexnet_repro[book] @ git+{url}'")]
+
+
+@each_chapter
+def test_cells_are_short_and_define_nothing_long(path):
+    shown = [cell for cell in code_cells(path) if "remove-cell" not in cell.metadata.get("tags", [])]
+    cells = [cell.source.splitlines() for cell in shown]
+    assert 5 <= len(cells) <= 12
+    assert max(map(len, cells)) <= 20
+    assert sorted(map(len, cells))[len(cells) // 2] <= 8
+    assert max(len(line) for cell in cells for line in cell) <= 80  # the width of a page
+    for node in itertools.chain.from_iterable(ast.walk(ast.parse("\n".join(cell))) for cell in cells):
+        assert not isinstance(node, ast.ClassDef)
+        assert not (isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 5)
+
+
+@each_chapter
+def test_a_chapter_has_the_book_s_sections_in_their_order(path):
+    text = (path.parent / "text" / f"{path.stem}.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "The paper's claim",
+        "What the 2012 code did",
+        "The smallest code that shows it",
+        "Run it",
+        "What we measured",
+        "Verdict",
+        "Limits",
+    ]
+    assert re.search(r"^# .*\?$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted({claim.chapter for claim in CLAIMS.values()}))
+def test_the_stored_verdicts_are_those_of_the_records(name):
+    path = ROOT / "book" / f"{name}.ipynb"
+    claims = [claim.id for claim in CLAIMS.values() if claim.chapter == name]
+    (stored,) = [cell for cell in code_cells(path) if "verdict_table" in cell.source]
+    assert all(f'"{claim}"' in stored.source for claim in claims)
+    assert stored.outputs[0].data["text/plain"] == repr(tables.verdict_table(*claims))
+
+
+@pytest.mark.parametrize(
+    ("page", "book"),
+    [("README.md", "book/"), ("book/intro.md", ""), ("book/scoreboard.md", ""), ("book/full_scale.md", "")],
+)
+def test_the_tables_of_a_page_are_those_of_the_records(page, book):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert page_tables.with_tables(text, book, tables.judged(*CLAIMS)) == text
+
+
+@pytest.mark.parametrize(("page", "marks"), [("README.md", house.TREE), ("CONTRIBUTING.md", house.IMPORTS)])
+def test_sizes_and_imports_of_the_rooms_are_those_of_the_code(page, marks):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert all(mark in text for mark in marks)
+    assert house.with_house(text) == text
+
+
+def test_the_table_of_contents_names_every_page():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    named = [toc["root"], *(entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", [])))]
+    pages = {f"book/{path.stem}" for pattern in ("*.md", "*.ipynb") for path in (ROOT / "book").glob(pattern)}
+    assert sorted(named) == sorted(pages)
+
+
+def test_every_guess_of_the_library_is_among_the_open_questions():
+    """A line that says OURS belongs to the name at the left margin before it; a question names file and name."""
+    page = (ROOT / "book" / "open_questions.md").read_text(encoding="utf-8")
+    text = " ".join(page.split())
+    guesses = 0
+    for path in sorted((ROOT / "alexnet_repro").rglob("*.py")):
+        file, name = path.relative_to(ROOT / "alexnet_repro").as_posix(), ""
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if begun := re.match(r"(?:def |class )?(\w+)(?=:| = |\()", line):
+                name = begun[1]
+            if "OURS" in line:
+                preset = name.strip("_").removesuffix("_INPUT").lower().replace("_", "-")
+                assert any(f"`{file}`, `{x}`" in text for x in (name, preset)), f"{file}: {name}"
+                guesses += 1
+    assert guesses
+
+
+def test_every_open_question_says_what_was_guessed_and_what_would_settle_it():
+    page = (ROOT / "book" / "open_questions.md").read_text(encoding="utf-8")
+    questions = [block.replace("\n", " ") for block in page.split("\n\n") if block.startswith("**")]
+    assert questions
+    assert not [q for q in questions if "*Guess:*" not in q or "*It would be settled by*" not in q]
+
+
+def test_conda_gets_the_same_packages_and_ranges():
+    """environment.yml leaves every package to pyproject.toml, and names nothing that this one does not."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python{project()['requires-python']}", "pip"]
+    assert pip == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
+    assert {"book", "test"} <= set(project()["optional-dependencies"])
+
+
+def test_every_package_is_pinned_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.replace("_", "-").lower().split("==") for line in lines if line and not line.startswith("#"))
+    extras = itertools.chain.from_iterable(project()["optional-dependencies"].values())
+    for requirement in map(Requirement, itertools.chain(project()["dependencies"], extras)):
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+    assert requires("alexnet_repro")
+
+
+WAITING = {  # studies -> records made with a JPEG re-encoding of CIFAR-10, which wait for the official pixels
+    "relu": 10,
+    "relu-local": 10,
+    "relu-scaled": 10,
+    "relu-modern": 10,
+    "relu-lr-search": 8,
+    "relu-local-lr-search": 8,
+    "relu-scaled-lr-search": 8,
+    "relu-modern-lr-search": 8,
+    "relu-derivatives": 18,
+    "lrn-cifar": 11,
+    "augmentation": 6,
+}
+
+
+@pytest.mark.real_data
+def test_recorded_runs_saw_the_official_pixels_or_wait_for_them():
+    root, waiting = os.environ["ALEXNET_REPRO_DATA"], {}
+    official = {split: load_dataset("cifar10", root, split).sha256 for split in ("train", "test")}
+    for record in itertools.chain.from_iterable(load_evidence(study, all_arms=True) for study in STUDIES):
+        if record.config["dataset"] == "cifar10" and {s: record.data[s]["sha256"] for s in official} != official:
+            assert "class folders, JPG" in record.data["train"]["origin"], record.path
+            waiting[record.study] = waiting.get(record.study, 0) + 1
+    assert waiting == WAITING
+
+
+@pytest.mark.real_data
+def test_a_recorded_run_starts_again_as_it_was_recorded(monkeypatch):
+    """One epoch of it; other processors add up in another order, hence not to the last digit."""
+    record = next(r for r in load_evidence("relu-modern", "paper") if (r.arm, r.seed) == ("relu", 0))
+    claim = CLAIMS["relu-modern"]
+    protocol = claim.protocol("paper")
+    arm = protocol.arms["relu"]
+    short = replace(protocol, arms={"relu": replace(arm, train=replace(arm.train, epochs=1))})
+    monkeypatch.setitem(STUDIES, "relu-modern", replace(claim.study, protocols={"paper": short}))
+    again = run_one("relu-modern", "paper", "relu", 0, os.environ["ALEXNET_REPRO_DATA"])
+    assert again.epochs[0]["train_error"] == pytest.approx(record.epochs[0]["train_error"], abs=0.01)

@@ -1,0 +1,183 @@
+"""What the book's pages have beyond Jupyter Book: the extensions in book/_ext, and addresses that agree."""
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from sphinx.application import Sphinx
+
+from alexnet_repro import load_evidence
+from alexnet_repro.claims.records import EVIDENCE_FOLDER
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "book" / "_ext"))
+figure_sources, pages = importlib.import_module("figure_sources"), importlib.import_module("pages")
+
+PAGE = """
+# Arms and seeds
+
+The arms start from one seed, *arm* by `arm`. Of seeds and arms there are pairs.
+
+| arm | verdict |
+| --- | --- |
+| a   | not run |
+| b   | not reproduced (laptop) |
+
+| arm | state   | next    |
+| --- | ------- | ------- |
+| a   | not run | `run a` |
+
+{repo}`book/evidence`
+"""
+GLOSSARY = """
+# Glossary
+
+```{glossary}
+arm
+  A side.
+
+seed
+  A number, the same in either arm.
+
+pair
+  Two runs.
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """Two pages built with the book's extensions."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
+    (source / "index.md").write_text(PAGE + "\n```{toctree}\nglossary\n```\n", encoding="utf-8")
+    (source / "glossary.md").write_text(GLOSSARY, encoding="utf-8")
+    options = {"repository_url": "https://github.com/some/book", "repository_branch": "main"}
+    settings = {
+        "extensions": ["myst_parser", "sphinx_book_theme", "glossary_links", "figure_sources", "pages"],
+        "html_theme": "sphinx_book_theme",
+        "html_theme_options": options,
+    }
+    Sphinx(source, None, out, out / "doctrees", "html", settings, status=None, warningiserror=True).build()
+    return out
+
+
+@pytest.fixture
+def body(site) -> str:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    return text[text.index("<h1>") : text.index("toctree-wrapper")]
+
+
+def test_only_the_first_use_of_a_term_in_running_text_leads_to_the_glossary(body):
+    links = re.findall(r'href="glossary.html#term-\w+"><span>(\w+)</span>', body)
+    assert links == ["arms", "seed"]
+
+
+def test_a_page_s_verdicts_are_marked_and_nothing_else_is(body):
+    assert re.findall(r'<td class="([^"]*)"', body) == ["verdict not-run", "verdict not-reproduced"]
+    assert re.findall(r'<table class="([^"]*)"', body) == ["verdicts table", "commands table"]
+
+
+def test_a_file_of_the_repository_is_linked_where_the_repository_is(body):
+    assert 'href="https://github.com/some/book/tree/main/book/evidence"' in body
+
+
+def test_the_glossary_does_not_link_itself(site):
+    assert 'reference internal" href="#term-' not in (site / "glossary.html").read_text(encoding="utf-8")
+
+
+def figures(chapter: str) -> dict[str, list[Path]]:
+    """Name of every figure of a chapter -> the records it is said to show, relative to the book's evidence."""
+    cells = nbformat.read(ROOT / "book" / f"{chapter}.ipynb", as_version=4).cells
+    before, found = [], {}
+    for cell in (cell for cell in cells if cell.cell_type == "code"):
+        statements = ast.parse(cell.source).body
+        if "figure" in cell.metadata.get("mystnb", {}):
+            read = figure_sources.records([*statements, *figure_sources.made_for(statements, before)])
+            found[cell.metadata.mystnb.figure.name] = read
+        before += statements
+    return found
+
+
+def test_a_figure_of_recorded_runs_names_these_and_a_live_one_names_none():
+    read = figures("05_pooling")
+    recorded = sorted(EVIDENCE_FOLDER / record.path for record in load_evidence("pooling"))
+    assert read["fig-pooling-live"] == []
+    assert sorted(read["fig-pooling-curves"]) == sorted(read["fig-pooling-effect"]) == recorded
+
+
+def test_the_records_of_several_claims_and_of_single_runs_are_found():
+    claims = ("relu", "relu-local", "relu-modern", "relu-scaled")
+    recorded = sorted(EVIDENCE_FOLDER / record.path for claim in claims for record in load_evidence(claim))
+    assert sorted(figures("03_relu")["fig-relu-ratio"]) == recorded
+    assert [path.name for path in figures("09_imagenet")["fig-full-run"]] == ["run145-seed0.json"]
+    assert [path.name for path in figures("10_features")["fig-kernels"]] == ["run145-seed0.json"]
+
+
+def test_what_is_made_anew_hides_what_was_made_before():
+    before = ast.parse('x = load_evidence("relu")\nx = 1\ny = [z for z in x]').body
+    assert figure_sources.made_for(ast.parse("plot(y)").body, before) == [before[2], before[1]]
+    assert figure_sources.made_for(ast.parse("plot(z)").body, before) == []
+
+
+def test_printed_columns_have_room_for_their_longest_words_and_fill_a_line():
+    rows = [["claim", "verdict"], ["one network and another network, " * 3, "inconclusive"]]
+    claim, verdict = pages.widths(rows)
+    assert verdict >= len("inconclusive")
+    assert pages.LINE - 2 <= claim + verdict <= pages.LINE
+
+
+def configured() -> str:
+    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+
+
+def test_every_address_of_the_repository_is_the_configured_one():
+    files = [
+        ROOT / "CITATION.cff",
+        ROOT / "README.md",
+        *(ROOT / "book").glob("*.md"),
+        *(ROOT / "book" / "text").iterdir(),
+    ]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert set(re.findall(r"https://github\.com/[\w-]+/alexnet_repro", text)) == {configured()}
+
+
+def test_the_book_is_cited_as_citation_cff_says():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    page = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    fields = dict(re.findall(r"^  (\w+) += \{(.*)\},?$", page, re.MULTILINE))
+    fields = {name: re.sub(r"[{}\\]", "", value) for name, value in fields.items()}
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    assert fields == {
+        "author": citation["authors"][0]["name"],
+        "title": citation["title"],
+        "version": citation["version"],
+        "year": config["copyright"],
+        "url": citation["repository-code"],
+    }
+    assert citation["repository-code"] == configured()
+
+
+def test_binder_installs_this_package_at_the_pinned_versions():
+    folder = ROOT / ".binder"
+    lines = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    (constraints,) = [folder / line.removeprefix("-c ") for line in lines if line.startswith("-c ")]
+    assert constraints.resolve() == ROOT / "constraints.txt"
+    assert "-e .[book]" in lines
+
+
+@pytest.mark.parametrize(("target", "package"), [("pdf", "texlive-xetex"), ("epub", "dvisvgm")])
+def test_a_book_that_cannot_be_made_for_want_of_a_tool_says_which_packages_have_it(target, package, tmp_path):
+    for tool in ("sh", "find"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    command = [shutil.which("make"), f"{target}-tools"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"make {target} needs the command" in done.stderr
+    assert package in done.stderr

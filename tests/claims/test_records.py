@@ -1,0 +1,325 @@
+import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from alexnet_repro import CLAIMS
+from alexnet_repro.claims.claim import Measurement
+from alexnet_repro.claims.records import EVIDENCE_FOLDER, load_evidence, problems
+from alexnet_repro.claims.studies import STUDIES
+from alexnet_repro.claims.verdict import fastest, mean_interval, measured, resolvable, verdict
+from alexnet_repro.support.values import write_sealed
+from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
+
+
+def test_the_time_to_the_target_is_read_off_straight_lines():
+    assert epochs_to_target([0.5, 0.3, 0.2], 0.25, chance=0.9) == pytest.approx(2.5)
+    assert epochs_to_target([0.2], 0.25, chance=0.9) == pytest.approx(0.65 / 0.7)
+    assert epochs_to_target([0.5, 0.25], 0.25, chance=0.9) == 2.0
+    assert epochs_to_target([0.5, 0.3], 0.25, chance=0.9) is None
+    assert epochs_to_target([0.5, 0.2, 0.6], 0.25, chance=0.9) == pytest.approx(1 + 0.25 / 0.3)
+    assert epochs_to_target([], 0.25, chance=0.9) is None
+
+
+def test_the_fastest_is_first_at_the_target_or_else_lowest(make_record):
+    slow, quick = make_record("relu", 0, [0.2], 9.0), make_record("relu", 1, [0.24], 8.0)
+    short, shorter = make_record("relu", 2, [0.4]), make_record("relu", 3, [0.3])
+    diverged = replace(make_record("relu", 4, [0.9]), final={"train_error": None, "epochs_to_target": None})
+    assert fastest([slow, shorter, quick, diverged]) is quick
+    assert fastest([short, diverged, shorter]) is shorter
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, -0.1, 0.4, 0.2, 0.9]])
+def test_the_interval_is_scipys(values):
+    mean, low, high = mean_interval(values)
+    expected = stats.t.interval(0.95, len(values) - 1, loc=stats.tmean(values), scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert mean == pytest.approx(stats.tmean(values))
+
+
+def test_one_value_has_no_interval():
+    assert mean_interval([3.0]) == (3.0, None, None)
+
+
+@pytest.fixture
+def pairs(make_record):
+    """Records of both arms, seed by seed, from times of tanh and of ReLU; None: not reached in 60 epochs."""
+
+    def make(*times: tuple[float | None, float | None]) -> list[Record]:
+        return [
+            make_record(arm, seed, [0.5] * 60, time)
+            for seed, pair in enumerate(times)
+            for arm, time in zip(("tanh", "relu"), pair, strict=True)
+        ]
+
+    return make
+
+
+def test_a_ratio_is_the_geometric_mean_over_pairs(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((8, 2), (18, 2)))
+    assert result.estimate == pytest.approx(6.0)
+    ratios = [math.log(4), math.log(9)]
+    expected = stats.t.interval(0.95, 1, loc=stats.tmean(ratios), scale=stats.sem(ratios))
+    assert (math.log(result.low), math.log(result.high)) == pytest.approx(expected)
+    assert result.pairs == 2
+    assert result.outcome == "inconclusive"  # too few
+
+
+def test_seeds_without_a_partner_do_not_count(tiny_claim, pairs, make_record):
+    records = [*pairs((8, 2)), make_record("tanh", 7, [0.5], 1000.0)]
+    assert verdict(tiny_claim, records) == verdict(tiny_claim, pairs((8, 2)))
+
+
+def test_a_baseline_that_never_arrived_gives_a_lower_bound(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((None, 10), (None, 10), (50, 10), (None, 10), (None, 10)))
+    assert result.baseline.count(None) == 4
+    assert result.estimate == pytest.approx((6**4 * 5) ** 0.2)
+    assert result.high == math.inf
+    assert result.summary().startswith("at least 5.8x [")
+    assert result.summary().endswith(", ∞]")
+    assert result.outcome == "inconclusive"  # above 1, but it may be less than six
+
+
+def test_a_treatment_that_never_arrived_gives_no_estimate(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((20, None), (20, 5), (20, 5), (20, 5), (20, 5)))
+    assert (result.estimate, result.outcome, result.treatment.count(None)) == (None, "inconclusive", 1)
+    assert result.summary() == "-"
+
+
+def test_nothing_recorded_is_not_run(tiny_claim):
+    result = verdict(tiny_claim, [])
+    assert (result.outcome, result.summary(), result.pairs) == ("not run", "-", 0)
+
+
+def test_a_difference_is_baseline_minus_treatment_in_points(tiny_claim, make_record):
+    claim = replace(
+        tiny_claim,
+        baseline=Measurement("tanh", "top1_error"),
+        treatment=Measurement("relu", "top1_error"),
+        effect="difference",
+        paper_value=0.02,
+    )
+    errors = [(0.13, 0.11), (0.14, 0.11), (0.13, 0.12), (0.15, 0.12), (0.14, 0.12)]
+    records = [
+        make_record(arm, seed, [0.1], top1_error=error)
+        for seed, pair in enumerate(errors)
+        for arm, error in zip(("tanh", "relu"), pair, strict=True)
+    ]
+    result = verdict(claim, records)
+    low, high = stats.t.interval(0.95, 4, loc=0.022, scale=stats.sem([0.02, 0.03, 0.01, 0.03, 0.02]))
+    assert result.estimate == pytest.approx(0.022)
+    assert result.summary() == f"2.2 points [{100 * low:.1f}, {100 * high:.1f}]"
+    assert result.outcome == "reproduced"
+
+
+def test_a_record_comes_back_as_it_was_saved(make_record, tmp_path):
+    record = make_record("relu", 3, [0.5, 0.2], 1.9, top1_error=0.3)
+    record.save(tmp_path)
+    assert load_evidence("tiny", "smoke", tmp_path) == [record]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["relu-seed3.json"]
+
+
+def test_records_come_by_arm_and_seed(make_record, tmp_path):
+    for arm, seed in (("relu", 10), ("relu", 2), ("tanh", 10), ("tanh", 2)):
+        make_record(arm, seed, [0.5]).save(tmp_path)
+    found = [(record.arm, record.seed) for record in load_evidence("tiny", "smoke", tmp_path)]
+    assert found == [("tanh", 2), ("tanh", 10), ("relu", 2), ("relu", 10)]
+
+
+def test_a_digit_changed_by_hand_is_found(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    record.save(tmp_path)
+    path = tmp_path / record.path
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    with pytest.raises(EvidenceError, match="was changed after it was written"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3"])
+def test_half_a_record_is_found(text, tmp_path):
+    path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is no JSON object with a checksum"):
+        Record.load(path)
+
+
+def test_what_is_no_record_is_found(tmp_path):
+    write_sealed(tmp_path / "a.json", {"study": "tiny"})
+    with pytest.raises(EvidenceError, match=r"a\.json is not a record"):
+        Record.load(tmp_path / "a.json")
+
+
+def test_a_record_of_another_configuration_is_stale_and_says_what_changed(make_record, tiny_claim, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    config = json.loads(json.dumps(record.config))
+    config["train"]["lr"] = 0.7
+    replace(record, config=config).save(tmp_path)
+    with pytest.raises(EvidenceError, match=r"stale: since it was recorded, train\.lr went from 0\.7 to 0\.05"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+def test_a_field_that_did_not_exist_then_is_no_change(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    config = json.loads(json.dumps(record.config))
+    del config["train"]["lr_drops"]
+    replace(record, config=config).save(tmp_path)
+    assert len(load_evidence("tiny", "smoke", tmp_path)) == 1
+
+
+def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    record.save(tmp_path)
+    (tmp_path / record.path).rename((tmp_path / record.path).with_name("tanh-seed0.json"))
+    with pytest.raises(EvidenceError, match="does not belong there"):
+        load_evidence("tiny", "smoke", tmp_path)
+
+
+def test_without_a_scale_the_largest_that_has_records_is_read(tmp_path, tiny_claim, make_record):
+    tiny_claim.study.protocols["laptop"] = tiny_claim.study.protocols["smoke"]
+    assert load_evidence("tiny", folder=tmp_path) == []
+    make_record("relu", 0, [0.5]).save(tmp_path)
+    assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["smoke"]
+    replace(make_record("relu", 0, [0.5]), scale="laptop").save(tmp_path)
+    assert [record.scale for record in load_evidence("tiny", folder=tmp_path)] == ["laptop"]
+
+
+def test_the_book_s_own_records_are_whole_and_current_and_alone():
+    assert problems() == []
+
+
+def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tmp_path):
+    for seed in range(4):
+        make_record("relu", seed, [0.5]).save(tmp_path)
+    folder = tmp_path / "tiny" / "smoke"
+    edited, copied, stale = folder / "relu-seed0.json", folder / "relu-seed7.json", folder / "relu-seed1.json"
+    edited.write_text(edited.read_text().replace("0.5", "0.4"))
+    copied.write_bytes((folder / "relu-seed2.json").read_bytes())
+    record = Record.load(stale)
+    config = json.loads(json.dumps(record.config))
+    config["train"]["lr"] = 0.7
+    replace(record, config=config).save(tmp_path)
+    (tmp_path / "notes.txt").write_text("foreign")
+    found = "\n".join(problems(tmp_path))
+    assert f"{edited} was changed after it was written" in found
+    assert f"{stale} is stale" in found
+    assert f"{copied} holds" in found
+    assert "notes.txt is no record of any study" in found
+    assert "seed3" not in found
+    assert problems(tmp_path / "nowhere") == []
+
+
+def test_of_a_claim_only_its_arms_are_read(make_record, tiny_claim, tmp_path):
+    for arm in ("tanh", "relu"):
+        make_record(arm, 0, [0.5]).save(tmp_path)
+    alone = replace(tiny_claim, baseline=tiny_claim.treatment)
+    CLAIMS["tiny"] = alone  # the fixture puts things back
+    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path)] == ["relu"]
+    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path, all_arms=True)] == ["tanh", "relu"]
+    CLAIMS["tiny"] = replace(alone, scales=("paper",))
+    assert load_evidence("tiny", "smoke", tmp_path) == []
+    CLAIMS["tiny"] = replace(alone, study=None)
+    assert load_evidence("tiny") == []
+
+
+def test_overfitting_and_times_are_read_off_the_record(make_record):
+    record = make_record("relu", 0, [0.6, 0.4], centre_error=0.5, train_eval_error=0.2)
+    record.config["net"]["num_classes"] = 10
+    for epoch, error in zip(record.epochs, (0.7, 0.6), strict=True):
+        epoch["val_error"] = error
+    assert measured(record, Measurement("relu", "generalization_gap")) == pytest.approx(0.3)
+    assert measured(record, Measurement("relu", "epochs_to_train_error"), 0.5) == pytest.approx(1.5)
+    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.65) == pytest.approx(1.5)
+    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.5) is None
+
+
+def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
+    claim = replace(
+        tiny_claim,
+        baseline=Measurement("relu", "centre_error"),
+        treatment=Measurement("relu", "top1_error"),
+        effect="difference",
+    )
+    records = [make_record("relu", s, [0.1], centre_error=0.3 + 0.01 * s, top1_error=0.28) for s in range(3)]
+    result = verdict(claim, records)
+    assert (result.pairs, result.estimate) == (3, pytest.approx(0.03))
+    level = verdict(replace(claim, effect="level"), records)
+    assert level.estimate == pytest.approx(0.28)
+    assert level.summary().startswith("28.0 % [")
+
+
+# --- the statistics ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_covers_the_truth_in_95_of_100_trials(n):
+    rng = np.random.default_rng(n)
+    trials = rng.normal(0.7, 2.0, (2000, n))
+    covered = sum(low <= 0.7 <= high for _, low, high in map(mean_interval, trials.tolist())) / 2000
+    assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_the_smallest_effect_is_found_in_four_of_five_trials(n):
+    """Of trials with an effect as large as the one that their true scatter makes resolvable."""
+    rng = np.random.default_rng(n)
+    t = stats.t.ppf([0.975, 0.8], n - 1).sum() / math.sqrt(n)  # with the scatter known to be 1
+    trials = rng.normal(t, 1.0, (2000, n)).tolist()
+    found = sum(mean_interval(values)[1] > 0 for values in trials) / 2000
+    assert 0.75 <= found <= 0.9
+    values = [0.1, 0.4, -0.2, 0.3][:n]
+    expected = stats.t.ppf([0.975, 0.8], len(values) - 1).sum() * stats.sem(values)
+    assert resolvable(values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("stopped", [60, 40, 30])
+def test_with_runs_that_were_stopped_the_true_ratio_is_hardly_ever_below_the_interval(tiny_claim, stopped):
+    """Of trials whose tanh needs four times ReLU's 10 epochs, some or all of it stopped before it got there."""
+    rng = np.random.default_rng(stopped)
+    below, bounded = 0, 0
+    for _ in range(500):
+        relu = 10 * np.exp(rng.normal(0, 0.1, 5))
+        tanh = 40 * np.exp(rng.normal(0, 0.1, 5))
+        runs = []
+        for seed in range(5):
+            reached = None if tanh[seed] > stopped else tanh[seed]
+            runs.append(
+                SimpleNamespace(arm="tanh", seed=seed, epochs=[0] * stopped, final={"epochs_to_target": reached})
+            )
+            runs.append(SimpleNamespace(arm="relu", seed=seed, epochs=[0], final={"epochs_to_target": relu[seed]}))
+        found = verdict(tiny_claim, runs)
+        below += found.low > 4.0
+        bounded += math.isinf(found.high)
+    assert below / 500 <= 0.04  # 2.5 in 100 where none is stopped
+    assert (bounded == 0) == (stopped == 60)
+
+
+def test_a_ratio_s_smallest_effect_is_a_factor(tiny_claim, pairs):
+    result = verdict(tiny_claim, pairs((8, 2), (10, 2), (9, 2)))
+    assert result.values == pytest.approx((4.0, 5.0, 4.5))
+    assert result.smallest_effect() > 1
+    assert verdict(tiny_claim, pairs((8, 2))).smallest_effect() is None
+
+
+def test_no_smoke_run_is_kept_as_evidence():
+    assert not [path for path in EVIDENCE_FOLDER.rglob("smoke") if any(path.iterdir())]
+
+
+def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
+    sizes = {"cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
+    for study in STUDIES.values():
+        for record in load_evidence(study.id, all_arms=True):
+            assert record.data["train"]["images"] == sizes[record.config["dataset"]]
+            assert len(record.data["train"]["sha256"]) == 64
+            assert record.environment["revision"] != "unknown"
+            assert not record.environment["revision"].endswith("+changes")
+
+
+def test_no_record_s_path_has_a_space(make_record):
+    record = replace(make_record("relu", 3, [0.2]), arm="crops and flips")
+    assert record.path.name == "crops-and-flips-seed3.json"
+    assert not any(" " in str(path) for path in EVIDENCE_FOLDER.rglob("*.json"))

@@ -1,0 +1,137 @@
+from dataclasses import replace
+
+import pytest
+
+from alexnet_repro import CLAIMS
+from alexnet_repro.claims import cifar_studies
+from alexnet_repro.claims.records import load_evidence
+from alexnet_repro.claims.studies import ALEXNET, LR_SEARCHES, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
+from alexnet_repro.claims.study import SCALES
+from alexnet_repro.claims.verdict import fastest
+from alexnet_repro.networks.build import build
+from alexnet_repro.networks.spec import Norm
+
+
+@pytest.mark.parametrize("study", [RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN], ids=lambda study: study.id)
+def test_the_activation_functions_differ_in_nothing_but_the_learning_rate(study):
+    for scale in SCALES:
+        tanh, relu = study.protocol(scale).arms.values()
+        assert tanh.input == relu.input
+        assert replace(tanh.train, lr=1.0) == replace(relu.train, lr=1.0)
+        assert tanh.net.activation == "tanh"
+        assert replace(tanh.net, activation="relu") == relu.net
+
+
+def test_the_clean_pair_differs_in_the_normalization_alone():
+    for scale in SCALES:
+        arms = LRN.protocol(scale).arms
+        before, after = arms["without"], arms["with"]
+        assert (before.input, before.train) == (after.input, after.train)
+        assert replace(after.net.without(Norm), name=before.net.name) == before.net
+        assert arms["alpha-printed"] == replace(after, net=replace(after.net, norm_average=False))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_arm_of_alexnet_is_run_145_but_for_what_its_name_says(scale):
+    arms = ALEXNET.protocol(scale).arms
+    base = arms["run145"]
+    for name, arm in arms.items():
+        same = (arm.net == base.net, arm.input == base.input, arm.train == base.train)
+        expected = {"no-colour": 1, "colour-printed": 1, "colour-lighting": 1, "centre-crops": 1, "no-decay": 2}
+        differing = {0} if name not in expected else {expected[name]}
+        differing |= {2} if name == "no-conv4" else set()
+        assert {i for i, equal in enumerate(same) if not equal} == (set() if name == "run145" else differing), name
+        assert (arm.net.image_size, arm.net.num_classes, arm.net.width, arm.net.initialization) == (
+            base.net.image_size, base.net.num_classes, base.net.width, base.net.initialization,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_with_k_1_a_normalization_leaves_small_activations_as_they_are(scale):
+    arms = ALEXNET.protocol(scale).arms
+    net = arms["k-1"].net
+    assert {layer.k for layer in net.layers if isinstance(layer, Norm)} == {1.0}
+    assert net.changed(net.name, norm1={"k": 2.0}, norm2={"k": 2.0}) == arms["run145"].net
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+def test_the_fully_connected_layers_of_every_arm_see_a_grid_of_the_same_size(scale):
+    grids = {arm: build(value.net).shapes["pool5"] for arm, value in ALEXNET.protocol(scale).arms.items()}
+    assert len({grid[1:] for grid in grids.values()}) == 1
+    assert grids["run147"] == grids["run145"]
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_the_2012_protocol_is_the_layer_files(scale):
+    for arm in RELU.protocol(scale).arms.values():
+        assert (arm.net.name, arm.net.initialization) == ("cifar-19pct", "gaussian")
+        assert (arm.input.pixels, arm.input.batch_size, arm.input.crop) == ("minus-mean-image", 128, None)
+        assert (arm.train.momentum, arm.train.bias_lr_factor) == (0.9, 2.0)
+        assert not arm.train.weight_decay  # "no regularization of any kind"
+
+
+def test_the_normalization_pair_is_trained_by_the_13pct_nets_recipe():
+    for arm in CLAIMS["lrn-cifar"].protocol("paper").arms.values():
+        assert (arm.input.crop, arm.input.pixels, arm.train.lr, arm.train.bias_lr_factor) == (
+            24,
+            "minus-mean-image",
+            0.001,
+            2.0,
+        )
+        assert arm.train.weight_decay == {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
+
+
+@pytest.mark.parametrize("claim", LR_SEARCHES)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_rates_compared_are_those_the_search_found(claim, activation):
+    search = LR_SEARCHES[claim]
+    if not load_evidence(search.id, "paper"):
+        assert load_evidence(claim) == []  # nothing is compared before its rates were searched for
+        return
+    runs = [r for r in load_evidence(search.id, "paper") if r.config["net"]["activation"] == activation]
+    assert len(runs) == len(search.protocol("paper").arms) / 2
+    found = fastest(runs).config["train"]["lr"]
+    assert {CLAIMS[claim].protocol(scale).arms[activation].train.lr for scale in ("laptop", "paper")} == {found}
+
+
+def test_the_search_s_seed_is_none_of_the_seeds_compared():
+    seeds = {record.seed for claim in CLAIMS for record in load_evidence(claim, "paper")}
+    assert cifar_studies.SEARCH_SEED not in seeds
+    for search in LR_SEARCHES.values():
+        assert search.protocol("paper").first_seed == cifar_studies.SEARCH_SEED
+        assert {record.seed for record in load_evidence(search.id, "paper")} <= {cifar_studies.SEARCH_SEED}
+
+
+def test_every_study_has_an_id_of_its_own_and_smoke_runs_on_the_embedded_images():
+    assert all(study.id == name for name, study in STUDIES.items())
+    with_runs = [study for study in STUDIES.values() if "smoke" in study.protocols]
+    assert {study.protocol("smoke").dataset for study in with_runs} == {"photos"}
+    assert all(claim.study in with_runs for claim in CLAIMS.values() if claim.study)
+    assert ALEXNET.protocol("paper").dataset == "imagenet"
+
+
+def test_derivatives_are_measured_on_the_beginnings_of_the_claims_own_runs():
+    for protocol, claim in {"2012": "relu", "2012-local": "relu-local", "modern": "relu-modern"}.items():
+        for activation, arm in CLAIMS[claim].protocol("paper").arms.items():
+            start = cifar_studies.DERIVATIVES.protocol("paper").arms[f"{protocol}-{activation}"]
+            assert replace(start, train=replace(start.train, epochs=arm.train.epochs)) == arm
+
+
+def test_the_scaled_protocol_changes_the_pixels_and_the_first_weights_and_nothing_else():
+    for activation, plain in CLAIMS["relu"].protocol("paper").arms.items():
+        scaled = CLAIMS["relu-scaled"].protocol("paper").arms[activation]
+        assert scaled.input == replace(plain.input, pixels="standardized")
+        assert replace(scaled.train, lr=1.0) == replace(plain.train, lr=1.0)
+        first, *others = scaled.net.layers
+        assert others == list(plain.net.layers[1:])
+        assert first == replace(plain.net.layers[0], std=plain.net.layers[0].std * cifar_studies.PIXEL_STD)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_all_arms_of_alexnet_begin_with_equally_large_weights(scale):
+    stds = {
+        name: {layer.name: layer.std for layer in arm.net.layers if hasattr(layer, "std")}
+        for name, arm in ALEXNET.protocol(scale).arms.items()
+    }
+    assert stds["run145"]["fc6"] == (0.06 if scale == "smoke" else 0.01)
+    assert all(of_arm.items() <= stds["run145"].items() for of_arm in stds.values())

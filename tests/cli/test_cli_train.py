@@ -1,0 +1,144 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from command import call
+from run_case import make_images
+
+from alexnet_repro.cli.train import choose
+from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
+from alexnet_repro.data.store import file_sha256
+from alexnet_repro.training.checkpoint import LOG, RESULT, Files
+from alexnet_repro.training.record import Record
+from alexnet_repro.training.run import run
+
+SMALL = ("--preset", "cifar-19pct", "--size", "32", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Images, and two finished runs on them."""
+    root = tmp_path_factory.mktemp("cli")
+    make_images(root / "images")
+    for seed in ("0", "1"):
+        done = call("train", str(root / "images"), "--out", str(root / seed), *SMALL, "--epochs", "2", "--seed", seed)
+        assert done.returncode == 0, done.stderr
+        assert "epoch 2/2" in done.stdout
+    return root
+
+
+def test_a_run_leaves_a_log_and_a_result_and_resume_has_nothing_left_to_do(folder):
+    assert len((folder / "0" / LOG).read_text().splitlines()) == 2
+    before = (folder / "0" / RESULT).read_bytes()
+    done = call("resume", str(folder / "0"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(before)["epochs"] == json.loads((folder / "0" / RESULT).read_text())["epochs"]
+
+
+def test_no_image_is_decoded_to_learn_the_classes(folder, monkeypatch):
+    def decode(*arguments):
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr(folders, "read", decode)
+    monkeypatch.setattr(folders, "decode", decode)
+    config = choose(str(folder / "images"), None, "cifar-19pct", 32, None, 0, [])
+    trained = json.loads((folder / "0" / RESULT).read_text())["config"]
+    assert (config.net.num_classes, config.net.image_size) == (trained["net"]["num_classes"], 32)
+    with pytest.raises(DatasetNotFoundError):
+        load_dataset("cifar10", folder)
+    assert choose("cifar10", folder, "cifar-19pct", None, None, 0, []).net.num_classes == 10
+
+
+def test_a_run_decodes_every_image_of_a_folder_once(folder, tmp_path, monkeypatch):
+    names, decode = [], folders.decode
+    monkeypatch.setattr(folders, "decode", lambda file, size, name: names.append(name) or decode(file, size, name))
+    config = choose(str(folder / "images"), None, "cifar-19pct", 32, None, 0, ["train.epochs=1"])
+    run(config, Files.of_folder(tmp_path))
+    assert sorted(names) == sorted(set(names))
+    assert len(names) == len(list((folder / "images").rglob("*.png")))
+
+
+def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_file(folder, tmp_path):
+    done = call("evaluate", str(folder / "0"), str(folder / "1"), "--per-class", "--csv", str(tmp_path / "out.csv"))
+    assert done.returncode == 0, done.stderr
+    assert f"{folder / '0'}: top1 error " in done.stdout
+    assert "all 2 together: top1 error " in done.stdout
+    assert "most often taken for" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert len(rows) == 11
+    wrong = sum(row["class"] != row["guess1"] for row in rows) / 11
+    assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
+
+
+def test_evaluate_takes_the_split_that_a_run_was_tested_on(tmp_path):
+    quick = ("--preset", "cifar-19pct", "--epochs", "1", "--threads", "1")
+    assert call("train", "photos", "--out", "run", *quick, cwd=tmp_path).returncode == 0
+    record = json.loads((tmp_path / "run" / RESULT).read_text())
+    assert set(record["data"]) == {"train", "test"}
+    done = call("evaluate", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"top1 error {record['final']['top1_error']:.2%}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere", "--out", "out"], "data set must be one of"),
+        (["train", "photos", "--out", "out", "--preset", "vgg"], "preset must be one of paper"),
+        (["train", "photos", "--out", "out", *SMALL, "--set", "train.rate=1"], "TrainConfig has no 'rate'"),
+        (["train", "photos", "--out", "out", *SMALL, "--device", "abacus"], "not 'abacus'"),
+        (["train", "photos", "--out", "/proc/out", *SMALL], "/proc/out"),
+        (["train", "photos", "--out", "out", "--preset", "run145", "--crop", "24"], "pool5 does not fit"),
+        (["train", "photos", "--out", "out", "--preset", "paper"], "photos has no validation images"),
+        (["resume", "nowhere"], "no such file"),
+        (["evaluate", "nowhere"], "no such file"),
+        (["summary", "vgg"], "preset must be one of"),
+        (["bench", "--threads", "0"], "threads must be at least 1, not 0"),
+    ],
+)
+def test_what_a_user_can_mend_ends_in_one_line(arguments, message, tmp_path):
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_with_debug_the_traceback_is_there(tmp_path):
+    done = call("--debug", "resume", "nowhere", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_a_training_that_fails_has_a_status_of_its_own(tmp_path):
+    wild = ("--set", "train.lr=1e30", "--set", "train.bias_lr_factor=1")
+    done = call("train", "photos", "--out", "out", *SMALL, *wild, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "alexnet-repro: step " in done.stderr
+    assert "learning rate" in done.stderr
+
+
+def test_summary_counts_the_published_network():
+    done = call("summary", "run145")
+    assert "60,965,224" in done.stdout
+
+
+def test_bench_says_what_imagenet_would_take():
+    done = call("bench", "--preset", "cifar-80sec", "--steps", "2")
+    assert "images/s; 10 epochs of ImageNet: " in done.stdout
+
+
+def test_a_preset_takes_its_classes_and_its_size_from_the_data():
+    config = choose("photos", None, "run145", 32, 24, 0, ["net.width=0.25"])
+    assert (config.net.num_classes, config.net.image_size, config.input.crop) == (10, 24, 24)
+
+
+def test_export_writes_a_network_that_evaluate_takes_and_with_likeness_a_record_beside_it(folder, tmp_path):
+    done = call("export", str(folder / "0"), str(tmp_path / "net.pt"))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+    assert call("evaluate", str(tmp_path / "net.pt")).returncode == 0
+    done = call("export", str(folder / "0"), str(tmp_path / "net.pt"), "--likeness")
+    assert done.returncode == 0, done.stderr
+    assert "same class: pixels" in done.stdout
+    assert Record.load(tmp_path / "net.json").weights == file_sha256(tmp_path / "net.pt")

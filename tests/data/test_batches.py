@@ -1,0 +1,173 @@
+import io
+from collections.abc import Iterable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.data import Batches, Dataset
+from alexnet_repro.data.inputs import InputTransform
+
+
+def made(reshuffle: bool, seed: int = 0, size: int = 10) -> Batches:
+    """Batches of 25 images, each of whose pixels is its number."""
+    images = torch.arange(25, dtype=torch.uint8).view(25, 1, 1, 1).repeat(1, 3, 2, 2)
+    dataset = Dataset("d", "train", images, torch.arange(25), tuple("abcdefghijklmnopqrstuvwxy"), "made up")
+    config = InputConfig(batch_size=size, reshuffle=reshuffle)
+    transform = InputTransform(config, torch.zeros(3, 1, 1), torch.ones(()))
+    return Batches(dataset, transform, torch.Generator().manual_seed(seed))
+
+
+def epoch(batches: Batches) -> list[int]:
+    return torch.cat([labels for _, labels in batches]).tolist()
+
+
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_every_image_comes_once_an_epoch_with_its_label(reshuffle):
+    batches = made(reshuffle)
+    for _ in range(2):
+        pairs = [(inputs, labels) for inputs, labels in batches]
+        assert [len(labels) for _, labels in pairs] == [10, 10, 5]
+        assert sorted(torch.cat([labels for _, labels in pairs]).tolist()) == list(range(25))
+        assert all(inputs[:, 0, 0, 0].equal(labels.float()) for inputs, labels in pairs)
+    assert len(batches) == 3
+
+
+def test_2012s_order_is_shuffled_once_and_kept():
+    batches = made(reshuffle=False)
+    first = epoch(batches)
+    assert first != list(range(25))
+    assert epoch(batches) == first
+
+
+def test_reshuffling_gives_every_epoch_a_new_order():
+    batches = made(reshuffle=True)
+    assert epoch(batches) != epoch(batches)
+
+
+def test_the_order_follows_the_generator():
+    assert epoch(made(True, seed=1)) == epoch(made(True, seed=1)) != epoch(made(True, seed=2))
+
+
+def contents(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[list]:
+    return [[inputs.tolist(), labels.tolist()] for inputs, labels in batches]
+
+
+def noisy(seed: int = 0, **arguments: int) -> Batches:
+    """Batches of 25 random images with every draw there is."""
+    generator = torch.Generator().manual_seed(9)
+    images = torch.randint(0, 256, (25, 3, 8, 8), generator=generator).to(torch.uint8)
+    dataset = Dataset("d", "train", images, torch.arange(25), tuple("abcdefghijklmnopqrstuvwxy"), "made up")
+    config = InputConfig(batch_size=10, crop=5, color="run145", reshuffle=True)
+    return Batches(dataset, InputTransform.fit(config, images), torch.Generator().manual_seed(seed), **arguments)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 7])
+def test_how_many_are_made_ahead_makes_no_difference(ahead):
+    ours, theirs = noisy(ahead=ahead), noisy()
+    for _ in range(2):
+        assert contents(ours) == contents(theirs)
+
+
+def test_batches_are_the_transform_s_of_the_images_in_order():
+    batches = noisy()
+    generator = torch.Generator().manual_seed(0)
+    torch.randperm(25, generator=generator)  # of a data set that is never shuffled again
+    order = torch.randperm(25, generator=generator)
+    for (inputs, labels), rows in zip(batches, order.split(10), strict=True):
+        assert labels.equal(rows)
+        assert inputs.equal(batches.transform.training(batches.images[rows], generator))
+
+
+@given(ranks=st.integers(1, 5), epochs=st.integers(1, 2))
+@settings(deadline=None, max_examples=10)
+def test_the_parts_of_all_ranks_are_the_batch(ranks, epochs):
+    whole = noisy()
+    parts = [noisy(rank=rank, ranks=ranks) for rank in range(ranks)]
+    for _ in range(epochs):
+        for batch, *shares in zip(whole, *parts, strict=True):
+            for i in range(2):
+                assert torch.cat([share[i] for share in shares]).equal(batch[i])
+
+
+@given(leave=st.integers(1, 3), epoch=st.integers(0, 2), ahead=st.integers(1, 4), reload=st.booleans())
+@settings(deadline=None, max_examples=25)
+def test_what_follows_a_saved_state_is_what_would_have_followed(leave, epoch, ahead, reload):
+    undisturbed = noisy()
+    expected = [contents(undisturbed) for _ in range(4)]
+    batches = noisy(ahead=ahead)
+    for _ in range(epoch):
+        list(batches)
+    iterator = iter(batches)
+    for _ in range(leave):
+        next(iterator)
+    state = batches.state_dict()
+    if reload:  # through a file, as a checkpoint does
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        state = torch.load(file, weights_only=True)
+    resumed = noisy(seed=123)
+    resumed.load_state_dict(state)
+    assert contents(resumed) == expected[epoch][leave:]
+    assert contents(resumed) == expected[epoch + 1]
+
+
+def test_between_epochs_a_saved_state_begins_the_next():
+    batches = noisy()
+    list(batches)
+    state = batches.state_dict()
+    following = contents(batches)
+    resumed = noisy(seed=5)
+    resumed.load_state_dict(state)
+    assert contents(resumed) == []  # nothing is left of the epoch that was saved
+    assert contents(resumed) == following
+    resumed.load_state_dict(state)
+    resumed.begin()
+    assert contents(resumed) == following
+
+
+def test_a_state_saved_before_the_first_epoch_begins_it():
+    state = noisy().state_dict()
+    resumed = noisy(seed=5)
+    resumed.load_state_dict(state)
+    assert contents(resumed) == contents(noisy())
+
+
+def test_leaving_an_epoch_leaves_the_generator_where_the_last_batch_left_it():
+    for ahead in (1, 5):
+        batches = noisy(ahead=ahead)
+        for _ in batches:
+            break
+        state = batches.generator.get_state()
+        if ahead == 1:
+            first = state
+    assert state.equal(first)
+
+
+def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():
+    batches = noisy()
+    batches.images = batches.images[:5]
+    with pytest.raises((IndexError, RuntimeError), match=r"index|range"):
+        list(batches)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rank": 2, "ranks": 2}, "rank must be between 0 and 1, not 2"),
+        ({"ranks": 6}, "the last batch of 25 images has 5: too few for 6 ranks"),
+        ({"ahead": 0}, "ahead must be at least 1 batch, not 0"),
+    ],
+)
+def test_arguments_that_make_no_batches_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        noisy(**arguments)
+
+
+def test_a_state_of_another_data_set_is_refused():
+    state = noisy().state_dict() | {"order": torch.arange(7)}
+    with pytest.raises(ValueError, match="a data set of 7 images, not 25"):
+        noisy().load_state_dict(state)

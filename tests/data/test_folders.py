@@ -1,0 +1,131 @@
+import errno
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet_repro.data import DatasetNotFoundError, ImageError, load_dataset
+from alexnet_repro.data.folders import Problem, folder_source, read_class_folders
+
+
+def save(path, colour, size=(4, 4), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def test_images_come_by_class_and_then_by_name(tmp_path):
+    save(tmp_path / "b" / "2.png", (2, 0, 0))
+    save(tmp_path / "b" / "1.png", (1, 0, 0))
+    save(tmp_path / "a" / "9.png", (9, 0, 0))
+    (tmp_path / "a" / ".DS_Store").write_text("hidden files are no images")
+    images, labels = read_class_folders(tmp_path, ("b", "a"), size=4)
+    assert images[:, 0, 0, 0].tolist() == [1, 2, 9]
+    assert labels.tolist() == [0, 0, 1]
+    assert images.shape == (3, 3, 4, 4)
+
+
+def test_channels_are_in_the_order_rgb_and_rows_are_rows(tmp_path):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[0, 1] = (10, 20, 30)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "1.png")
+    images, _ = read_class_folders(tmp_path, ("a",), size=4)
+    assert images[0, :, 0, 1].tolist() == [10, 20, 30]
+
+
+def test_grey_images_become_rgb(tmp_path):
+    save(tmp_path / "a" / "1.png", 77, mode="L")
+    images, _ = read_class_folders(tmp_path, ("a",), size=4)
+    assert images.unique().tolist() == [77]
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    save(tmp_path / "a" / "1.png", 0, mode="L")
+    (tmp_path / "a" / "2.jpg").write_text("not an image")
+    with pytest.raises(ValueError, match=r"2\.jpg is not a readable image"):
+        read_class_folders(tmp_path, ("a",), size=4)
+
+
+def test_an_image_of_another_size_is_named_with_its_size(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0), size=(5, 4))
+    with pytest.raises(ValueError, match=r"1\.png has 5x4 pixels; here 4x4"):
+        read_class_folders(tmp_path, ("a",), size=4)
+
+
+def test_an_empty_class_is_named(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ValueError, match="b has no images"):
+        read_class_folders(tmp_path, ("a", "b"), size=4)
+
+
+def test_a_folder_without_splits_is_for_training(tmp_path):
+    save(tmp_path / "zebra" / "1.png", (1, 0, 0), size=(9, 6))
+    save(tmp_path / "Äpfel" / "ä.png", 77, mode="L")
+    dataset = load_dataset(str(tmp_path), size=4)
+    assert dataset.classes == ("zebra", "Äpfel")
+    assert dataset.images[:, 0, 0, 0].tolist() == [1, 77]
+    assert dataset.images.shape == (2, 3, 4, 4)
+    assert dataset.origin == f"class folders {tmp_path.name}, central squares at 4 pixels; 1 greyscale"
+    with pytest.raises(DatasetNotFoundError, match="has no split 'val', only train"):
+        load_dataset(str(tmp_path), split="val")
+
+
+def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
+    for split, shades in (("train", (1, 2)), ("val", (3, 4))):
+        for name, shade in zip("ab", shades, strict=True):
+            save(tmp_path / split / name / "1.png", (shade, 0, 0))
+    assert load_dataset(str(tmp_path), split="val", size=4).images[:, 0, 0, 0].tolist() == [3, 4]
+    assert load_dataset(str(tmp_path), split="train", size=4).images[:, 0, 0, 0].tolist() == [1, 2]
+    save(tmp_path / "val" / "c" / "1.png", (5, 0, 0))
+    with pytest.raises(ValueError, match="val/c is a class that train lacks"):
+        load_dataset(str(tmp_path), split="val", size=4)
+    assert len(load_dataset(str(tmp_path), size=4)) == 2
+
+
+def test_a_class_that_is_missing_from_a_split_is_named(tmp_path):
+    for place in ("train/a", "train/b", "val/a"):
+        save(tmp_path / place / "1.png", (0, 0, 0))
+    with pytest.raises(ValueError, match="val/b has no images"):
+        load_dataset(str(tmp_path), split="val", size=4)
+
+
+def test_a_folder_of_images_without_classes_is_refused(tmp_path):
+    save(tmp_path / "1.png", (0, 0, 0))
+    with pytest.raises(ValueError, match="has no class folders: images belong into"):
+        load_dataset(str(tmp_path), size=4)
+
+
+def test_a_folder_within_a_class_is_no_image(tmp_path):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    (tmp_path / "a" / "more").mkdir()
+    with pytest.raises(ImageError, match="more is not a readable image"):
+        load_dataset(str(tmp_path), size=4)
+
+
+def test_a_class_that_can_not_be_listed_is_a_problem(tmp_path, monkeypatch):
+    for name in "ab":
+        save(tmp_path / name / "1.png", (0, 0, 0))
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("/a"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    entries = list(folder_source(tmp_path).listed("train"))
+    assert entries[0] == Problem("a", "can't be listed: Permission denied")
+    assert [entry.name for entry in entries[1:]] == ["b/1.png"]
+
+
+def test_a_file_that_can_not_be_opened_is_named_with_the_reason(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+
+    def denied(*_):
+        raise PermissionError(errno.EACCES, "Permission denied", "somewhere")
+
+    monkeypatch.setattr(Image, "open", denied)
+    with pytest.raises(ImageError, match=r"a/1\.png is not a readable image: Permission denied"):
+        load_dataset(str(tmp_path), size=4)

@@ -1,0 +1,186 @@
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+from torchvision.datasets import Imagenette
+from torchvision.datasets.imagenet import ARCHIVE_META
+
+from alexnet_repro.data import DatasetNotFoundError, imagenet, load_dataset, load_source, prepare
+from alexnet_repro.data.folders import ImageFile, Problem
+
+WNIDS = ("n02", "n01", "n03")  # by the challenge's numbers, which are not in the order of the ids
+VAL = (3, 1, 2, 1)  # numbers of the classes of four validation images
+
+
+def jpeg(shade: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (9, 8), (shade, shade, shade)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+@pytest.fixture
+def challenge(tmp_path, monkeypatch):
+    """The three files of the challenge, with three classes."""
+    rows = np.zeros(4, dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")])
+    for i, wnid in enumerate((*WNIDS, "n09")):
+        rows[i] = (i + 1, wnid, f"words of {wnid}", 0 if i < 3 else 3)  # the last has children: no class
+    meta = io.BytesIO()
+    savemat(meta, {"synsets": rows})
+    with tarfile.open(tmp_path / imagenet.DEVKIT[0], "w:gz") as tar:
+        add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
+        truth = "".join(f"{number}\n" for number in VAL)
+        add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
+    with tarfile.open(tmp_path / imagenet.TRAIN[0], "w") as tar:
+        for number, wnid in enumerate(WNIDS, start=1):
+            inner = io.BytesIO()
+            with tarfile.open(fileobj=inner, mode="w") as images:
+                for i in (1, 0):
+                    add(images, f"{wnid}_{i}.JPEG", jpeg(50 * number + i * 10))
+            add(tar, f"{wnid}.tar", inner.getvalue())
+    with tarfile.open(tmp_path / imagenet.VAL[0], "w") as tar:
+        for i, number in enumerate(VAL, start=1):
+            add(tar, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(50 * number))
+    monkeypatch.setattr(imagenet, "IMAGENET_COUNTS", {"train": 6, "val": 4})
+    for name in ("TRAIN", "VAL", "DEVKIT"):
+        file = getattr(imagenet, name)[0]
+        digest = hashlib.md5((tmp_path / file).read_bytes()).hexdigest()
+        monkeypatch.setattr(imagenet, name, (file, digest))
+    return tmp_path
+
+
+def test_the_archives_are_torchvision_s():
+    assert {"train": imagenet.TRAIN, "val": imagenet.VAL, "devkit": imagenet.DEVKIT} == ARCHIVE_META
+    assert imagenet.IMAGENET_COUNTS == {"train": 1_281_167, "val": 50_000}
+    theirs = {url.rpartition("/")[2]: (url, md5) for url, md5 in Imagenette._ARCHIVES.values()}
+    ours = {archive.file: (archive.mirrors[0], archive.md5) for _, archive in imagenet.IMAGENETTE.values()}
+    assert ours == theirs
+    assert list(imagenet.IMAGENETTE_CLASSES) == sorted(Imagenette._WNID_TO_CLASS)
+
+
+def test_the_challenge_s_archives_are_read_where_they_are(challenge):
+    before = sorted(path.name for path in challenge.iterdir())
+    source = load_source("imagenet", challenge)
+    assert source.classes == ("n01", "n02", "n03")
+    train = list(source.listed("train"))
+    assert [(p.name, p.label) for p in train[:3]] == [
+        ("train/n01/n01_0.JPEG", 0),
+        ("train/n01/n01_1.JPEG", 0),
+        ("train/n02/n02_0.JPEG", 1),
+    ]
+    assert source.in_memory("train", 8).images[:, 0, 0, 0].tolist() == pytest.approx(
+        [100, 110, 50, 60, 150, 160], abs=2
+    )
+    val = source.in_memory("val", 8)
+    assert val.labels.tolist() == [0, 1, 1, 2]  # classes 2, 1, 1 and 3 of the challenge
+    assert val.images[:, 0, 0, 0].tolist() == pytest.approx([100, 50, 50, 150], abs=2)
+    assert sorted(path.name for path in challenge.iterdir()) == before
+
+
+def test_imagenet_is_prepared_and_then_loaded(challenge):
+    with pytest.raises(DatasetNotFoundError, match="imagenet must be prepared first"):
+        load_dataset("imagenet", challenge, size=8)
+    store = prepare(load_source("imagenet", challenge), challenge / "imagenet-8", size=8, workers=1)
+    assert store.manifest["source"]["archives"][imagenet.TRAIN[0]] == imagenet.TRAIN[1]
+    assert len(load_dataset("imagenet", challenge, "val", size=8)) == 4
+
+
+def test_a_damaged_archive_is_refused(challenge):
+    with (challenge / imagenet.TRAIN[0]).open("r+b") as file:
+        file.seek(600)
+        file.write(b"\0\1")
+    with pytest.raises(ValueError, match=f"{imagenet.TRAIN[0]} is not the official archive"):
+        prepare(load_source("imagenet", challenge), challenge / "out", size=8, workers=1)
+
+
+def extracted(challenge, val_classes: bool):
+    """The same images in folders."""
+    for split in ("train", "val"):
+        for entry in load_source("imagenet", challenge).listed(split):
+            name = (
+                entry.name
+                if split == "train" or not val_classes
+                else f"val/{sorted(WNIDS)[entry.label]}/{entry.name[4:]}"
+            )
+            (challenge / name).parent.mkdir(parents=True, exist_ok=True)
+            (challenge / name).write_bytes(entry.open().getvalue())
+
+
+@pytest.mark.parametrize("val_classes", [True, False])
+def test_folders_give_what_the_archives_give(challenge, val_classes):
+    source = load_source("imagenet", challenge)
+    expected = [source.in_memory(split, 8) for split in ("train", "val")]
+    extracted(challenge, val_classes)
+    for name in (imagenet.TRAIN[0], imagenet.VAL[0], *([imagenet.DEVKIT[0]] if val_classes else [])):
+        (challenge / name).unlink()
+    source = load_source("imagenet", challenge)
+    for split, theirs in zip(("train", "val"), expected, strict=True):
+        ours = source.in_memory(split, 8)
+        assert ours.images.equal(theirs.images)
+        assert ours.labels.equal(theirs.labels)
+
+
+def test_val_without_class_folders_needs_the_devkit(challenge):
+    extracted(challenge, val_classes=False)
+    (challenge / imagenet.DEVKIT[0]).unlink()
+    with pytest.raises(DatasetNotFoundError, match=f"no class folders; then {imagenet.DEVKIT[0]} is needed"):
+        load_source("imagenet", challenge)
+
+
+def test_an_image_too_few_is_a_problem(challenge, monkeypatch):
+    monkeypatch.setattr(imagenet, "IMAGENET_COUNTS", {"train": 7, "val": 4})
+    entries = list(load_source("imagenet", challenge).listed("train"))
+    assert all(isinstance(entry, ImageFile) for entry in entries[:-1])
+    assert entries[-1] == Problem("train", "has 6 images, but imagenet has 7")
+
+
+def test_what_is_missing_is_named_with_where_to_get_it(challenge):
+    (challenge / imagenet.VAL[0]).unlink()
+    with pytest.raises(DatasetNotFoundError, match=f"(?s)are missing: {imagenet.VAL[0]}.*image-net.org"):
+        load_source("imagenet", challenge)
+
+
+@pytest.fixture
+def imagenette(tmp_path, monkeypatch):
+    """An archive of Imagenette with one image a class and split, and a mirror that is a file."""
+    folder, archive = imagenet.IMAGENETTE["imagenette-160"]
+    path = tmp_path / "mirror" / archive.file
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        for split in ("train", "val"):
+            for i, wnid in enumerate(imagenet.IMAGENETTE_CLASSES):
+                add(tar, f"{folder}/{split}/{wnid}/{i}.JPEG", jpeg(20 * i))
+        add(tar, f"{folder}/noisy_imagenette.csv", b"path,noisy_labels_0\n")
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    archive = imagenet.Archive(archive.file, digest, (path.as_uri(),))
+    monkeypatch.setitem(imagenet.IMAGENETTE, "imagenette-160", (folder, archive))
+    monkeypatch.setattr(imagenet, "IMAGENETTE_COUNTS", {"train": 10, "val": 10})
+    return tmp_path
+
+
+def test_imagenette_is_fetched_checked_and_unpacked(imagenette):
+    root = imagenette / "data"
+    with pytest.raises(DatasetNotFoundError, match=r"(?s)imagenette-160 was not found in .*data get imagenette-160"):
+        load_dataset("imagenette-160", root, size=8)
+    dataset = load_dataset("imagenette-160", root, "val", size=8, download=True)
+    assert dataset.classes == imagenet.IMAGENETTE_CLASSES
+    assert dataset.images[:, 0, 0, 0].tolist() == pytest.approx([20 * i for i in range(10)], abs=2)
+    assert dataset.name == "imagenette-160"
+    assert load_dataset("imagenette-160", root / "imagenette2-160", size=8).labels.tolist() == list(range(10))
+
+
+def test_a_damaged_archive_of_imagenette_is_refused(imagenette):
+    root = imagenette / "data"
+    root.mkdir()
+    (root / "imagenette2-160.tgz").write_bytes(b"half of it")
+    with pytest.raises(ValueError, match="not the official archive"):
+        load_dataset("imagenette-160", root)

@@ -1,0 +1,78 @@
+import torch
+
+from alexnet_repro.data.augment import centre_crop
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.data.inputs import InputTransform
+
+
+def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
+    """Images whose pixels carry their own position, 0 .. H*W-1, in every channel."""
+    return torch.arange(height * width).view(1, 1, height, width).repeat(n, 3, 1, 1)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_mean_image_is_subtracted_and_nothing_scaled():
+    images = torch.randint(0, 256, (50, 3, 4, 4), generator=seeded()).to(torch.uint8)
+    transform = InputTransform.fit(InputConfig(), images)
+    inputs = transform.training(images, seeded())
+    torch.testing.assert_close(inputs.double(), images.double() - images.double().mean(0), atol=1e-4, rtol=0)
+
+
+def test_a_crop_has_the_central_part_of_the_mean_subtracted_wherever_it_lies():
+    images = numbered(3, 4, 4).to(torch.uint8)  # the mean image is the image
+    transform = InputTransform.fit(InputConfig(crop=2), images)
+    corner = transform.views(images)[0, 0, 0]
+    assert corner.tolist() == [[0 - 5, 1 - 6], [4 - 9, 5 - 10]]
+
+
+def test_standardized_channels_have_mean_0_and_deviation_1():
+    generator = seeded()
+    images = (
+        torch.randint(0, 100, (2500, 3, 5, 5), generator=generator) + torch.tensor([0, 50, 150]).view(3, 1, 1)
+    ).to(torch.uint8)
+    inputs = InputTransform.fit(InputConfig(pixels="standardized"), images).views(images)[0].double()
+    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        inputs.var((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0
+    )
+
+
+def test_without_a_crop_there_is_one_view_the_image():
+    images = numbered(2).to(torch.uint8)
+    assert InputTransform.fit(InputConfig(), images).views(images).shape == (1, 2, 3, 4, 4)
+
+
+def test_the_configuration_chooses_the_views():
+    images = numbered(2, 6, 6).to(torch.uint8)
+    for name, count in (("grid", 9), ("ten", 10), ("centre", 1)):
+        transform = InputTransform.fit(InputConfig(crop=4, views=name), images)
+        assert transform.views(images).shape == (count, 2, 3, 4, 4)
+
+
+def test_without_random_crops_training_sees_the_centre_as_it_is():
+    images = torch.randint(0, 256, (5, 3, 6, 6), generator=seeded()).to(torch.uint8)
+    transform = InputTransform.fit(InputConfig(crop=4, random_crops=False), images)
+    assert transform.training(images, seeded()).equal(transform.views(images)[4])
+    assert centre_crop(images, 4).equal(images[..., 1:5, 1:5])
+
+
+def test_a_matched_mean_is_the_part_under_the_crop():
+    images = numbered(3, 4, 4).to(torch.uint8)  # the mean image is the image
+    transform = InputTransform.fit(InputConfig(crop=2, mean_position="matched"), images)
+    assert not transform.views(images).any()
+    assert not transform.training(images, seeded()).any()
+
+
+def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
+    images = torch.randint(0, 256, (20, 3, 4, 4), generator=seeded()).to(torch.uint8)
+    noisy = InputTransform.fit(InputConfig(color="run145"), images)
+    plain = InputTransform.fit(InputConfig(), images)
+    assert noisy.views(images).equal(plain.views(images))
+    first, again, other = (noisy.training(images, seeded(seed)) for seed in (1, 1, 2))
+    assert first.equal(again)
+    assert not first.equal(other)
+    shifts = first * 1.1 - plain.training(images, seeded())
+    torch.testing.assert_close(shifts, shifts[..., :1, :1].expand_as(shifts), atol=1e-3, rtol=0)

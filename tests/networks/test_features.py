@@ -1,0 +1,37 @@
+import pytest
+import torch
+from tiny_net import TINY_NET
+
+from alexnet_repro import build
+from alexnet_repro.networks.inspect import activations, agreement, nearest
+
+
+def test_a_layer_s_activations_are_those_of_the_layers_up_to_it():
+    network = build(TINY_NET).train()
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(activations(network, x, "conv1"), network.conv1(x))
+    assert torch.equal(activations(network, x, "act1"), network.conv1(x).relu())
+    assert torch.equal(activations(network, x, "fc10"), network(x))
+    assert network.training
+    with pytest.raises(ValueError, match="layer must be one of conv1, act1, pool1, fc10, not 'fc7'"):
+        activations(network, x, "fc7")
+
+
+def test_the_nearest_by_hand():
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 3.0]])
+    assert nearest(points, 2).tolist() == [[2, 3], [3, 2], [0, 3], [1, 2]]
+    assert nearest(points)[:, 0].tolist() == [2, 3, 0, 1]
+    with pytest.raises(ValueError, match="k must be between 1 and 3, the number of other rows, not 4"):
+        nearest(points, 4)
+
+
+def test_no_row_is_its_own_neighbour_even_where_rows_repeat():
+    assert nearest(torch.zeros(3, 2))[:, 0].tolist() != [0, 1, 2]
+    found = nearest(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), 19)
+    assert all(sorted([i, *row]) == list(range(20)) for i, row in enumerate(found.tolist()))
+
+
+def test_agreement_is_the_share_of_neighbours_of_the_same_label():
+    points = torch.tensor([[0.0], [1.0], [10.0], [11.5]])
+    assert agreement(points, torch.tensor([0, 0, 1, 1])) == 1.0
+    assert agreement(points, torch.tensor([0, 1, 2, 2])) == 0.5

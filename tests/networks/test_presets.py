@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import pytest
+
+from alexnet_repro import NetConfig
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import Norm, WithinChannelNorm
+from alexnet_repro.support.values import as_json
+
+
+def test_every_preset_is_found_under_its_name():
+    assert all(NetConfig.preset(name) is net and net.name == name for name, net in PRESETS.items())
+    assert len(PRESETS) == 14
+
+
+def differing(one: str, other: str) -> set[str]:
+    """Names of the layers in which two presets differ."""
+    layers = [{layer.name: as_json(layer) for layer in NetConfig.preset(name).layers} for name in (one, other)]
+    return {name for name in layers[0] | layers[1] if layers[0].get(name) != layers[1].get(name)}
+
+
+def test_run_147_differs_from_run_145_in_pools_and_two_paddings():
+    assert differing("run145", "run147") == {"pool1", "pool2", "pool5", "conv2", "conv5"}
+
+
+def test_run_148_is_run_145_without_any_norm():
+    assert differing("run145", "run148") == {"norm1", "norm2", "cnorm2"}
+    without = replace(NetConfig.preset("run145"), norms=False)
+    assert without.effective_layers() == NetConfig.preset("run148").layers
+
+
+def test_the_half_net_has_half_the_channels_everywhere_but_in_conv5():
+    assert differing("run145", "run145-half") == {"conv1", "conv2", "conv3", "conv4"}
+    assert NetConfig.preset("run145-half").towers == 1
+
+
+def test_run_145_differs_from_the_paper_in_what_was_not_printed():
+    # In order alone, which this does not see: norm1 before relu1, relu5 after pool5.
+    assert differing("paper", "run145") == {"norm1", "norm2", "cnorm2", "conv3", "conv4", "conv5"}
+
+
+def test_the_published_11pct_net_has_wider_norms_and_local3():
+    assert differing("cifar-11pct-r540", "cifar-11pct") == {"norm1", "norm2", "local3"}
+    assert differing("cifar-13pct", "cifar-11pct-r540") == {"norm1", "norm2"}
+    names = [layer.name for layer in NetConfig.preset("cifar-11pct").layers]
+    assert names.index("norm1") > names.index("pool1")
+    assert names.index("norm2") < names.index("pool2")
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        ("cifar-11pct", Norm("norm1", size=9, alpha=1e-3, beta=0.75, k=1.0, average=True)),
+        ("cifar-18pct", WithinChannelNorm("rnorm1", size=3, scale=5e-5, beta=0.75)),
+    ],
+)
+def test_norms_of_the_cifar_nets_are_the_layer_files(name, norm):
+    assert norm in NetConfig.preset(name).layers

@@ -1,0 +1,35 @@
+"""The project's own metadata, and what it brings along."""
+
+import importlib.metadata
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def project() -> dict:
+    """The table ``project`` of pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def needed(requirements: Iterable[str]) -> set[str]:
+    """The installed distributions that these bring along, by their normalized names."""
+    walked: set[tuple[str, frozenset[str]]] = set()
+
+    def walk(requirement: Requirement, extras: frozenset[str]) -> None:
+        marker, name = requirement.marker, canonicalize_name(requirement.name)
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
+            return
+        visit = name, frozenset(requirement.extras)
+        if visit not in walked:
+            walked.add(visit)
+            for further in importlib.metadata.requires(name) or []:
+                walk(Requirement(further), visit[1])
+
+    for requirement in requirements:
+        walk(Requirement(requirement), frozenset())
+    return {name for name, _ in walked}

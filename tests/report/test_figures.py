@@ -1,0 +1,153 @@
+import io
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build
+from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.networks.inspect import color_share, orientation
+from alexnet_repro.report import figures, network_figures
+
+
+def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
+    records = [
+        make_record("tanh", 0, [0.8, 0.6, 0.4]),
+        make_record("tanh", 1, [0.6, 0.4]),
+        make_record("relu", 0, [0.5, 0.2]),
+    ]
+    figure = figures.error_curves({"one": records, "two": records[:1]}, target=0.25)
+    first, second = figure.axes
+    curves = {tuple(line.get_ydata()) for line in first.lines}
+    assert {(80.0, 60.0, 40.0), (60.0, 40.0), (50.0, 20.0)} <= curves
+    assert pytest.approx((70.0, 50.0)) in list(curves)  # the mean, as far as both go
+    assert [text.get_text() for text in first.get_legend().get_texts()] == ["tanh, 2 seeds", "relu, 1 seed"]
+    assert (25, 25) in curves
+    assert (first.get_xlabel(), first.get_ylabel(), second.get_title()) == ("epochs", "training error, %", "two")
+    figure.savefig(io.BytesIO())
+
+
+def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded():
+    figure = figures.error_curves({"empty": []}, target=0.25)
+    assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    assert "no runs recorded yet" in [text.get_text() for text in figure.axes[0].texts]
+    figure.savefig(io.BytesIO())
+
+
+def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
+    relu = CLAIMS["relu"]
+    known = Verdict(claim=relu, outcome="inconclusive", seeds=(0, 1, 2), estimate=2.0, low=1.5, high=2.7)
+    bounded = Verdict(claim=relu, outcome="inconclusive", seeds=(0, 1, 2), estimate=5.0, low=4.0, high=math.inf)
+    figure = figures.effects({"known": known, "bounded": bounded})
+    lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
+    assert [6.0] in [list(line) for line in lines]
+    assert (1.5, 2.7) in lines
+    assert (2.0,) in lines
+    assert (4.0, pytest.approx(7.8)) in lines
+    figure.savefig(io.BytesIO())
+
+
+def test_a_difference_is_drawn_in_points():
+    claim = CLAIMS["lrn-cifar"]
+    result = Verdict(claim=claim, outcome="inconclusive", seeds=(0, 1), estimate=0.01, low=-0.01, high=0.03)
+    figure = figures.effects({"pair": result})
+    lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
+    assert (-1.0, 3.0) in lines
+    assert "points" in figure.axes[0].get_xlabel()
+
+
+def test_the_bars_of_every_quantity_add_up_to_all_of_it():
+    figure = network_figures.layer_costs(AlexNet())
+    for ax in figure.axes:
+        assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(100)
+    assert [ax.get_title().partition(":")[0] for ax in figure.axes] == ["activations", "parameters", "multiply-adds"]
+    figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize(("name", "crossings"), [("paper", 7), ("notes", 3), ("torchvision", 0)])
+def test_crossings_are_drawn_where_a_layer_reads_the_other_tower(name, crossings):
+    # paper: two arrows each into conv3, fc6 and fc7, and one into fc8, which is in the first tower only
+    figure = network_figures.tower_crossings(build(NetConfig.preset(name)))
+    arrows = [text.arrow_patch for text in figure.axes[0].texts if getattr(text, "arrow_patch", None)]
+    assert sum(arrow.get_linestyle() in ("--", "dashed") for arrow in arrows) == crossings
+    figure.savefig(io.BytesIO())
+
+
+def test_first_losses_have_a_panel_each_with_the_first_run_behind_and_stay_inside():
+    figure = figures.first_losses({"printed": [2.3, 2.2], "a": [2.3, 9.9], "b": [2.3, math.nan]}, chance=2.3)
+    panels = [ax for ax in figure.axes if ax.lines]
+    labels = [[line.get_label() for line in ax.lines][:2] for ax in panels]
+    assert labels == [["printed", "a"], ["printed", "b"]]
+    assert [list(ax.lines[1].get_ydata()) for ax in panels] == [[2.3, 4.6], [2.3, 4.6]]
+    assert [list(ax.lines[0].get_ydata()) for ax in panels] == [[2.3, 2.2], [2.3, 2.2]]
+
+
+def test_images_are_shown_as_they_are_within_what_a_screen_can_show():
+    rows = {"a": torch.full((2, 3, 4, 4), 300.0), "b": torch.arange(48.0).view(1, 3, 4, 4)}
+    figure = network_figures.images(rows)
+    parts = figure.subfigs
+    shown = [ax.images[0].get_array() for part in parts for ax in part.axes if ax.images]
+    assert len(shown) == 3
+    assert (shown[0] == 255).all()
+    assert shown[2][1, 2].tolist() == [6, 22, 38]
+    assert [part.get_suptitle() for part in parts] == ["a", "b"]
+
+
+def test_colour_axes_run_two_deviations_either_way_from_the_mean():
+    images = torch.randint(0, 256, (4, 3, 5, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    color = PCAColor(torch.tensor([30.0, 20.0, 10.0]), torch.eye(3))
+    first, *_ = network_figures.color_axes(images, color).axes
+    mean = images.double().mean((0, 2, 3)).tolist()
+    assert first.get_xlabel() == "R, pixel values"
+    assert list(first.lines[0].get_xdata()) == pytest.approx([mean[0] - 60, mean[0] + 60])
+    assert list(first.lines[0].get_ydata()) == pytest.approx([mean[1], mean[1]])
+    assert list(first.lines[2].get_xdata()) == pytest.approx([mean[0], mean[0]])
+
+
+def test_every_kernel_is_a_mark_at_its_colour_and_direction():
+    weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    figure = network_figures.kernels({"one": weight, "two": -weight})
+    first, second = figure.axes
+    assert [len(line.get_xdata()) for line in first.lines] == [4, 4]
+    assert first.lines[0].get_xdata().tolist() == color_share(weight)[:4].tolist()
+    assert second.lines[1].get_ydata().tolist() == pytest.approx(orientation(weight)[4:].tolist())
+    assert {line.get_marker() for line in first.lines} == {"s", "o"}
+    figure.savefig(io.BytesIO())
+
+
+def test_the_towers_of_every_network_are_marked_beside_random_halves_of_theirs():
+    found = [{"color_difference": 0.07, "color_difference_chance": 0.1}, {"color_difference": 0.2} | {
+        "color_difference_chance": 0.11, "top1_error": 0.3}]  # fmt: skip
+    (ax,) = network_figures.tower_colors({"one": found[:1], "two": found}).axes
+    marks = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    assert marks == [
+        ("o", pytest.approx([7.0]), [0]),
+        ("s", pytest.approx([10.0]), [0]),
+        ("o", pytest.approx([7.0, 20.0]), [1, 1]),
+        ("s", pytest.approx([10.0, 11.0]), [1, 1]),
+    ]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["the two towers", "random halves, mean"]
+
+
+def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pair_has_one():
+    result = Verdict(
+        claim=CLAIMS["dropout"],
+        outcome="inconclusive",
+        seeds=(0, 1),
+        estimate=0.02,
+        low=-0.1,
+        high=0.14,
+        values=(0.01, 0.03),
+    )
+    figure = figures.effects({"dropout": result})
+    marks = {line.get_marker(): list(line.get_xdata()) for line in figure.axes[0].lines}
+    assert "D" not in marks
+    assert marks["|"] == pytest.approx([1.0, 3.0])
+    assert "no-dropout minus run145, points" in figure.axes[0].get_xlabel()
+    mixed = figures.effects(
+        {"lrn": replace(result, claim=CLAIMS["lrn"]), "colour": replace(result, claim=CLAIMS["colour"])}
+    )
+    assert "without minus with" in mixed.axes[0].get_xlabel()
+    assert sum(line.get_marker() == "D" for line in mixed.axes[0].lines) == 2

@@ -1,0 +1,53 @@
+import pytest
+from run_case import CONFIG
+
+from alexnet_repro.support.overrides import override
+
+
+@pytest.mark.parametrize(
+    ("assignment", "read", "value"),
+    [
+        ("train.lr=0.02", lambda c: c.train.lr, 0.02),
+        ("train.lr=1", lambda c: c.train.lr, 1.0),
+        ("train.compile=true", lambda c: c.train.compile, True),
+        ("train.target_error=null", lambda c: c.train.target_error, None),
+        ("train.precision=bfloat16", lambda c: c.train.precision, "bfloat16"),
+        ("train.weight_decay.conv1=0.1", lambda c: c.train.weight_decay, {"fc6": 5e-4, "conv1": 0.1}),
+        ("train.schedule.stages.1.lr_factor=0.5", lambda c: c.train.schedule.stages[1].lr_factor, 0.5),
+        ("net.layers.conv1.channels=48", lambda c: c.net.layers[0].channels, 48),
+        ("input.color=null", lambda c: c.input.color, None),
+        ("seed=4", lambda c: c.seed, 4),
+        ("dataset=photos", lambda c: c.dataset, "photos"),
+    ],
+)
+def test_every_kind_of_field_is_reached(assignment, read, value):
+    changed = read(override(CONFIG, assignment))
+    assert changed == value
+    assert type(changed) is type(value)
+
+
+def test_later_ones_see_earlier_ones_and_the_original_stays_as_it_was():
+    both = override(CONFIG, "net.width=0.5", "net.width=0.25", "net.image_size=16")
+    assert (both.net.width, both.net.image_size) == (0.25, 16)
+    assert CONFIG.net.width == 1.0
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.lr", "written field=value"),
+        ("train.rate=1", "TrainConfig has no 'rate', only epochs, lr,"),
+        ("trian.lr=1", "RunConfig has no 'trian', only dataset"),
+        ("train.lr=fast", "train.lr does not take 'fast': it is float"),
+        ("train.lr=true", "train.lr does not take True"),
+        ("train.epochs=1.5", "train.epochs does not take 1.5: it is int"),
+        ("train.precision=float8", "it is float32 or bfloat16 or float16"),
+        ("net.layers.conv9.channels=1", "net.layers has no 'conv9', only conv1, relu1"),
+        ("train.weight_decay.fc6=much", "takes a number, not 'much'"),
+        ("train.lr.x=1", "'x' is no field of 0.001"),
+        ("train.lr=-1", "lr must be greater than 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(assignment, message):
+    with pytest.raises(ValueError, match=message):
+        override(CONFIG, assignment)

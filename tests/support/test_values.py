@@ -1,0 +1,52 @@
+from dataclasses import dataclass
+
+import pytest
+
+from alexnet_repro import NetConfig
+from alexnet_repro.data.config import INPUT_PRESETS
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.support.values import as_json, differences, from_json, read_sealed, write_sealed
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.recipes import TRAIN_PRESETS
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: tuple[int, ...] = ()
+
+
+def test_json_and_back_by_hand():
+    json_value = {"a": {"type": "Point", "x": 1, "y": [2, 3]}, "b": None}
+    assert as_json({"a": Point(1, (2, 3)), "b": None}) == json_value
+    assert from_json(json_value, [Point]) == {"a": Point(1, (2, 3)), "b": None}
+
+
+@pytest.mark.parametrize("name", TRAIN_PRESETS)
+def test_every_preset_comes_back_from_json_as_it_was(name):
+    net = PRESETS.get(name, PRESETS["paper"])
+    run = RunConfig(dataset="photos", net=net, input=INPUT_PRESETS[name], train=TRAIN_PRESETS[name])
+    assert RunConfig.from_json(as_json(run)) == run
+
+
+def test_unknown_types_and_fields_are_refused_by_name():
+    with pytest.raises(ValueError, match="type must be one of Point, not 'Line'"):
+        from_json({"type": "Line"}, [Point])
+    with pytest.raises(ValueError, match=r"Point: .*'z'"):
+        from_json({"type": "Point", "x": 1, "z": 2}, [Point])
+
+
+def test_what_is_sealed_comes_back_and_a_changed_digit_is_found(tmp_path):
+    path = tmp_path / "a.json"
+    write_sealed(path, {"x": [1, 2.5, None]})
+    assert read_sealed(path) == {"x": [1, 2.5, None]}
+    path.write_text(path.read_text().replace("2.5", "2.6"))
+    with pytest.raises(ValueError, match=r"a\.json was changed after it was written"):
+        read_sealed(path)
+
+
+def test_differences_name_the_place_and_both_values():
+    before = {"net": as_json(NetConfig.preset("paper")), "seeds": [1, 2]}
+    now = {"net": as_json(NetConfig.preset("paper")) | {"towers": 1}, "seeds": [1, 3], "new": 5}
+    assert differences(before, before) == []
+    assert differences(before, now) == ["net.towers went from 2 to 1", "seeds[1] went from 2 to 3"]

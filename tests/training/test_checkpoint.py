@@ -1,0 +1,64 @@
+import os
+
+import pytest
+import torch
+
+from alexnet_repro.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+
+STATE = {"model": {"w": torch.arange(3.0)}, "counts": {"step": 7, "first_loss": None}, "epochs": [{"lr": 0.1}]}
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    save_checkpoint(tmp_path / "new" / "last.pt", {"seed": 0}, STATE)
+    found = load_checkpoint(tmp_path / "new" / "last.pt", {"seed": 0})
+    assert found["config"] == {"seed": 0}
+    assert found["state"]["model"]["w"].equal(torch.arange(3.0))
+    assert found["state"]["counts"] == STATE["counts"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["last.pt"]
+
+
+def test_that_of_another_run_is_refused_with_what_differs(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", {"train": {"lr": 0.1, "epochs": 3}}, STATE)
+    with pytest.raises(CheckpointError, match=r"another run: train\.lr went from 0\.1 to 0\.2\. Choose"):
+        load_checkpoint(tmp_path / "last.pt", {"train": {"lr": 0.2, "epochs": 3}})
+
+
+def test_missing_cut_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_checkpoint(tmp_path / "last.pt")
+    save_checkpoint(tmp_path / "whole.pt", {}, STATE)
+    content = (tmp_path / "whole.pt").read_bytes()
+    for cut in (0, 10, len(content) // 2, len(content) - 1):
+        (tmp_path / "cut.pt").write_bytes(content[:cut])
+        with pytest.raises(CheckpointError, match="no whole checkpoint"):
+            load_checkpoint(tmp_path / "cut.pt")
+    torch.save([1, 2], tmp_path / "foreign.pt")
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        load_checkpoint(tmp_path / "foreign.pt")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": 1, "config": {}, "state": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert [path.name for path in (tmp_path).iterdir()] == ["evil.pt"]
+
+
+def test_a_checkpoint_that_can_t_be_written_leaves_the_one_before(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", {}, STATE)
+    before = (tmp_path / "last.pt").read_bytes()
+
+    class Full:
+        def __reduce__(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path / "last.pt", {}, {"x": Full()})
+    assert (tmp_path / "last.pt").read_bytes() == before
+    assert [path.name for path in (tmp_path).iterdir()] == ["last.pt"]

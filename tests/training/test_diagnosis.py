@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_net import TINY_NET
+from torch import nn
+
+from alexnet_repro import NetConfig, TrainConfig, build, train
+from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.recipes import TRAIN_PRESETS
+
+
+def endless(images: torch.Tensor, labels: torch.Tensor, steps: int) -> list:
+    return [(images, labels)] * steps
+
+
+def test_the_study_notes_recipe_ends_with_step_layer_and_cause():
+    net = replace(NetConfig.preset("notes"), width=1 / 8, num_classes=10)
+    generator = torch.Generator().manual_seed(0)
+    images = 60 * torch.randn(8, 3, 224, 224, generator=generator)
+    config = replace(TRAIN_PRESETS["notes"], epochs=1, schedule=None, stuck_after=8)
+    with pytest.raises(TrainingError) as caught:
+        train(build(net), endless(images, torch.arange(8), 8), config)
+    error = caught.value
+    assert error.step <= 8
+    assert "initial weights are too large: the first loss was" in error.cause
+    assert str(error).startswith(f"step {error.step}")
+
+
+def test_the_printed_recipe_raises_no_such_error():
+    net = replace(NetConfig.preset("paper"), width=1 / 8, num_classes=10)
+    generator = torch.Generator().manual_seed(0)
+    images = 60 * torch.randn(8, 3, 224, 224, generator=generator)
+    config = replace(TRAIN_PRESETS["paper"], epochs=1, schedule=None)
+    assert train(build(net), endless(images, torch.arange(8), 4), config).ended == "epochs"
+
+
+def test_a_network_whose_units_are_all_off_is_named_by_its_layer():
+    net = build(TINY_NET)
+    with torch.no_grad():
+        net.conv1.bias.fill_(-1e3)
+    batches = endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 5)
+    with pytest.raises(TrainingError, match=r"layer act1: .* None of its units is active") as caught:
+        train(net, batches, TrainConfig(epochs=1, lr=1e-6, stuck_after=5))
+    assert (caught.value.step, caught.value.layer) == (5, "act1")
+
+
+def test_a_network_that_does_not_move_is_told_that_its_signal_may_be_too_small():
+    net = build(TINY_NET)
+    for p in net.parameters():
+        p.data *= 1e-6
+    batches = endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 5)
+    with pytest.raises(TrainingError, match=r"step 5: .*gradient may be too small"):
+        train(net, batches, TrainConfig(epochs=1, lr=1e-6, stuck_after=5))
+
+
+def test_an_input_that_is_no_number_is_not_blamed_on_the_network():
+    images = torch.rand(6, 3, 8, 8)
+    images[2, 0, 0, 0] = torch.nan
+    with pytest.raises(TrainingError, match=r"step 1: .*The input itself"):
+        train(build(TINY_NET), endless(images, torch.arange(6) % 3, 2), TrainConfig(epochs=1, lr=0.1))
+
+
+def test_the_layer_named_is_the_first_whose_output_is_no_number():
+    net = build(TINY_NET)
+    with torch.no_grad():
+        net.fc10.weight[0, 0] = torch.inf
+    with pytest.raises(TrainingError) as caught:
+        train(net, endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 2), TrainConfig(epochs=1, lr=0.1))
+    assert caught.value.layer == "fc10"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_network_memorises_one_minibatch(name):
+    net = PRESETS[name]
+    large = net.image_size > 32
+    net = replace(
+        net, width=1 / 8 if large else 1.0, num_classes=4, dropout=0.0, image_size=67 if large else net.image_size,
+        initialization="torch",
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    spread, lr = (60, 0.003) if large else (1, 0.01)
+    images = spread * torch.randn(4, 3, net.image_size, net.image_size, generator=generator)
+    model = build(net, generator)
+    train(model, endless(images, torch.arange(4), 80), TrainConfig(epochs=1, lr=lr, bias_lr_factor=1.0))
+    model.eval()
+    assert nn.functional.cross_entropy(model(images), torch.arange(4)).item() < 0.1

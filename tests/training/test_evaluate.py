@@ -1,0 +1,104 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from alexnet_repro import evaluate, top_k_error
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training.evaluate import class_table, ensemble, errors, predict, predictions_csv
+
+SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+LABELS = torch.tensor([1, 1, 0, 0])
+
+
+def test_top_k_error_by_hand():
+    assert top_k_error(SCORES, LABELS) == 0.5
+    assert top_k_error(SCORES, LABELS, k=2) == 0.25
+    assert top_k_error(SCORES, LABELS, k=3) == 0.0
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_more_guesses_than_classes_are_refused(k):
+    with pytest.raises(ValueError, match=f"3 classes, not {k}"):
+        top_k_error(SCORES, LABELS, k=k)
+
+
+class Brightness(nn.Module):
+    """Logits of two classes: the mean of the image, and 0. Remembers whether it was in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.modes = set()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.add(self.training)
+        mean = x.mean((1, 2, 3)) * self.weight
+        return torch.stack([mean, torch.zeros_like(mean)], dim=1)
+
+
+def plain(crop: int | None = None) -> InputTransform:
+    return InputTransform(InputConfig(crop=crop), torch.zeros(3, 1, 1), torch.ones(()))
+
+
+def test_probabilities_and_not_logits_are_averaged_over_the_views():
+    image = torch.zeros(1, 3, 3, 3, dtype=torch.uint8)
+    image[..., 0, 0] = 40
+    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
+    views = [10.0, 0, 0, 0, 0, 0, 0, 0, 0]
+    # Of the nine 2x2 crops of a 3x3 image, those at the top left see the pixel; offsets are 0, 0 and 1.
+    views = [10.0 if y == 0 and x == 0 else 0.0 for y in (0, 0, 1) for x in (0, 0, 1)]
+    expected = sum(sigmoid(view) for view in views) / 9
+    assert predict(Brightness(), image, plain(crop=2))[0, 0].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_batches_make_no_difference_and_the_mode_is_restored():
+    images = torch.randint(0, 3, (7, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    model = Brightness().train()
+    assert predict(model, images, plain(), batch_size=2).equal(predict(model, images, plain()))
+    assert model.training
+    assert model.modes == {False}
+
+
+def test_evaluate_reports_error_and_mean_log_probability():
+    images = torch.tensor([0, 2], dtype=torch.uint8).view(2, 1, 1, 1).repeat(1, 3, 1, 1)
+    result = evaluate(Brightness(), images, torch.tensor([0, 1]), plain())
+    p = 1 / (1 + math.exp(-2))
+    assert result["top1_error"] == 0.5
+    assert result["log_probability"] == pytest.approx((math.log(0.5) + math.log(1 - p)) / 2)
+
+
+def test_errors_by_hand_and_the_top_five_of_more_than_five_classes():
+    probabilities = torch.eye(7)[:4] * 0.4 + torch.arange(7.0).div(35)
+    labels = torch.tensor([0, 1, 6, 3])
+    found = errors(probabilities, labels)
+    assert found["top1_error"] == 0.25
+    assert found["top5_error"] == 0.0
+    expected = probabilities[range(4), labels].log().mean().item()
+    assert found["log_probability"] == pytest.approx(expected)
+    assert "top5_error" not in errors(SCORES, LABELS)
+
+
+def test_the_top_five_miss_what_comes_sixth():
+    probabilities = torch.arange(7.0)[None] / 21
+    assert errors(probabilities + 0.01, torch.tensor([1]))["top5_error"] == 1.0
+    assert errors(probabilities + 0.01, torch.tensor([2]))["top5_error"] == 0.0
+
+
+def test_an_ensemble_can_be_right_where_each_of_its_networks_is_wrong_somewhere():
+    a = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
+    b = torch.tensor([[0.45, 0.55], [0.8, 0.2]])
+    torch.testing.assert_close(ensemble([a, b]), torch.tensor([[0.675, 0.325], [0.6, 0.4]]))
+
+
+def test_the_table_of_classes_by_hand():
+    table = class_table(SCORES, LABELS, ["cat", "dog", "eel"])
+    assert table.rows == [["cat", "2", "50.0", "eel"], ["dog", "2", "50.0", "cat"], ["eel", "0", "-", "-"]]
+
+
+def test_the_file_of_predictions_by_hand():
+    lines = predictions_csv(SCORES[:1], LABELS[:1], ["cat", "dog", "eel, electric"]).splitlines()
+    assert lines[0] == "image,class,guess1,guess2,guess3,probability1,probability2,probability3"
+    assert lines[1] == '0,dog,dog,"eel, electric",cat,0.7,0.2,0.1'

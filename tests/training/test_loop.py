@@ -1,0 +1,117 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_net import TINY_NET
+from torch import nn
+
+from alexnet_repro import TrainConfig, build, train
+from alexnet_repro.data import Batches
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training.diagnosis import TrainingError
+
+INPUT = InputConfig(pixels="standardized", batch_size=8)
+CONFIG = TrainConfig(epochs=3, lr=0.05)
+TWICE = TrainConfig(epochs=2, lr=0.05)
+
+
+def batches(dataset, config=INPUT, seed=0):
+    transform = InputTransform.fit(config, dataset.images)
+    return Batches(dataset, transform, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_it_memorises_a_handful_of_images(tiny_dataset, activation):
+    model = build(replace(TINY_NET, activation=activation))
+    history = train(model, batches(tiny_dataset), TrainConfig(epochs=60, lr=0.05))
+    assert history.epochs[-1].train_error == 0.0
+    assert history.epochs[-1].train_loss < 0.1
+
+
+def test_same_seed_same_history_other_seed_another(tiny_dataset):
+    histories = [
+        [
+            (epoch.train_error, epoch.train_loss)
+            for epoch in train(build(TINY_NET), batches(tiny_dataset, seed=seed), CONFIG).epochs
+        ]
+        for seed in (1, 1, 2)
+    ]
+    assert histories[0] == histories[1]
+    assert histories[0] != histories[2]
+
+
+def test_it_stops_after_the_first_epoch_at_its_target(tiny_dataset):
+    history = train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=60, lr=0.05, target_error=0.25))
+    assert history.ended == "target"
+    assert history.epochs[-1].train_error <= 0.25
+    assert all(epoch.train_error > 0.25 for epoch in history.epochs[:-1])
+
+
+def test_it_ends_after_its_epochs_otherwise(tiny_dataset):
+    seen = []
+    history = train(
+        build(TINY_NET), batches(tiny_dataset), CONFIG, on_epoch=lambda training: seen.append(training.epochs[-1])
+    )
+    assert history.ended == "epochs"
+    assert tuple(seen) == history.epochs
+    assert [epoch.epoch for epoch in seen] == [1, 2, 3]
+
+
+def test_a_loss_that_is_no_longer_finite_ends_in_an_error_with_what_was_trained(tiny_dataset):
+    with pytest.raises(TrainingError, match=r"step 2, layer fc10: the loss is nan. The learning rate of 1e\+30 is too"):
+        train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=1e30))
+    with pytest.raises(TrainingError) as caught:
+        train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=1e6))
+    history = caught.value.history
+    assert history.ended == "diverged"
+    assert not math.isfinite(history.epochs[-1].train_loss)
+
+
+class Counted(nn.Module):
+    """Always answers class 0, with one bias and one weight that are never used for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 3)
+        logits[:, 0] = 1.0
+        return logits + 0.0 * self.fc(torch.ones(1)).sum()
+
+
+def test_errors_are_means_over_images_not_over_batches():
+    uneven = [(torch.zeros(4, 1), torch.tensor([0, 0, 0, 1])), (torch.zeros(1, 1), torch.tensor([1]))]
+    (epoch,) = train(Counted(), uneven, TrainConfig(epochs=1, lr=0.1)).epochs
+    assert epoch.train_error == pytest.approx(2 / 5)
+
+
+def test_rates_drop_after_the_epochs_named_and_only_for_weights(tiny_dataset, monkeypatch):
+    lrs = []
+    from alexnet_repro.training.optim import KrizhevskySGD
+
+    step = KrizhevskySGD.step
+    monkeypatch.setattr(
+        KrizhevskySGD, "step", lambda self: lrs.append([g["lr"] for g in self.param_groups]) or step(self)
+    )
+    config = TrainConfig(epochs=4, lr=0.1, bias_lr_factor=2.0, lr_drops=(1, 3))
+    history = train(build(TINY_NET), batches(tiny_dataset, replace(INPUT, batch_size=30)), config)
+    assert [epoch.lr for epoch in history.epochs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert [weights for weights, *_ in lrs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert {biases for _, biases, *_ in lrs} == {0.2}
+
+
+def test_every_minibatch_reports_its_loss(tiny_dataset):
+    losses = []
+    history = train(
+        build(TINY_NET),
+        batches(tiny_dataset),
+        TrainConfig(epochs=2, lr=0.05),
+        on_step=lambda training: losses.append(training.loss),
+    )
+    assert len(losses) == 2 * 4  # thirty images in batches of 8
+    sizes = torch.tensor([8, 8, 8, 6])
+    assert float((torch.stack(losses[4:]) * sizes).sum() / 30) == pytest.approx(history.epochs[1].train_loss)
+    assert not any(loss.requires_grad for loss in losses)

@@ -1,0 +1,63 @@
+import pytest
+import torch
+from tiny_net import TINY_NET
+
+from alexnet_repro import build
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
+
+
+def steps(make, gradients: list[float], lrs: list[float]) -> list[float]:
+    """The values one weight takes, starting from 1, when it gets these gradients at these rates."""
+    w = torch.ones(1, dtype=torch.float64)
+    optimizer = make([w])
+    values = []
+    for gradient, lr in zip(gradients, lrs, strict=True):
+        optimizer.param_groups[0]["lr"] = lr
+        w.grad = torch.full_like(w, gradient)
+        optimizer.step()
+        values.append(w.item())
+    return values
+
+
+def test_two_steps_by_hand():
+    # v1 = -0.5*0.1*1 - 0.1*2 = -0.25, w1 = 0.75; v2 = 0.9*-0.25 - 0.1*(0.5*0.75 + 1) = -0.3625, w2 = 0.3875
+    made = steps(lambda p: KrizhevskySGD(p, lr=0.1, momentum=0.9, weight_decay=0.5), [2.0, 1.0], [0.1, 0.1])
+    assert made == pytest.approx([0.75, 0.3875])
+
+
+def test_at_a_constant_rate_it_is_torchs_sgd():
+    gradients, lrs = [0.3, -1.0, 2.0, 0.1], [0.1] * 4
+    ours = steps(lambda p: KrizhevskySGD(p, lr=0.1, momentum=0.9, weight_decay=0.01), gradients, lrs)
+    torchs = steps(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01), gradients, lrs)
+    assert ours == pytest.approx(torchs, rel=1e-12)
+
+
+def test_after_a_drop_the_velocity_keeps_the_steps_already_decided():
+    gradients, lrs = [1.0, 0.0], [0.1, 0.01]
+    ours = steps(lambda p: KrizhevskySGD(p, lr=0.1, momentum=0.9), gradients, lrs)
+    torchs = steps(lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), gradients, lrs)
+    assert ours == pytest.approx([0.9, 0.9 - 0.09])
+    assert torchs == pytest.approx([0.9, 0.9 - 0.009])
+
+
+def test_parameters_without_a_gradient_stay_as_they_are():
+    w = torch.ones(2)
+    KrizhevskySGD([w], lr=1.0, weight_decay=1.0).step()
+    assert w.tolist() == [1.0, 1.0]
+
+
+def test_biases_have_their_own_rate_and_no_decay():
+    groups = parameter_groups(build(TINY_NET), lr=0.1, bias_lr_factor=2.0, weight_decay={"fc10": 0.004})
+    found = [(group["role"], group["lr"], group["weight_decay"]) for group in groups]
+    assert found == [("weight", 0.1, 0.0), ("bias", 0.2, 0.0), ("weight", 0.1, 0.004), ("bias", 0.2, 0.0)]
+
+
+def test_every_parameter_is_in_exactly_one_group():
+    net = build(TINY_NET)
+    groups = parameter_groups(net, 0.1, 1.0, {})
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in net.parameters())
+
+
+def test_decay_of_a_layer_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="names fc8; the layers are conv1, fc10"):
+        parameter_groups(build(TINY_NET), 0.1, 1.0, {"fc8": 0.1})

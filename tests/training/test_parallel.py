@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from processes import started, torchrun
+from run_case import make_images, weights
+from run_worker import work
+
+from alexnet_repro.training.checkpoint import RESULT
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.parallel import processes
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> tuple[RunConfig, Path]:
+    """The run in one process, and its folder."""
+    folder = tmp_path_factory.mktemp("one")
+    config = make_images(folder / "images")
+    process = started(work, config.dataset, str(folder / "out"), False, True)
+    process.join()
+    assert process.exitcode == 0
+    return config, folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("count", "towers"), [(2, False), (2, True), (4, True)], ids=["data", "towers", "data x towers"]
+)
+def test_several_processes_have_the_numbers_of_one(tmp_path, one, count, towers):
+    config, alone = one
+    torchrun(count, work, config.dataset, str(tmp_path), towers, True)
+    one, several = (json.loads((folder / RESULT).read_text()) for folder in (alone, tmp_path))
+    for mine, theirs in zip(one["epochs"], several["epochs"], strict=True):
+        assert theirs | {"seconds": 0} == pytest.approx(mine | {"seconds": 0}, abs=1e-6)
+    assert several["final"] == pytest.approx(one["final"], abs=1e-6)
+    for name, tensor in weights(tmp_path).items():
+        torch.testing.assert_close(tensor, weights(alone)[name], rtol=1e-6, atol=1e-9)
+
+
+def test_alone_there_is_one_process_and_towers_apart_are_refused():
+    with processes("cpu") as here:
+        assert (here.rank, here.shard, here.shards, here.mesh) == (0, 0, 1, None)
+    with pytest.raises(ValueError, match="need torchrun: --nproc-per-node 2"), processes("cpu", towers=2):
+        pass

@@ -1,0 +1,157 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from processes import started, torchrun
+from run_case import QUIET, make_images, weights, worker
+from run_worker import work
+
+from alexnet_repro import load_dataset
+from alexnet_repro.training.checkpoint import (
+    BEST,
+    CONFIG,
+    LAST,
+    LOG,
+    RESULT,
+    CheckpointError,
+    Files,
+    load_checkpoint,
+)
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.evaluate import evaluate
+from alexnet_repro.training.record import Record
+from alexnet_repro.training.run import Interrupted, run
+from alexnet_repro.training.trained import load_run
+
+
+@pytest.fixture
+def config(tmp_path) -> RunConfig:
+    return make_images(tmp_path / "images")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def test_a_run_leaves_its_files_and_they_agree(config, tmp_path):
+    record = run(config, Files.of_folder(tmp_path / "out"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {LAST, BEST, CONFIG, LOG, RESULT}
+    lines = [json.loads(line) for line in (tmp_path / "out" / LOG).read_text().splitlines()]
+    assert lines == record.epochs
+    result = json.loads((tmp_path / "out" / RESULT).read_text())
+    assert result["ended"] == record.ended == "epochs"
+    assert Record.load(tmp_path / "out" / RESULT) == record
+    assert json.loads((tmp_path / "out" / CONFIG).read_text()) == record.config | {"data": record.data}
+    _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
+    val = load_dataset(config.dataset, split="val", size=16)
+    found = evaluate(network, val.images, val.labels, transform)
+    assert found == pytest.approx({name: record.final[name] for name in found})
+
+
+def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_error(config, tmp_path):
+    record = run(config, Files.of_folder(tmp_path / "out"))
+    best = load_checkpoint(tmp_path / "out" / BEST)["state"]
+    lowest = min(epoch["val_error"] for epoch in record.epochs)
+    assert best["best"] == best["training"]["epochs"][-1]["val"]["top1_error"] == lowest
+
+
+def test_a_finished_run_is_not_trained_again(config, tmp_path):
+    run(config, Files.of_folder(tmp_path / "out"))
+    steps = []
+    run(config, Files.of_folder(tmp_path / "out"), on_step=[steps.append])
+    assert steps == []
+
+
+def test_a_folder_of_another_run_is_refused_and_left_alone(config, tmp_path):
+    run(config, Files.of_folder(tmp_path / "out"))
+    before = weights(tmp_path / "out")
+    with pytest.raises(CheckpointError, match="seed went from 0 to 1"):
+        run(replace(config, seed=1), Files.of_folder(tmp_path / "out"))
+    (tmp_path / "images" / "train" / "class0" / "000.png").unlink()
+    with pytest.raises(CheckpointError, match=r"data\.train\.images went from 35 to 34"):
+        run(config, Files.of_folder(tmp_path / "out"))
+    assert same(weights(tmp_path / "out"), before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, number):
+    def ask(training):
+        if training.step == 4:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="stopped after step 4"):
+        run(config, Files.of_folder(tmp_path / "out"), on_step=[ask])
+    assert signal.getsignal(number) == before
+    run(config, Files.of_folder(tmp_path / "whole"))
+    run(config, Files.of_folder(tmp_path / "out"))
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_a_network_of_other_classes_or_another_size_is_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"net\.num_classes is 4, but .* has 3 classes"):
+        run(replace(config, net=replace(config.net, num_classes=4)), Files.of_folder(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"net.image_size is 13, but the input makes images of 12"):
+        run(replace(config, net=replace(config.net, image_size=13)), Files.of_folder(tmp_path / "out"))
+
+
+KILLS = int(os.environ.get("ALEXNET_REPRO_KILLS", "3"))
+
+
+def begun(out: Path) -> int | None:
+    """When the last process that trains in the folder began with it, ns."""
+    return (out / CONFIG).stat().st_mtime_ns if (out / CONFIG).exists() else None
+
+
+def killed(config: RunConfig, out: Path, after: float | None) -> bool:
+    """Starts the run and kills it so many seconds after it began to train; False if it had its result before."""
+    before = begun(out)
+    process = started(work, config.dataset, str(out))
+    while process.is_alive() and begun(out) == before:
+        time.sleep(0.001)
+    process.join(after)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    else:
+        assert process.exitcode == 0
+    return not (out / RESULT).exists()
+
+
+def test_killed_again_and_again_at_random_moments_a_run_ends_with_the_same_bits(config, tmp_path):
+    whole, rng, kills = tmp_path / "whole", random.Random(0), 0
+    assert not killed(config, whole, None)
+    training = (whole / RESULT).stat().st_mtime - (whole / CONFIG).stat().st_mtime
+    for out in (tmp_path / f"out{number}" for number in count()):
+        while killed(config, out, rng.uniform(0, training) if kills < KILLS else None):
+            kills += 1
+        assert all(same(weights(out, name), weights(whole, name)) for name in (LAST, BEST))
+        result = json.loads((out / RESULT).read_text())
+        assert result["final"] == json.loads((whole / RESULT).read_text())["final"]
+        assert result["epochs"] == [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+        assert {path.name for path in out.iterdir()} == {LAST, BEST, CONFIG, LOG, RESULT}
+        if kills == KILLS:
+            break
+
+
+def test_a_run_that_loses_a_process_is_started_again_and_ends_with_the_same_bits(config, tmp_path):
+    for name, die_at in (("whole", None), ("out", 8)):
+        torchrun(2, work, config.dataset, str(tmp_path / name), False, False, die_at)
+    assert (tmp_path / "out" / "died").exists()
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_under_torchrun_itself_a_lost_tower_is_started_again_and_ends_with_the_same_bits(config, tmp_path):
+    torchrun(2, work, config.dataset, str(tmp_path / "whole"), True)
+    command = worker(config, tmp_path / "out", "--towers", "--die-at", "8", processes=2)
+    subprocess.run(command, check=True, capture_output=True, env=QUIET, timeout=200)
+    assert (tmp_path / "out" / "died").exists()
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))

@@ -1,0 +1,59 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alexnet_repro import TrainConfig
+from alexnet_repro.training.schedules import Dexp, Plateau, Stage, Stages
+
+
+def test_stages_follow_each_other_and_the_last_goes_on():
+    stages = Stages((Stage(epochs=2), Stage(epochs=1, lr_factor=0.1), Stage(lr_factor=0.01)))
+    assert [stages.stage(epoch, 9, ()).lr_factor for epoch in range(1, 7)] == [1.0, 1.0, 0.1, 0.01, 0.01, 0.01]
+
+
+def test_a_plateau_is_so_many_epochs_without_a_new_lowest_error():
+    plateau = Plateau(patience=2, drops=2)
+    errors = [0.9, 0.8, 0.8, 0.85, 0.7, 0.7, 0.71, 0.72, 0.73, 0.74, 0.75, 0.76]
+    rates = [plateau.stage(i + 1, 99, errors[:i]).lr_factor for i in range(len(errors) + 1)]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01])
+
+
+def test_the_automatic_schedule_has_the_rates_of_cuda_convnet2():
+    stages = [Dexp().stage(epoch, 90, ()) for epoch in range(1, 91)]
+    rates = sorted({0.01 * stage.lr_factor for stage in stages}, reverse=True)
+    assert rates == pytest.approx([0.01, 0.0015874, 0.00025198, 0.00004], rel=1e-4)
+    assert sorted({0.02 * stage.bias_lr_factor for stage in stages}) == pytest.approx([0.002, 0.02])
+    assert [stage.bias_lr_factor for stage in stages].index(stages[-1].bias_lr_factor) == 45
+
+
+@given(st.integers(6, 200))
+def test_shortened_stages_keep_their_order_and_have_as_many_epochs_as_asked_for(epochs):
+    whole = TrainConfig.preset("run145")
+    short = whole.shortened(epochs)
+    assert sum(stage.epochs for stage in short.schedule.stages) == short.epochs == epochs
+    kept = [[(stage.lr_factor, stage.color) for stage in config.schedule.stages] for config in (short, whole)]
+    assert kept[0] == kept[1]
+    assert whole.shortened(91) == whole
+
+
+def test_shortened_drops_keep_their_proportion():
+    assert TrainConfig(epochs=140, lr=1.0, lr_drops=(120, 130)).shortened(14).lr_drops == (12, 13)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stage(epochs=0), "epochs of a stage must be greater than 0, not 0"),
+        (lambda: Stage(part=0.0), "part of a stage is a fraction"),
+        (lambda: Stage(layer_lr_factors={"conv1": -1.0}), "conv1 of a stage must be at least 0, not -1.0"),
+        (lambda: Stages(()), "at least one stage"),
+        (lambda: Stages((Stage(), Stage())), "all but the last need their number of epochs"),
+        (lambda: Stages((Stage(epochs=3), Stage(epochs=3))).shortened(1), r"2 stages of \[3, 3\] epochs can't"),
+        (lambda: Plateau(patience=0), "patience must be greater than 0"),
+        (lambda: Dexp(intervals=1), "at least 2 intervals"),
+        (lambda: TrainConfig(epochs=9, lr=1.0, lr_drops=(3,), schedule=Plateau()), "takes the place of lr_drops"),
+    ],
+)
+def test_what_makes_no_schedule_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

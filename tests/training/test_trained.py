@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+from run_case import make_images
+from tiny_net import TINY_NET
+
+from alexnet_repro import InputConfig, TrainConfig, load_dataset, load_evidence
+from alexnet_repro.claims.studies import FULL_RUN
+from alexnet_repro.data.store import file_sha256
+from alexnet_repro.report import chapter
+from alexnet_repro.support.values import as_json
+from alexnet_repro.training.checkpoint import BEST, RESULT, CheckpointError, Files, load_checkpoint
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.record import EvidenceError, Record
+from alexnet_repro.training.run import run
+from alexnet_repro.training.start import fresh, untrained
+from alexnet_repro.training.trained import export, load_run, record_similarity, run_config
+
+
+def test_the_untrained_network_is_what_the_run_started_from(tiny_dataset):
+    config = RunConfig(dataset="tiny", seed=3, net=TINY_NET, input=InputConfig(), train=TrainConfig(epochs=1, lr=0.1))
+    started, _, _ = fresh(config, tiny_dataset, config.seed, "cpu")
+    for ours, first in zip(untrained(config).parameters(), started.parameters(), strict=True):
+        assert torch.equal(ours, first)
+
+
+@pytest.fixture
+def exported(tmp_path):
+    run(make_images(tmp_path / "images"), Files.of_folder(tmp_path / "out"))
+    export(tmp_path / "out", tmp_path / "net.pt")
+    return tmp_path / "net.pt"
+
+
+def test_similarity_is_a_metric_of_the_run_s_record_which_names_the_exported_file(exported):
+    out = exported.with_name("out")
+    found = record_similarity(out, exported)
+    assert Record.load(exported.with_suffix(".json")) == found
+    before = Record.load(out / RESULT)
+    assert found.weights == file_sha256(exported)
+    assert before.final.items() <= found.final.items()
+    added = {name: value for name, value in found.final.items() if name not in before.final}
+    assert list(added) == ["agreement_pixels", "agreement_untrained", "agreement_trained"]
+    assert all(0 <= value <= 1 for value in added.values())
+    assert record_similarity(out, exported) == found
+
+
+def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
+    out = exported.with_name("out")
+    (exported.with_name("images") / "val" / "class0" / "000.png").unlink()
+    with pytest.raises(CheckpointError, match=r"saw other images than .*, val, has now"):
+        record_similarity(out, exported)
+    (out / RESULT).unlink()
+    with pytest.raises(CheckpointError, match="name the folder of a finished run"):
+        record_similarity(out, exported)
+
+
+def test_a_record_with_similarity_that_was_changed_by_hand_is_refused(exported):
+    record_similarity(exported.with_name("out"), exported)
+    path = exported.with_suffix(".json")
+    content = json.loads(path.read_text())
+    content["final"]["agreement_trained"] = 1.5
+    path.write_text(json.dumps(content))
+    with pytest.raises(EvidenceError, match="was changed after it was written"):
+        Record.load(path)
+
+
+def test_the_network_of_the_book_is_that_of_the_recorded_full_run():
+    (record,) = load_evidence("full-run", "laptop")
+    assert record.weights == file_sha256(chapter.CHECKPOINT)
+    config = run_config(load_checkpoint(chapter.CHECKPOINT)["config"])
+    assert config == FULL_RUN.protocol("laptop").run("run145", record.seed)
+    assert as_json(config) == record.config
+    assert set(record.final) >= {"agreement_pixels", "agreement_untrained", "agreement_trained"}
+
+
+def test_an_exported_network_is_the_run_s_to_half_precision_and_far_smaller(exported, tmp_path):
+    found, network, transform = load_run(tmp_path / "net.pt", "cpu")
+    best, original, _ = load_run(tmp_path / "out", "cpu")
+    assert found == best
+    for weight, kept in zip(original.parameters(), network.parameters(), strict=True):
+        assert kept.dtype == torch.float32
+        assert torch.equal(kept, weight.half().float())
+    assert (tmp_path / "net.pt").stat().st_size < (tmp_path / "out" / BEST).stat().st_size / 2
+    val = load_dataset(found.dataset, split="val", size=16)
+    assert transform.views(val.images).isfinite().all()
+    with pytest.raises(CheckpointError, match="no such file"):
+        export(tmp_path / "nowhere", tmp_path / "net.pt")
