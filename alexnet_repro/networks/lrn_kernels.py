@@ -28,7 +28,7 @@ class ResponseNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, *arguments: Any) -> Tensor:
         _keep(ctx, (a, *arguments))
-        return _forward(a, *arguments)
+        return torch.ops.alexnet_repro.response_norm(a, *arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -152,8 +152,9 @@ def _shifts(channels: int, below: int, size: int) -> Iterator[tuple[slice, slice
 
 
 # --- the kernels as operators -----------------------------------------------------------------------------------------
-# A compiler takes them as they are, and of a batch of gradients torch gives each to the backward one by itself. It
-# isn't ``torch.library.custom_op`` that registers them: that imports the compiler itself at its first call.
+# A compiler takes them as they are, their many small steps aren't each prepared for differentiation, and of a batch of
+# gradients torch gives each to the backward one by itself. It isn't ``torch.library.custom_op`` that registers them:
+# that imports the compiler itself at its first call.
 
 _LIBRARY = torch.library.Library("alexnet_repro", "FRAGMENT")
 _ARGUMENTS = "Tensor a, int size, float coefficient, float beta, float k, int groups"

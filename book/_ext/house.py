@@ -36,7 +36,10 @@ def tree() -> str:
         rows.append((f"  {room}/", lines(*(PACKAGE / room).glob("*.py")), words.partition("\n")[0].strip('".')))
     rows.append(("  paper.py", lines(PACKAGE / "paper.py"), "the paper's numbers"))
     drawn = "\n".join(f"{name:16}{size:6,} lines   {words.replace('`', '')}" for name, size, words in rows)
-    files = [f"* {what}: [alexnet_repro/{file}](alexnet_repro/{file}) ({lines(PACKAGE / file)} lines)" for what, file in FIRST.items()]
+    files = [
+        f"* {what}: [alexnet_repro/{file}](alexnet_repro/{file}) ({lines(PACKAGE / file)} lines)"
+        for what, file in FIRST.items()
+    ]
     return f"```text\n{drawn}\n```\n\nThree files to read first:\n\n" + "\n".join(files)
 
 

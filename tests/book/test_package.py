@@ -85,7 +85,7 @@ for command in commands:
         except SystemExit as ended:
             status = ended.code or 0
     answers[" ".join(command[:2])] = [status, out.getvalue(), err.getvalue()]
-for module in ("figures", "network_figures"):
+for module in ("figures", "drawings"):
     try:
         importlib.import_module(f"alexnet_repro.report.{module}")
     except ModuleNotFoundError as error:
@@ -151,6 +151,6 @@ def test_the_records_of_an_installed_package_are_not_added_to(without_extras):
     assert "name a folder with --out" in err
 
 
-@pytest.mark.parametrize("module", ["figures", "network_figures"])
+@pytest.mark.parametrize("module", ["figures", "drawings"])
 def test_a_figure_without_matplotlib_says_what_to_install(module, without_extras):
     assert without_extras[module] == "figures need matplotlib: pip install 'alexnet_repro[book]'"

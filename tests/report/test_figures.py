@@ -8,7 +8,7 @@ import torch
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.networks.inspect import color_share, orientation
-from alexnet_repro.report import figures, network_figures
+from alexnet_repro.report import drawings, figures
 
 
 def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
@@ -58,7 +58,7 @@ def test_a_difference_is_drawn_in_points():
 
 
 def test_the_bars_of_every_quantity_add_up_to_all_of_it():
-    figure = network_figures.layer_costs(AlexNet())
+    figure = drawings.layer_costs(AlexNet())
     for ax in figure.axes:
         assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(100)
     assert [ax.get_title().partition(":")[0] for ax in figure.axes] == ["activations", "parameters", "multiply-adds"]
@@ -68,7 +68,7 @@ def test_the_bars_of_every_quantity_add_up_to_all_of_it():
 @pytest.mark.parametrize(("name", "crossings"), [("paper", 7), ("notes", 3), ("torchvision", 0)])
 def test_crossings_are_drawn_where_a_layer_reads_the_other_tower(name, crossings):
     # paper: two arrows each into conv3, fc6 and fc7, and one into fc8, which is in the first tower only
-    figure = network_figures.tower_crossings(build(NetConfig.preset(name)))
+    figure = drawings.tower_crossings(build(NetConfig.preset(name)))
     arrows = [text.arrow_patch for text in figure.axes[0].texts if getattr(text, "arrow_patch", None)]
     assert sum(arrow.get_linestyle() in ("--", "dashed") for arrow in arrows) == crossings
     figure.savefig(io.BytesIO())
@@ -85,7 +85,7 @@ def test_first_losses_have_a_panel_each_with_the_first_run_behind_and_stay_insid
 
 def test_images_are_shown_as_they_are_within_what_a_screen_can_show():
     rows = {"a": torch.full((2, 3, 4, 4), 300.0), "b": torch.arange(48.0).view(1, 3, 4, 4)}
-    figure = network_figures.images(rows)
+    figure = drawings.images(rows)
     parts = figure.subfigs
     shown = [ax.images[0].get_array() for part in parts for ax in part.axes if ax.images]
     assert len(shown) == 3
@@ -97,7 +97,7 @@ def test_images_are_shown_as_they_are_within_what_a_screen_can_show():
 def test_colour_axes_run_two_deviations_either_way_from_the_mean():
     images = torch.randint(0, 256, (4, 3, 5, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     color = PCAColor(torch.tensor([30.0, 20.0, 10.0]), torch.eye(3))
-    first, *_ = network_figures.color_axes(images, color).axes
+    first, *_ = drawings.color_axes(images, color).axes
     mean = images.double().mean((0, 2, 3)).tolist()
     assert first.get_xlabel() == "R, pixel values"
     assert list(first.lines[0].get_xdata()) == pytest.approx([mean[0] - 60, mean[0] + 60])
@@ -107,7 +107,7 @@ def test_colour_axes_run_two_deviations_either_way_from_the_mean():
 
 def test_every_kernel_is_a_mark_at_its_colour_and_direction():
     weight = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    figure = network_figures.kernels({"one": weight, "two": -weight})
+    figure = drawings.kernels({"one": weight, "two": -weight})
     first, second = figure.axes
     assert [len(line.get_xdata()) for line in first.lines] == [4, 4]
     assert first.lines[0].get_xdata().tolist() == color_share(weight)[:4].tolist()
@@ -119,7 +119,7 @@ def test_every_kernel_is_a_mark_at_its_colour_and_direction():
 def test_the_towers_of_every_network_are_marked_beside_random_halves_of_theirs():
     found = [{"color_difference": 0.07, "color_difference_chance": 0.1}, {"color_difference": 0.2} | {
         "color_difference_chance": 0.11, "top1_error": 0.3}]  # fmt: skip
-    (ax,) = network_figures.tower_colors({"one": found[:1], "two": found}).axes
+    (ax,) = drawings.tower_colors({"one": found[:1], "two": found}).axes
     marks = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
     assert marks == [
         ("o", pytest.approx([7.0]), [0]),

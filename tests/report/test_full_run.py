@@ -2,7 +2,7 @@ import pytest
 
 from alexnet_repro import TrainConfig, load_evidence
 from alexnet_repro.claims.studies import FULL_RUN
-from alexnet_repro.report import figures, network_figures, tables
+from alexnet_repro.report import drawings, figures, tables
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_the_curves_are_the_run_s_errors_in_percent(full_run):
 
 
 def test_the_learning_rates_drawn_are_those_of_the_schedule():
-    figure = network_figures.learning_rates({"run 145": TrainConfig.preset("run145")}, ["conv1", "conv2"])
+    figure = drawings.learning_rates({"run 145": TrainConfig.preset("run145")}, ["conv1", "conv2"])
     conv1, conv2 = (list(line.get_ydata()) for line in figure.axes[0].get_lines()[:2])
     assert conv1[0] == conv2[0] == 0.01
     assert conv1[-1] < conv2[-1] == pytest.approx(1e-5)
