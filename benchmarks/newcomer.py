@@ -5,6 +5,7 @@ Nothing else should run meanwhile. pip takes what it has fetched before from its
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -12,12 +13,13 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from alexnet_repro.report.tables import between
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "book" / "_ext"))
+between = importlib.import_module("page_tables").between
 BEGIN, END = "<!-- times: written by benchmarks/newcomer.py; do not edit -->", "<!-- times end -->"
 STEPS = (  # each stands in the README
     "make book",

@@ -32,8 +32,9 @@ class Evidence(list[Record]):
     Example:
         >>> from alexnet_repro import load_evidence
         >>> runs = load_evidence("relu", "paper").runs()
-        >>> runs.groupby("arm", sort=False)["epochs_to_target"].mean().round(1).to_dict()
-        {'tanh': 43.2, 'relu': 7.3}
+        >>> means = runs.groupby("arm")["epochs_to_target"].mean()
+        >>> len(runs), bool(means["tanh"] > means["relu"])
+        (10, True)
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:

@@ -28,7 +28,7 @@ WHAT = {  # name -> what it is, where it comes from, and of what is there one wh
     "cifar10": (
         "10 classes, 50,000 + 10,000 images of 32 pixels",
         OFFICIAL,
-        [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/", "cifar10-jpeg/"))],
+        [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/"))],
     ),
     **{
         name: (

@@ -27,7 +27,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 
     Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
     tarball, both checked by md5; class folders ``train/<class>/``, ``test/<class>/`` in ``root`` itself or in its
-    folder ``cifar10`` or ``cifar10-jpeg``.
+    folder ``cifar10``.
 
     Args:
         split: "train" or "test".
@@ -41,7 +41,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
     """
     if (root / "cifar-10-batches-py").is_dir() or (root / ARCHIVE).is_file():
         return _official(split, root)
-    for folder in (root, root / "cifar10", root / "cifar10-jpeg"):
+    for folder in (root, root / "cifar10"):
         if all((folder / split / name).is_dir() for name in CLASSES):
             images, labels = read_class_folders(folder / split, CLASSES, size=32)
             origin = f"class folders, {_formats(folder / split)} files: not the official archive's pixels if re-encoded"
@@ -51,7 +51,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
         return _official(split, root)
     raise DatasetNotFoundError(
         f"CIFAR-10 ({split}) was not found in {root}: neither cifar-10-batches-py/, nor {ARCHIVE}, nor class folders\n"
-        f"{split}/<class>/ in it, in {root / 'cifar10'} or in {root / 'cifar10-jpeg'}. To get it, do one of these:\n"
+        f"{split}/<class>/ in it or in {root / 'cifar10'}. To get it, do one of these:\n"
         f'  - load_dataset("cifar10", root="{root}", download=True) fetches the archive (163 MiB) and checks it;\n'
         f"  - put {ARCHIVE} from {OFFICIAL} into {root};\n"
         f"  - name the folder that has it: root=... in Python, -p data_root ... with papermill."

@@ -1,11 +1,14 @@
 """The examples in the docstrings of the public names."""
 
 import doctest
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 import alexnet_repro
+from alexnet_repro.claims.records import Evidence
 
 
 @pytest.mark.parametrize("name", alexnet_repro.__all__)
@@ -20,3 +23,18 @@ def test_every_public_name_has_an_example_that_holds(name):
         report: list[str] = []
         runner.run(example, out=report.append)
         assert report == [], "".join(report)
+
+
+def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
+    page = (Path(__file__).resolve().parents[2] / "book" / "api_claims.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict = {}
+    exec(code.replace(".plot()", ".plot().get_figure()").replace("epochs.pivot", "figure = epochs.pivot"), names)
+    (ax,) = names["figure"].axes
+    assert [line.get_label() for line in ax.get_lines()] == ["with", "without"]
+    assert {len(line.get_xdata()) for line in ax.get_lines()} == {40}
+
+
+def test_the_frame_of_records_has_an_example_that_holds():
+    (example,) = [found for found in doctest.DocTestFinder(recurse=False).find(Evidence) if found.examples]
+    assert doctest.DocTestRunner(verbose=False).run(example).failed == 0

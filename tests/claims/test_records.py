@@ -9,7 +9,7 @@ from scipy import stats
 
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.claim import Measurement
-from alexnet_repro.claims.records import EVIDENCE_FOLDER, load_evidence, problems
+from alexnet_repro.claims.records import EVIDENCE_FOLDER, Evidence, load_evidence, problems
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.verdict import fastest, mean_interval, measured, resolvable, verdict
 from alexnet_repro.support.values import write_sealed
@@ -250,6 +250,49 @@ def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
     level = verdict(replace(claim, effect="level"), records)
     assert level.estimate == pytest.approx(0.28)
     assert level.summary().startswith("28.0 % [")
+
+
+# --- frames --------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_a_row_a_run_with_what_was_measured(make_record):
+    records = Evidence([make_record("tanh", 0, [0.5, 0.4], top1_error=0.3), make_record("relu", 1, [0.2], 0.9)])
+    frame = records.runs()
+    assert list(frame) == [
+        "study", "scale", "arm", "seed", "ended", "epochs", "seconds", "dataset", "revision",
+        "train_error", "epochs_to_target", "top1_error",
+    ]  # fmt: skip
+    assert frame[["study", "scale", "arm", "seed", "epochs", "dataset"]].to_numpy().tolist() == [
+        ["tiny", "smoke", "tanh", 0, 2, "photos"],
+        ["tiny", "smoke", "relu", 1, 1, "photos"],
+    ]
+    assert frame["train_error"].tolist() == [0.4, 0.2]
+    assert frame["top1_error"].isna().tolist() == [False, True]  # what was not measured is missing
+    assert frame["epochs_to_target"].isna().tolist() == [True, False]
+
+
+def test_a_frame_has_a_row_an_epoch(make_record):
+    frame = Evidence([make_record("tanh", 0, [0.5, 0.4]), make_record("relu", 1, [0.2])]).epochs()
+    assert frame[["arm", "seed", "epoch", "train_error"]].to_numpy().tolist() == [
+        ["tanh", 0, 1, 0.5],
+        ["tanh", 0, 2, 0.4],
+        ["relu", 1, 1, 0.2],
+    ]
+    assert {"study", "scale", "dataset", "revision"} <= set(frame)
+
+
+def test_without_records_a_frame_has_no_rows():
+    assert len(Evidence().runs()) == len(Evidence().epochs()) == 0
+
+
+def test_the_frames_of_the_book_s_records_say_what_the_records_say():
+    records = load_evidence("relu", "paper")
+    runs, epochs = records.runs(), records.epochs()
+    assert runs["epochs_to_target"].tolist() == [record.final["epochs_to_target"] for record in records]
+    assert len(epochs) == runs["epochs"].sum() == sum(len(record.epochs) for record in records)
+    assert set(runs["revision"]) == {record.environment["revision"] for record in records}
+    last = epochs.groupby(["arm", "seed"])["train_error"].last()
+    assert all(last[record.arm, record.seed] == record.final["train_error"] for record in records)
 
 
 # --- the statistics ------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_the_mirrors_end_with_the_official_server():
     assert len(cifar10.MIRRORS) >= 3
 
 
-@pytest.mark.parametrize("nested", ["", "cifar10", "cifar10-jpeg"])
+@pytest.mark.parametrize("nested", ["", "cifar10"])
 def test_class_folders_are_read_in_the_official_order(root, nested):
     for split in ("train", "test"):
         for label, name in enumerate(cifar10.CLASSES):
