@@ -63,7 +63,8 @@ class LocalResponseNorm(nn.Module):
         coefficient = self.alpha / self.size if self.average else self.alpha
         arguments = self.size, coefficient, self.beta, self.k, self.groups
         compiling = torch.compiler.is_compiling()
-        if transformed(a) or (compiling and a.device.type != "cpu"):  # there a compiler fuses the equation well
+        plain = transformed(a) or torch.jit.is_tracing()
+        if plain or (compiling and a.device.type != "cpu"):  # there a compiler fuses the equation well
             return equation(a, *arguments)
         return (torch.ops.alexnet_repro.response_norm if compiling else ResponseNorm.apply)(a, *arguments)
 

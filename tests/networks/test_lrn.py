@@ -344,3 +344,11 @@ def test_the_within_channel_norm_never_mixes_channels():
 def test_impossible_arguments_of_the_within_channel_norm_are_refused(arguments, named):
     with pytest.raises(ValueError, match=named):
         WithinChannelResponseNorm(**arguments)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the tracer, which torch.compile has replaced
+def test_traced_it_is_the_same_layer_without_operators_of_ours(tmp_path):
+    a = activations(2, 8, 3, 3)
+    traced = torch.jit.trace(LocalResponseNorm(alpha=0.1, groups=2), a)
+    torch.testing.assert_close(traced(a), LocalResponseNorm(alpha=0.1, groups=2)(a))
+    assert "alexnet_repro" not in str(traced.graph)
