@@ -351,4 +351,4 @@ def test_traced_it_is_the_same_layer_without_operators_of_ours(tmp_path):
     a = activations(2, 8, 3, 3)
     traced = torch.jit.trace(LocalResponseNorm(alpha=0.1, groups=2), a)
     torch.testing.assert_close(traced(a), LocalResponseNorm(alpha=0.1, groups=2)(a))
-    assert "alexnet_repro" not in str(traced.graph)
+    assert not [name for name in ("alexnet_repro::", "PythonOp") if name in str(traced.graph)]
