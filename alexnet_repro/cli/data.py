@@ -137,8 +137,9 @@ def _describe(store: Store) -> None:
     for split, entry in store.manifest["splits"].items():
         sides, size = entry["shorter_sides"], store.manifest["size"]
         gigabytes = sum(file["bytes"] for file in entry["files"].values()) / 1e9
+        count = sum(entry["counts"].values())
         typer.echo(
-            f"{store.folder}, {split}: {entry['images']:,} images of {size} pixels, {gigabytes:.2f} GB; shorter "
+            f"{store.folder}, {split}: {count:,} images of {size} pixels, {gigabytes:.2f} GB; shorter "
             f"sides were {sides['smallest']} to {sides['largest']}, {sides['enlarged']:,} enlarged; "
             f"{len(entry['repaired']):,} repaired, {len(entry['skipped']):,} skipped"
         )

@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from PIL import Image
 
 from alexnet_repro.cli import main
 from alexnet_repro.data import NAMES, Store
+from alexnet_repro.data.store import MANIFEST
+from alexnet_repro.support.values import digest
 
 
 @pytest.fixture
@@ -63,6 +66,19 @@ def test_a_folder_is_prepared_verified_and_shown(call, images, tmp_path):
     status, out, err = call("verify", str(store))
     assert status == 1
     assert "train-images.npy is not what was written" in err
+
+
+def test_a_store_that_an_earlier_version_made_is_shown(call, images, tmp_path):
+    """It calls the number of images by another name."""
+    call("prepare", str(images), "--size", "12", "--workers", "1")
+    path = tmp_path / "data" / "zoo-12" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest.pop("sha256")
+    for entry in manifest["splits"].values():
+        entry["pictures"] = entry.pop("images")
+    path.write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
+    status, out, _ = call("show", str(path.parent))
+    assert (status, "6 images of 12 pixels" in out) == (0, True)
 
 
 def test_tolerant_names_what_was_skipped(call, images):
