@@ -95,10 +95,13 @@ def clean_processes(workers: int, *modules: str) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("forkserver" if forked else "spawn")
     if forked:
         context.set_forkserver_preload(list(modules))
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_settle)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_settle, initargs=(dict(os.environ),))
 
 
-def _settle() -> None:
+def _settle(variables: dict[str, str]) -> None:
+    """With the variables of the environment as they are now, not as they were when the first process was forked."""
+    os.environ.clear()
+    os.environ.update(variables)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

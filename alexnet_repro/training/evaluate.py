@@ -44,7 +44,9 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250) -> Tensor:
+def predict(
+    model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250, rows: range | None = None
+) -> Tensor:
     """Class probabilities, averaged over the views of each image.
 
     Source:  2012 code, LogregCostLayer (softmax outputs are averaged, not logits).
@@ -54,6 +56,7 @@ def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_s
         images: stored images.
         transform: of images into inputs; its configuration says which views.
         batch_size: images, and then views, that are worked on at a time.
+        rows: consecutive images that are looked at; None: all.
 
     Shape: images (N, 3, H, W) uint8 -> (N, classes) float32, on the model's device.
     """
@@ -61,7 +64,9 @@ def predict(model: nn.Module, images: Tensor, transform: InputTransform, batch_s
     model.eval()
     device = next(model.parameters()).device
     probabilities = []
-    for part in images.split(batch_size):
+    rows = range(len(images)) if rows is None else rows
+    for start in rows[::batch_size] or (rows.start,):  # so many are decoded at a time, where they are JPEG files
+        part = images[start : min(start + batch_size, rows.stop)]
         views = transform.views(part.to(device))  # (views, n, 3, h, w)
         logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
         probabilities.append(logits.unflatten(0, views.shape[:2]).softmax(-1).mean(0))
@@ -92,7 +97,7 @@ def evaluate(
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
     first, last = (len(images) * s // shards for s in (shard, shard + 1))
-    return errors(predict(model, images[first:last], transform), labels[first:last])
+    return errors(predict(model, images, transform, rows=range(first, last)), labels[first:last])
 
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alexnet_repro.data import evaluation_split, load_dataset
+from alexnet_repro.data import load_dataset
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
@@ -83,7 +83,9 @@ def record_similarity(folder: Path, exported: Path, data_root: str | Path | None
         raise CheckpointError(f"{folder} has no {RESULT}: name the folder of a finished run")
     record = Record.load(folder / RESULT)
     config, network, transform = load_run(exported, device)
-    split = evaluation_split(config.dataset)
+    split = next((split for split in record.data if split != "train"), None)
+    if split is None:
+        raise CheckpointError(f"{folder} was tested on no images: {config.dataset} has neither val nor test")
     testing = load_dataset(config.dataset, data_root, split, size=config.size)
     if record.data[split] != testing.fingerprint:
         raise CheckpointError(f"{folder} saw other images than {config.dataset}, {split}, has now")

@@ -26,6 +26,13 @@ def test_a_worker_has_one_thread():
         assert pool.submit(os.getpid).result() != os.getpid()
 
 
+def test_a_worker_sees_the_environment_as_it_is_when_it_starts(monkeypatch):
+    for value in ("first", "second"):
+        monkeypatch.setenv("ALEXNET_REPRO_DATA", value)
+        with clean_processes(1) as pool:
+            assert pool.submit(os.getenv, "ALEXNET_REPRO_DATA").result() == value
+
+
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)

@@ -54,6 +54,32 @@ def test_probabilities_and_not_logits_are_averaged_over_the_views():
     assert predict(Brightness(), image, plain(crop=2))[0, 0].item() == pytest.approx(expected, rel=1e-5)
 
 
+class Stored:
+    """Images on disk, which gives those asked for and remembers how many these were."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images, self.asked = images, []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        self.asked.append(len(self.images[rows]))
+        return self.images[rows]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_stored_images_are_asked_for_a_batch_at_a_time(shards):
+    images = torch.randint(0, 3, (520, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    stored, labels, model = Stored(images), torch.arange(520) % 2, Brightness()
+    for shard in range(shards):
+        rows = slice(260 * shard if shards == 2 else 0, 260 * (shard + 1) if shards == 2 else 520)
+        found = evaluate(model, stored, labels, plain(), shard, shards)
+        assert found == errors(predict(model, images[rows], plain()), labels[rows])
+    assert max(stored.asked) == 250
+    assert sum(stored.asked) == 520
+
+
 def test_batches_make_no_difference_and_the_mode_is_restored():
     images = torch.randint(0, 3, (7, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     model = Brightness().train()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,6 +54,21 @@ def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused
     (out / RESULT).unlink()
     with pytest.raises(CheckpointError, match="name the folder of a finished run"):
         record_similarity(out, exported)
+
+
+def test_similarity_is_taken_on_the_split_that_the_run_was_tested_on(tmp_path):
+    config = make_images(tmp_path / "images")
+    config = replace(config, train=replace(config.train, epochs=1, schedule=None))
+    for split, expected in (("test", ["train", "test"]), ("hidden", ["train"])):
+        (tmp_path / "images" / ("val" if split == "test" else "test")).rename(tmp_path / "images" / split)
+        record = run(config, Files.of_folder(tmp_path / split))
+        assert list(record.data) == expected
+        export(tmp_path / split, tmp_path / "net.pt")
+        if split == "test":
+            assert "agreement_trained" in record_similarity(tmp_path / split, tmp_path / "net.pt").final
+        else:
+            with pytest.raises(CheckpointError, match="was tested on no images"):
+                record_similarity(tmp_path / split, tmp_path / "net.pt")
 
 
 def test_a_record_with_similarity_that_was_changed_by_hand_is_refused(exported):
