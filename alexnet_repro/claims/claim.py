@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from alexnet_repro.claims.study import Protocol, Study
+from alexnet_repro.claims.study import SCALES, Protocol, Study
 
-Outcome = Literal["reproduced", "not reproduced", "inconclusive", "not run"]
+Outcome = Literal["reproduced", "smaller", "no effect found", "opposite", "open", "exploratory", "not run"]
 Effect = Literal["ratio", "difference", "level"]
 Metric = Literal[
     "epochs_to_target",  # training stopped at the arm's target error
     "epochs_to_train_error",  # when the training error came down to the claim's target
     "epochs_to_val_error",  # the same of the validation error
+    "val_error_at_target",  # validation error when the training error in eval mode came down to the claim's target
     "top1_error",  # of the validation or test images, all views
     "top5_error",  # of the same
     "centre_error",  # of them, the centre alone
@@ -21,9 +24,9 @@ Metric = Literal[
     "color_difference",  # of the two towers' first filters: inspect.tower_color
     "color_difference_chance",  # of random halves of the same filters
 ]
-MIN_SEEDS = 5  # pairs of runs below which no verdict is given
-CONVERGED = 0.5  # validation error of a network that counts as converged, where dropout doubles the iterations. OURS
-EARLY = 0.75  # training error at which the early stages of a training end. OURS
+RULE_SINCE = "2026-11-27"  # before it there were two words, reproduced and not reproduced, for four findings
+LOOKS = (5, 10)  # pairs of runs after which a verdict is given; no other number is looked at
+LEVEL = 0.9725  # of the interval at either look: a true effect lies in both with 95 %
 LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no more than this reproduces it. OURS
 
 
@@ -33,6 +36,14 @@ class Measurement:
 
     arm: str  #: its name in the study's protocols
     metric: Metric  #: what is taken of its records
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """When something was decided."""
+
+    date: str  #: and time, UTC, as in records
+    revision: str  #: the first one that has it; any later one has it too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +63,9 @@ class Claim:
         paper_value: the effect the paper claims; None: it only says that there is one.
         original_run: the surviving 2012 record of the comparison, in words.
         original_value: the effect by that record.
-        target: error, fraction, that ``epochs_to_...`` are counted to.
+        target: of the metrics that need one the error, fraction, by scale.
         scales: whose runs can tell.
+        fixed: since when the claim stands as it is; it says nothing of runs that began earlier. None: it is not fixed.
     """
 
     id: str
@@ -67,8 +79,9 @@ class Claim:
     paper_value: float | None = None
     original_run: str = "none"
     original_value: float | None = None
-    target: float | None = None
-    scales: tuple[str, ...] = ("smoke", "laptop", "paper")
+    target: Mapping[str, float] = field(default_factory=dict)
+    scales: tuple[str, ...] = SCALES
+    fixed: Fixed | None = None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -106,12 +119,12 @@ class Claim:
     def command(self, scale: str | None = None, pairs: int = 0) -> str:
         """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
 
-        As many seeds as a verdict needs or, where there are that many pairs already, twice as many as there are.
+        As many seeds as the next look needs.
         """
         if self.study is None:
             return "-"
         real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
-        seeds = MIN_SEEDS if pairs < MIN_SEEDS else 2 * pairs
+        seeds = next((look for look in LOOKS if pairs < look), LOOKS[-1])
         return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {seeds} --data-root FOLDER"
 
     def paper_summary(self) -> str:
@@ -120,27 +133,36 @@ class Claim:
 
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
-    """The rule, fixed before the runs.
+    """The rule; it stands since ``RULE_SINCE``.
+
+    With P for the paper's effect, 0 for none (of a ratio 1), and the interval [low, high] of ours:
+
+    - *reproduced*: low > 0, and the interval reaches P, or lies above it;
+    - *smaller*: low > 0, but high < P;
+    - *no effect found*: low <= 0 <= high < P;
+    - *opposite*: high < 0;
+    - *open*: all else, and fewer pairs than the first look takes.
+
+    Where the paper gives no number there is no *smaller* and no *no effect found*. Of a level, which is an error:
+    *reproduced* if the whole interval is below the paper's value plus ``LEVEL_MARGIN``, *opposite* if it is above.
+    An interval without an upper end reproduces only what lies below its lower end.
 
     Args:
         claim: gives the kind of effect, and the paper's value.
         pairs: seeds that ran in both arms.
-        low, high: ends of the 95 % interval of the effect, None where there is none; ``high`` is infinite where a run
-            of the baseline was stopped before it reached the target: the effect is then at least so large.
-
-    Returns: "inconclusive" with fewer than ``MIN_SEEDS`` pairs. Then "not reproduced" if the whole interval is below
-        the paper's value; "reproduced" if it is above no effect and, where it has no upper end, above the paper's value
-        too; "inconclusive" otherwise. Where the paper gives no number, no effect takes its place. Of a level, which is
-        an error: "reproduced" if the whole interval is below the paper's value plus ``LEVEL_MARGIN``, "not reproduced"
-        if it is above.
+        low, high: ends of the interval of the effect, None where there is none; ``high`` is infinite where a run of
+            the baseline, ``low`` 0 where one of the treatment was stopped before it reached the target.
     """
-    if pairs < MIN_SEEDS or low is None or high is None:
-        return "inconclusive"
-    value = claim.no_effect if claim.paper_value is None else claim.paper_value
+    if pairs < LOOKS[0] or low is None or high is None:
+        return "open"
+    none, value = claim.no_effect, claim.paper_value
     if claim.effect == "level":
         bound = value + LEVEL_MARGIN
-        return "reproduced" if high <= bound else "not reproduced" if low > bound else "inconclusive"
+        return "reproduced" if high <= bound else "opposite" if low > bound else "open"
+    if high < none:
+        return "opposite"
+    if value is None:
+        return "reproduced" if low > none else "open"
     if high < value:
-        return "not reproduced"
-    needed = value if high == float("inf") else claim.no_effect
-    return "reproduced" if low > needed else "inconclusive"
+        return "smaller" if low > none else "no effect found"
+    return "reproduced" if low > (value if math.isinf(high) else none) else "open"

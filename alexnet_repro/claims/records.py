@@ -92,7 +92,8 @@ def load_evidence(
     Returns: a list; its ``runs()`` and ``epochs()`` are the same as tidy pandas frames.
 
     Raises:
-        EvidenceError: a record is damaged, lies in the wrong place, or its configuration is no longer the study's.
+        EvidenceError: a record is damaged, lies in the wrong place, its configuration is no longer the study's, or the
+            study's records at this scale are of different pixels or labels.
         ValueError: an unknown id or scale.
 
     Example:
@@ -114,6 +115,7 @@ def load_evidence(
         return Evidence()
     root = _root(folder)
     records = [_checked(path, study, scale, root) for path in _paths(study, scale, root)]
+    _refuse_mixed(records)
     order = list(study.protocol(scale).arms)
     of_arms = [record for record in records if all_arms or arms is None or record.arm in arms]
     return Evidence(sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed)))
@@ -132,14 +134,31 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
     for study in STUDIES.values():
         for scale in study.protocols:
             right.update((root / study.id / scale).glob(f"*{CHECKPOINT}"))
+            records = []
             for path in _paths(study, scale, root):
                 right.add(path)
                 try:
-                    _checked(path, study, scale, root)
+                    records.append(_checked(path, study, scale, root))
                 except EvidenceError as error:
                     found.append(str(error))
+            try:
+                _refuse_mixed(records)
+            except EvidenceError as error:
+                found.append(str(error))
     others = {path for path in root.rglob("*") if path.is_file()} - right
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
+
+
+def _refuse_mixed(records: Iterable[Record]) -> None:
+    """``EvidenceError`` if records of one study and scale are not all of the same pixels and labels."""
+    firsts: dict[str, dict[str, Record]] = {}
+    for record in records:
+        for split, data in record.data.items():
+            firsts.setdefault(split, {}).setdefault(data["sha256"], record)
+    for split, by_sum in firsts.items():
+        if len(by_sum) > 1:
+            names = " and ".join(str(record.path) for record in by_sum.values())
+            raise EvidenceError(f"{names} are of different data: the sha256 of {split} differs. Run one of them again.")
 
 
 def _root(folder: str | os.PathLike[str] | None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alexnet_repro.claims.alexnet_studies import ALEXNET, FULL_RUN
+from alexnet_repro.claims.alexnet_studies import ALEXNET, FULL_RUN, PILOT
 from alexnet_repro.claims.cifar_studies import (
     AUGMENTATION,
     DERIVATIVES,
@@ -29,6 +29,7 @@ STUDIES: Mapping[str, Study] = {
         DERIVATIVES,
         AUGMENTATION,
         ALEXNET,
+        PILOT,
         FULL_RUN,
     )
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
-ScaleName = Literal["smoke", "laptop", "paper"]
-SCALES: tuple[ScaleName, ...] = ("smoke", "laptop", "paper")
+ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
+SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 
 
 @dataclass(frozen=True, kw_only=True)

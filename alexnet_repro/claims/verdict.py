@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from alexnet_repro.claims.claim import Claim, Measurement, Outcome, decide
-from alexnet_repro.training.record import Record, epochs_to_target
+from alexnet_repro.claims.claim import LEVEL, LOOKS, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.support.values import differences
+from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
 
 
 def fastest(records: Iterable[Record]) -> Record:
@@ -27,17 +30,19 @@ class Verdict:
     Attributes:
         claim: what was judged.
         outcome: by the claim's rule.
+        scale: of the records.
         estimate: geometric mean of the ratios, or mean of the differences; None if it can't be bounded.
-        low, high: its 95 % interval (Student's t over pairs); None with fewer than 2 pairs. ``high`` is infinite
-            where the effect is only known to be at least so large.
-        seeds: of the pairs.
+        low, high: its interval (Student's t over pairs, see ``looks``); None with fewer than 2 pairs. ``high`` is
+            infinite where the effect is only known to be at least so large, ``low`` 0 where it is at most so large.
+        seeds: of the pairs that were looked at.
         baseline, treatment: what was measured of either side of every pair; None where a run was stopped short of the
             target.
-        values: the effect of every pair; none where a treatment was stopped short of it.
+        values: the effect of every pair, a run that was stopped counted as at its target then.
     """
 
     claim: Claim
     outcome: Outcome
+    scale: str | None = None
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
@@ -48,15 +53,24 @@ class Verdict:
 
     @property
     def pairs(self) -> int:
-        """Seeds that ran in both arms."""
+        """Seeds that ran in both arms and were looked at."""
         return len(self.seeds)
+
+    @property
+    def words(self) -> str:
+        """The outcome with its scale: "reproduced, larger (in small)", "open"."""
+        value, low = self.claim.paper_value, self.low
+        larger = self.outcome == "reproduced" and self.claim.effect != "level" and value is not None and low > value
+        small = self.scale != "paper" and self.outcome not in ("open", "exploratory", "not run")
+        return self.outcome + ", larger" * larger + " (in small)" * small
 
     def summary(self) -> str:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
         scale = 1 if self.claim.effect == "ratio" else 100
-        text = f"{'at least ' * (None in self.baseline)}{self.claim.number(self.estimate, '.1f')}"
+        bound = "at least " * (None in self.baseline) + "at most " * (None in self.treatment)
+        text = f"{bound}{self.claim.number(self.estimate, '.1f')}"
         if self.low is None or self.high is None:
             return text
         upper = "∞" if math.isinf(self.high) else f"{scale * self.high:.1f}"
@@ -75,15 +89,22 @@ class Verdict:
 
 
 def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
-    """The claim's effect, paired by seed, its 95 % interval, and what the rule makes of it.
+    """The claim's effect, paired by seed, its interval, and what the rule makes of it.
 
-    A baseline run that never reached the target counts as having reached it when it was stopped, which can only make
-    the effect smaller than it is. A treatment run that never did leaves the effect without a bound on the safe side:
-    no estimate is given, and the outcome is "inconclusive".
+    Looks are planned: the first five of the protocol's seeds are looked at once they have run in both arms, and the
+    first ten once these have; nothing in between. Records that began before the claim was fixed make it *exploratory*.
+
+    A run that diverged counts as one that guesses. A baseline run that never reached the target counts as having
+    reached it when it was stopped, which can only make the effect smaller than it is, and the interval has no upper
+    end; of a treatment run the same holds the other way round, and the interval begins at 0. Where both happened, or
+    where the effect is no ratio, nothing is known.
 
     Args:
         claim: what is judged.
-        records: of its arms, e.g. from ``load_evidence``; those of other arms are not looked at.
+        records: of its arms, all of one scale, e.g. from ``load_evidence``; those of other arms are not looked at.
+
+    Raises:
+        EvidenceError: the runs of a pair saw other data or ran on another kind of hardware or version of torch.
 
     Example:
         >>> from alexnet_repro import CLAIMS, load_evidence, verdict
@@ -93,49 +114,119 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         >>> verdict(CLAIMS["relu"], []).outcome
         'not run'
     """
-    by_arm: dict[str, dict[int, Record]] = {arm: {} for arm in claim.arms}
-    for record in records:
-        if record.arm in by_arm:
-            by_arm[record.arm][record.seed] = record
-    seeds = sorted(set.intersection(*(set(of_arm) for of_arm in by_arm.values())))
+    pairs, scale = _pairs(claim, records)
+    target = claim.target.get(scale)
     before, after = (
-        [measured(by_arm[side.arm][seed], side, claim.target) for seed in seeds]
+        [measured(pair[side.arm], side, target) for pair in pairs.values()]
         for side in (claim.baseline, claim.treatment)
     )
-    sides = {"claim": claim, "seeds": tuple(seeds), "baseline": tuple(before), "treatment": tuple(after)}
-    if not seeds:
-        return Verdict(outcome="not run", **sides)
-    if None in after:
-        return Verdict(outcome="inconclusive", **sides)
-    stopped = [float(len(by_arm[claim.baseline.arm][seed].epochs)) for seed in seeds]
-    reached = [end if value is None else value for value, end in zip(before, stopped, strict=True)]
-    effects = [_effect(claim, b, a) for b, a in zip(reached, after, strict=True)]
+    sides = {"seeds": tuple(pairs), "baseline": tuple(before), "treatment": tuple(after)}
+    judged = {"claim": claim, "scale": scale, **sides}
+    if not pairs:
+        return Verdict(outcome="not run", **judged)
+    if (None in before and None in after) or (claim.effect != "ratio" and None in before + after):
+        return Verdict(outcome="open", **judged)
+    reached = [
+        [len(pair[side.arm].epochs) if x is None else x for x, pair in zip(values, pairs.values(), strict=True)]
+        for values, side in ((before, claim.baseline), (after, claim.treatment))
+    ]
+    effects = [_effect(claim, b, a) for b, a in zip(*reached, strict=True)]
+    logs = [math.log(value) for value in effects] if claim.effect == "ratio" else effects
+    estimate, low, high = mean_interval(logs)
     if claim.effect == "ratio":
-        logs = [math.log(value) for value in effects]
-        estimate, low, high = (None if x is None else math.exp(x) for x in mean_interval(logs))
-    else:
-        estimate, low, high = mean_interval(effects)
-    if None in before and high is not None:
-        high = math.inf
-    outcome = decide(claim, len(seeds), low, high)
-    return Verdict(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects), **sides)
+        estimate, low, high = (None if x is None else math.exp(x) for x in (estimate, low, high))
+    if low is not None:
+        low, high = (0.0 if None in after else low), (math.inf if None in before else high)
+    outcome = decide(claim, len(pairs), low, high)
+    if outcome != "open" and _exploratory(claim, pairs):
+        outcome = "exploratory"
+    return Verdict(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects), **judged)
+
+
+def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
+    """By seed the records of both arms, as many as the last planned look takes; and their scale."""
+    by_seed: dict[int, dict[str, Record]] = {}
+    for record in records:
+        if record.arm in claim.arms:
+            by_seed.setdefault(record.seed, {})[record.arm] = record
+    whole = {seed: by_seed[seed] for seed in sorted(by_seed) if len(by_seed[seed]) == len(claim.arms)}
+    scale = next((record.scale for pair in whole.values() for record in pair.values()), None)
+    if scale is not None and claim.study is not None:
+        first = claim.protocol(scale).first_seed
+        whole = {seed: pair for seed, pair in whole.items() if first <= seed < first + LOOKS[-1]}
+    looks = [look for look in LOOKS if look <= len(whole)]
+    seeds = list(whole)[: looks[-1]] if looks else list(whole)
+    for seed in seeds:
+        comparable(*whole[seed].values())
+    return {seed: whole[seed] for seed in seeds}, scale
+
+
+def comparable(*records: Record) -> None:
+    """``EvidenceError`` unless these runs saw the same data and ran on one kind of hardware with one torch."""
+
+    def conditions(record: Record) -> dict[str, Any]:
+        pixels = {f"sha256 of {split}": data["sha256"] for split, data in record.data.items()}
+        kind = {name: record.environment.get(name) for name in ("device_kind", "torch")}
+        return pixels | kind
+
+    first, *others = records
+    for other in others:
+        if changed := differences(conditions(first), conditions(other)):
+            names = f"{first.path} and {other.path}"
+            raise EvidenceError(f"{names} are no pair: {'; '.join(changed)}. Run one of them again.")
+
+
+def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> bool:
+    """Whether a record is older than the claim."""
+    starts = [record.started for pair in pairs.values() for record in pair.values() if record.started is not None]
+    if claim.fixed is None or not starts:
+        return False
+    return min(map(datetime.fromisoformat, starts)) < datetime.fromisoformat(claim.fixed.date)
 
 
 def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:
     """The number of a run that a claim compares; None where an error did not come down to ``target``.
 
+    A run that diverged counts as one that guesses: its errors are those of chance, its gap is 0, and it reaches no
+    target.
+
     Args:
         record: of the run.
         what: the metric; its arm is not looked at.
-        target: error, fraction, that epochs are counted to.
+        target: error, fraction, of the metrics that need one.
+
+    Raises:
+        ValueError: there is no target, but the metric needs one; or the run has no errors after each epoch.
     """
+    chance = 1 - 1 / record.config["net"]["num_classes"]
     match what.metric:
-        case "epochs_to_train_error" | "epochs_to_val_error":
-            errors = [epoch[what.metric.removeprefix("epochs_to_")] for epoch in record.epochs]
-            return epochs_to_target(errors, target, 1 - 1 / record.config["net"]["num_classes"])
-        case "generalization_gap":
+        case "epochs_to_train_error" | "epochs_to_val_error" | "val_error_at_target":
+            return _at_target(record, what.metric, target, chance)
+        case "epochs_to_target":
+            return record.final["epochs_to_target"]
+        case "generalization_gap" if record.ended != "diverged":
             return record.final["centre_error"] - record.final["train_eval_error"]
-    return record.final[what.metric]
+        case metric if record.ended != "diverged":
+            return record.final[metric]
+        case metric:
+            return chance if metric.endswith("error") else 0.0
+
+
+def _at_target(record: Record, metric: Metric, target: float | None, chance: float) -> float | None:
+    name = {"val_error_at_target": "train_eval_error"}.get(metric, metric.removeprefix("epochs_to_"))
+    if target is None or any(epoch.get(name) is None for epoch in record.epochs if record.ended != "diverged"):
+        missing = "target" if target is None else f"{name} after every epoch"
+        raise ValueError(f"{metric} of {record.path}: there is no {missing}")
+    if record.ended == "diverged":
+        return chance if metric == "val_error_at_target" else None
+    epochs = epochs_to_target([epoch[name] for epoch in record.epochs], target, chance)
+    if metric != "val_error_at_target" or epochs is None:
+        return epochs
+    after = min(math.ceil(epochs), len(record.epochs))
+    before, reached = (
+        chance if number == 0 else record.epochs[number - 1]["val_error"] for number in (after - 1, after)
+    )
+    return before + (epochs - (after - 1)) * (reached - before)
 
 
 def _effect(claim: Claim, baseline: float, treatment: float) -> float:
@@ -148,7 +239,7 @@ def _effect(claim: Claim, baseline: float, treatment: float) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean and its 95 % interval by Student's t; without an interval for a single value.
+    """The mean and its interval by Student's t, at ``LEVEL``; without an interval for a single value.
 
     Args:
         values: at least one.
@@ -160,16 +251,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None, None
-    half = float(t.ppf(0.975, len(values) - 1) * sem(values))
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))
     return mean, mean - half, mean + half
 
 
 def resolvable(values: Sequence[float], power: float = 0.8) -> float:
     r"""The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
 
-    .. math:: (t_{0.975} + t_\text{power}) \, s / \sqrt{n}
+    .. math:: (t_\text{level} + t_\text{power}) \, s / \sqrt{n}
 
-    with Student's quantiles for n - 1 degrees of freedom.
+    with Student's quantiles for n - 1 degrees of freedom, the first that of the interval.
 
     Args:
         values: at least 2; s is their standard deviation.
@@ -178,4 +269,4 @@ def resolvable(values: Sequence[float], power: float = 0.8) -> float:
     from scipy.stats import sem, t
 
     freedom = len(values) - 1
-    return float((t.ppf(0.975, freedom) + t.ppf(power, freedom)) * sem(values))
+    return float((t.ppf((1 + LEVEL) / 2, freedom) + t.ppf(power, freedom)) * sem(values))

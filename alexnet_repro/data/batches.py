@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset
-from alexnet_repro.data.inputs import Draws, InputTransform
+from alexnet_repro.data.inputs import Chance, Draws, InputTransform
+from alexnet_repro.support.chance import streams
 
 RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
 
@@ -31,8 +32,8 @@ class Batches:
     Args:
         dataset: the training set.
         transform: pixels to inputs; its ``config`` gives batch size and shuffling.
-        generator: a CPU generator for order, crops, flips and colours; two equal ones give equal batches. For nothing
-            else while an epoch is under way.
+        generator: on the CPU; order, crops with flips, and colours each have a generator of their own from it, by one
+            draw. Two equal ones give equal batches.
         device: where the batches go.
         rank, ranks: of every batch only the part ``rank`` of ``ranks`` equal parts, for data parallelism.
         ahead: batches.
@@ -53,19 +54,21 @@ class Batches:
         ahead: int = 2,
     ) -> None:
         self.device = torch.device(device)
-        self.transform, self.generator = transform.to(self.device), generator
+        self.transform = transform.to(self.device)
+        self._generators = streams(generator, "order", "crops", "colour")
+        self._chance = Chance(*self._generators[1:])
         self.rank, self.ranks, self.ahead = rank, ranks, ahead
         self._check(len(dataset))
         self.images, self.labels = dataset.images, dataset.labels
         if isinstance(self.images, Tensor) and self.images.nbytes <= RESIDENT:
             self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
-        self.order = torch.randperm(len(dataset), generator=generator)
+        self.order = torch.randperm(len(dataset), generator=self._generators[0])
         self.color, self.part = True, 1.0  # as the last call of ``enter`` said
         self.place = (0, 0)  # in the batch given last: this rank's first image, and how many all ranks have
         self._begun = False  # an epoch
         self._given = 0  # batches of it that the caller has had
         self._resumed = False
-        self._drawn = generator.get_state()  # before the first draw that no given batch has used
+        self._drawn = self._states()  # before the first draw that no given batch has used
 
     def __len__(self) -> int:
         return math.ceil(self._count() / self.transform.config.batch_size)
@@ -79,15 +82,15 @@ class Batches:
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                new = torch.randperm(self._count(), generator=self.generator)
+                new = torch.randperm(self._count(), generator=self._generators[0])
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
-        self._begun, self._resumed, self._drawn = True, False, self.generator.get_state()
+        self._begun, self._resumed, self._drawn = True, False, self._states()
         jobs = self._jobs(self._given)
         with ThreadPoolExecutor(self.ahead) as pool:
-            waiting: deque[tuple[Future[Batch], tuple[int, int], Tensor]] = deque()
+            waiting: deque[tuple[Future[Batch], tuple[int, int], list[Tensor]]] = deque()
             try:
                 for rows, draws, place in jobs:
-                    waiting.append((pool.submit(self._made, rows, draws), place, self.generator.get_state()))
+                    waiting.append((pool.submit(self._made, rows, draws), place, self._states()))
                     if len(waiting) > self.ahead:
                         yield self._give(*waiting.popleft())
                 while waiting:
@@ -95,18 +98,18 @@ class Batches:
             finally:  # a caller may leave in the middle of an epoch
                 for future, *_ in waiting:
                     future.cancel()
-                self.generator.set_state(self._drawn)
+                self._set_states(self._drawn)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the caller is in the epoch; the next batch, and all after it, follow from it."""
-        return {"order": self.order, "begun": self._begun, "given": self._given, "generator": self._drawn}
+        return {"order": self.order, "begun": self._begun, "given": self._given, "generators": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next iteration goes on after the batches that had been given."""
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
-        self.order, self._given, self._drawn = state["order"], state["given"], state["generator"]
-        self.generator.set_state(self._drawn)
+        self.order, self._given, self._drawn = state["order"], state["given"], state["generators"]
+        self._set_states(self._drawn)
         self._begun = self._resumed = state["begun"]
 
     def begin(self) -> None:
@@ -119,7 +122,7 @@ class Batches:
     def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws, tuple[int, int]]]:
         """This rank's images, draws and place of every batch from the given one on."""
         for rows in islice(self.order[: self._count()].split(self.transform.config.batch_size), start, None):
-            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self.generator, self.color)
+            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self._chance, self.color)
             first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
             yield rows[first:last], draws[first:last], (first, len(rows))
 
@@ -132,10 +135,17 @@ class Batches:
             images = self.images.index_select(0, rows)
         return self.transform.apply(images, draws), labels
 
-    def _give(self, batch: Future[Batch], place: tuple[int, int], drawn: Tensor) -> Batch:
+    def _give(self, batch: Future[Batch], place: tuple[int, int], drawn: list[Tensor]) -> Batch:
         made = batch.result()
         self._given, self._drawn, self.place = self._given + 1, drawn, place
         return made
+
+    def _states(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self._generators]
+
+    def _set_states(self, states: list[Tensor]) -> None:
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state)
 
     def _check(self, images: int) -> None:
         if not 0 <= self.rank < self.ranks:

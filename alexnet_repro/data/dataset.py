@@ -11,6 +11,8 @@ from torch import Tensor
 
 from alexnet_repro.data.moments import Moments
 
+AT_A_TIME = 256  # images that are read for their checksum
+
 
 class DatasetNotFoundError(FileNotFoundError):
     """A data set is not where it was looked for."""
@@ -55,11 +57,8 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Over the shape, the pixels and the labels (as little-endian int64), in that order."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().tobytes())
-        digest.update(self.labels.numpy().astype("<i8").tobytes())
-        return digest.hexdigest()
+        """Of the pixels and labels, wherever and in whatever form they lie."""
+        return pixels_sha256(self.images, self.labels)
 
     @cached_property
     def moments(self) -> Moments:
@@ -76,3 +75,17 @@ class Dataset:
             "origin": self.origin,
             "sha256": self.sha256,
         }
+
+
+def pixels_sha256(images: Tensor, labels: Tensor) -> str:
+    """Over the shape, the pixels and the labels (as little-endian int64), in that order.
+
+    Args:
+        images: (N, 3, H, W) uint8, or what gives its rows like such a tensor.
+        labels: (N,) int64.
+    """
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    for part in images.split(AT_A_TIME):
+        digest.update(part.contiguous().numpy())
+    digest.update(labels.numpy().astype("<i8"))
+    return digest.hexdigest()

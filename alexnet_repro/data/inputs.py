@@ -11,6 +11,7 @@ from torch import Tensor
 from alexnet_repro.data.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
 from alexnet_repro.data.config import InputConfig, Views
 from alexnet_repro.data.moments import Moments
+from alexnet_repro.support.chance import streams
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class Draws:
 
     def __getitem__(self, rows: slice) -> Draws:
         return Draws(*(None if draw is None else draw[rows] for draw in (self.crops, self.color)))
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The generators of ``Draws``, one a kind: noise that is turned off changes no crop."""
+
+    crops: torch.Generator
+    color: torch.Generator
+
+    @classmethod
+    def of(cls, generator: torch.Generator) -> Chance:
+        """By one draw from a CPU generator."""
+        return cls(*streams(generator, "crops", "colour"))
 
 
 @dataclass(frozen=True)
@@ -58,15 +72,15 @@ class InputTransform:
     def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """One training batch: cropped, flipped and recoloured at random where the configuration says so."""
         n, _, height, width = images.shape
-        return self.apply(images, self.draw((n, height, width), generator))
+        return self.apply(images, self.draw((n, height, width), Chance.of(generator)))
 
-    def draw(self, shape: tuple[int, int, int], generator: torch.Generator, color: bool = True) -> Draws:
+    def draw(self, shape: tuple[int, int, int], chance: Chance, color: bool = True) -> Draws:
         """All that chance decides for a batch of ``shape = (n, height, width)``; without ``color`` no colour noise."""
         config, crops = self.config, None
         if config.crop is not None and config.random_crops:
-            crops = Crops.draw(shape, config.crop, generator, offsets=config.crop_offsets, share=config.crop_share)
+            crops = Crops.draw(shape, config.crop, chance.crops, offsets=config.crop_offsets, share=config.crop_share)
         colorful = color and self.color is not None
-        return Draws(crops, torch.randn(shape[0], 3, generator=generator) if colorful else None)
+        return Draws(crops, torch.randn(shape[0], 3, generator=chance.color) if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training batch of these draws, on the transform's device; the images may be on another."""

@@ -20,11 +20,12 @@ import PIL
 import torch
 
 from alexnet_repro.data.archives import check
+from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import ImageFile, Problem, Source
 from alexnet_repro.data.moments import Moments, PixelSums
 from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, npy, write_part
-from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256
+from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256, stored_images
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.values import digest
 
@@ -265,6 +266,7 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
     for name, content in files.items():
         write_atomically(unfinished / name, content)
         (unfinished / name).replace(out / name)
+    images = stored_images(out, split, [*names, *files], size)
     stds, axes = moments.principal_axes()
     sides = [side for part in parts for side in part["shorter_sides"]]
     counts = Counter(labels.tolist())
@@ -275,6 +277,7 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
         "files": {
             name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)} for name in [*names, *files]
         },
+        "pixels": pixels_sha256(images, torch.from_numpy(labels)),
         "mean": moments.mean.tolist(),
         "covariance": moments.covariance.tolist(),
         "deviations": stds.tolist(),

@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
+from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError, pixels_sha256
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.values import digest
 
@@ -86,7 +87,7 @@ class Store:
         return StoredDataset(
             name=source["name"],
             split=split,
-            images=self._images(split),
+            images=stored_images(self.folder, split, entry["files"], self.manifest["size"]),
             labels=torch.from_numpy(np.load(self.folder / f"{split}-labels.npy")),
             classes=tuple(self.manifest["classes"]),
             origin=f"{source['origin']}, central squares at {self.manifest['size']} pixels"
@@ -104,24 +105,18 @@ class Store:
                 elif file_sha256(path) != expected["sha256"]:
                     yield f"{name} is not what was written: its sha256 is another"
 
-    def _images(self, split: str) -> Tensor | JpegImages:
-        if self.manifest["form"] == "raw":  # "c": changes would stay in memory, and torch asks for a writable array
-            return torch.from_numpy(np.load(self.folder / f"{split}-images.npy", mmap_mode="c"))
-        tars = [name for name in self.manifest["splits"][split]["files"] if name.endswith(".tar")]
-        index = np.load(self.folder / f"{split}-index.npy")
-        return JpegImages([self.folder / name for name in tars], index, self.manifest["size"])
-
 
 @dataclass(frozen=True)
 class StoredDataset(Dataset):
-    """A data set whose sha256 and moments are those of its store."""
+    """A data set whose sha256 and moments were taken when it was prepared."""
 
     store: Store
 
     @cached_property
     def sha256(self) -> str:
-        """Over the sums of the split's files."""
-        return digest(self.store.manifest["splits"][self.split]["files"])
+        """As for ``Dataset``."""
+        known = self.store.manifest["splits"][self.split].get("pixels")  # which an earlier version did not write
+        return known or pixels_sha256(self.images, self.labels)
 
     @cached_property
     def moments(self) -> Moments:
@@ -164,7 +159,10 @@ class JpegImages:
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Consecutive images, ``size`` at a time."""
-        return (self.index_select(0, rows) for rows in torch.arange(len(self)).split(size))
+        with ThreadPoolExecutor() as pool:
+            for rows in torch.arange(len(self)).split(size):
+                images = np.stack(list(pool.map(self._decoded, rows.tolist())))
+                yield torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
     def _decoded(self, row: int) -> np.ndarray:
         tar, start, length = (int(number) for number in self.index[row])
@@ -176,6 +174,14 @@ class JpegImages:
         except (OSError, SyntaxError) as error:
             where = f"{self.tars[tar]}, byte {start}"
             raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
+
+
+def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor | JpegImages:
+    """The images of a split that these files hold, (N, 3, size, size) uint8."""
+    if f"{split}-images.npy" in files:  # "c": changes would stay in memory, and torch asks for a writable array
+        return torch.from_numpy(np.load(folder / f"{split}-images.npy", mmap_mode="c"))
+    tars = [folder / name for name in files if name.endswith(".tar")]
+    return JpegImages(tars, np.load(folder / f"{split}-index.npy"), size)
 
 
 def file_sha256(path: Path) -> str:

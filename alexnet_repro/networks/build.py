@@ -23,6 +23,7 @@ from alexnet_repro.networks.spec import (
     Pool,
     WithinChannelNorm,
 )
+from alexnet_repro.support.chance import streams
 from alexnet_repro.support.table import Table
 
 
@@ -44,12 +45,15 @@ class LayerCost:
 class Network(nn.Sequential):
     """The network of a configuration: its layers in a row, under their names.
 
-    Weights are drawn from ``generator`` at once, and dropout's masks later, in training; without one, from a generator
-    seeded with 0. torch's global generator is never touched.
+    Every layer's weights are drawn at once, and dropout's masks later, in training, from generators of their own: a
+    layer that another network lacks changes no other layer. torch's global generator is never touched.
 
     Args:
         config: the network.
-        generator: a CPU generator, kept as ``network.generator``.
+        generator: a CPU generator that these generators come from, by one draw; None: one seeded with 0.
+
+    Attributes:
+        generator: of dropout's masks.
 
     Shape: (N, 3, image_size, image_size) float -> (N, num_classes) logits.
 
@@ -58,21 +62,24 @@ class Network(nn.Sequential):
     """
 
     def __init__(self, config: NetConfig, generator: torch.Generator | None = None) -> None:
-        generator = generator or torch.Generator().manual_seed(0)
+        wanted = config.effective_layers()
+        masks, *weights = streams(
+            generator or torch.Generator().manual_seed(0), "dropout's masks", *(layer.name for layer in wanted)
+        )
         shape = (3, config.image_size, config.image_size)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         shapes = {}
-        for layer in config.effective_layers():
+        for layer, drawn in zip(wanted, weights, strict=True):
             try:
-                module = _module(layer, shape, config, generator)
+                module = _module(layer, shape, config, masks)
                 shape = _shape_after(module, shape)
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{config.name}: {layer.name} does not fit its input {shape}: {error}") from error
             if isinstance(layer, Conv | Linear):
-                _initialize(module, layer, config, generator)
+                _initialize(module, layer, config, drawn)
             modules[layer.name], shapes[layer.name] = module, shape
         super().__init__(modules)
-        self.config, self.generator, self.shapes = config, generator, shapes
+        self.config, self.generator, self.shapes = config, masks, shapes
 
     def __getitem__(self, index: int | slice) -> nn.Module:
         """One layer, or for a slice those layers as a plain ``nn.Sequential`` that shares them."""
@@ -156,7 +163,7 @@ def build(config: NetConfig, generator: torch.Generator | None = None) -> Networ
     return Network(config, generator)
 
 
-def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, generator: torch.Generator) -> nn.Module:
+def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, masks: torch.Generator) -> nn.Module:
     groups = config.towers if getattr(layer, "reads", "all") == "own" else 1
     match layer:
         case Local():
@@ -178,7 +185,7 @@ def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, generator: 
         case Activation():
             return nn.ReLU() if config.activation == "relu" else nn.Tanh()
         case Dropout():
-            return layers.Dropout(config.dropout, layer.rescale, generator)
+            return layers.Dropout(config.dropout, layer.rescale, masks)
         case Linear():
             outputs = config.num_classes if layer.outputs is None else layer.outputs
             return layers.TowerLinear(torch.Size(shape).numel(), outputs, groups)

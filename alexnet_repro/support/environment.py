@@ -34,6 +34,7 @@ def environment(device: str) -> dict[str, Any]:
         "torch": str(torch.__version__),  # a plain one, that a checkpoint may hold
         "numpy": np.__version__,
         "platform": platform.system() + "-" + platform.machine(),
+        "device_kind": torch.device(device).type,
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
         "threads": torch.get_num_threads(),
     }

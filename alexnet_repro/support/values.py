@@ -78,9 +78,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def differences(recorded: Any, current: Any, name: str = "") -> list[str]:
-    """What is no longer as recorded. A field that did not exist then is no difference: its default is the old way."""
+    """What is no longer as recorded; what one of them lacks is a difference too, unless the other has None."""
     if isinstance(recorded, dict) and isinstance(current, dict):
-        pairs = [(f"{name}.{key}".strip("."), recorded[key], current.get(key)) for key in recorded]
+        keys = dict.fromkeys((*recorded, *current))
+        pairs = [(f"{name}.{key}".strip("."), recorded.get(key), current.get(key)) for key in keys]
     elif isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
         pairs = [(f"{name}[{i}]", *pair) for i, pair in enumerate(zip(recorded, current, strict=True))]
     else:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from alexnet_repro.support.values import read_sealed, write_sealed
 from alexnet_repro.training.state import Epoch
@@ -29,14 +33,17 @@ class Record:
     config_hash: str  #: sha256 of it
     data: dict[str, dict[str, Any]]  #: split -> fingerprint
     environment: dict[str, Any]  #: code revision, versions, hardware, threads
+    started: str | None = None  #: date and time, UTC; None: it was made before records said so
     seconds: float  #: training and evaluation
     ended: str  #: as History.ended
-    #: as History.epochs; what ``validate`` gave as val_error (top-1), val_top5_error and val_log_probability
+    #: as History.epochs; what ``validate`` gave as val_error (top-1), val_top5_error and val_log_probability, and
+    #: train_eval_error, of some training images
     epochs: list[dict[str, float | None]]
     #: train_error, epochs_to_target, what ``evaluate`` gives, ``derivative_<layer>``; of crops centre_error (images not
     #: trained on) and train_eval_error (training images), both of the centre crop in eval mode; of two towers
     #: ``inspect.tower_color``; of an exported network agreement_pixels, agreement_untrained and agreement_trained
     final: dict[str, float | None]
+    mistakes: str | None = None  #: the images it was tested on that it is wrong about, all views; see ``wrong``
     weights: str | None = None  #: sha256 of the file that its network was exported to
     migrated: str | None = None  #: what was renamed in it since it was made
 
@@ -44,6 +51,14 @@ class Record:
     def path(self) -> Path:
         """Where it lies within a folder of evidence."""
         return record_path(self.study, self.scale, self.arm, self.seed)
+
+    def wrong(self) -> np.ndarray | None:
+        """Of every image it was tested on whether it is wrong about it, bool, in the data set's order; or None."""
+        if self.mistakes is None:
+            return None
+        images = next(data["images"] for split, data in self.data.items() if split != "train")
+        bits = np.frombuffer(base64.b64decode(self.mistakes), np.uint8)
+        return np.unpackbits(bits, count=images).astype(bool)
 
     def placed(self, study: str, scale: str, arm: str) -> Record:
         """The same as a run of a study."""
@@ -78,8 +93,13 @@ def record_path(study: str, scale: str, arm: str, seed: int) -> Path:
 def plain_epoch(epoch: Epoch) -> dict[str, float | None]:
     """An epoch as a record has it."""
     plain = {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
-    val = {f"val_{name}": value for name, value in (epoch.val or {}).items()}
-    return finite(plain | {name.replace("top1_error", "error"): value for name, value in val.items()})
+    named = {"top1_error": "val_error", "train_eval_error": "train_eval_error"}
+    return finite(plain | {named.get(name, f"val_{name}"): value for name, value in (epoch.val or {}).items()})
+
+
+def packed(wrong: Tensor) -> str:
+    """One bit an image, as a record has it."""
+    return base64.b64encode(np.packbits(wrong.cpu().numpy())).decode()
 
 
 def finite(values: dict[str, float | None]) -> dict[str, float | None]:

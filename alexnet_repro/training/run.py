@@ -8,27 +8,25 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from alexnet_repro.data import Dataset, evaluation_split, load_dataset
-from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
 from alexnet_repro.support.values import as_json, differences, digest
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint, save_checkpoint
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
-from alexnet_repro.training.evaluate import evaluate
 from alexnet_repro.training.loop import Callback, History, train
+from alexnet_repro.training.measures import Measures
 from alexnet_repro.training.parallel import Processes
-from alexnet_repro.training.record import Record, epochs_to_target, finite, plain_epoch
+from alexnet_repro.training.record import Record, finite, plain_epoch
 from alexnet_repro.training.start import fresh
 from alexnet_repro.training.state import Epoch, Training
-
-DERIVATIVE_IMAGES = 500  # test images over which the mean derivatives are taken after training
 
 
 class Interrupted(Exception):  # noqa: N818, nothing is wrong
@@ -93,7 +91,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self.config, self.files, self.study, self.here = config, files, study, here
         self.training, self.testing = training, testing
-        self.start = perf_counter()
+        self.start, self.started = perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
         self.validated = testing is not None and testing.split == "val"
         self.best = float("inf")
         _check(config, self.training, self.validated)
@@ -126,9 +124,13 @@ class _Run:
             self.config, self.training, self.config.seed, here.device, here.shard, here.shards
         )
         self.model = here.spread(self.network, self.batches)
+        self.measures = Measures(
+            self.config, self.network, self.model, self.transform, self.training, self.testing, here
+        )
         self.resumed = self._checkpoint()
         if self.resumed is not None:
             self.best, self.start = self.resumed["best"], self.start - self.resumed["seconds"]
+            self.started = self.resumed["started"]
         if here.rank == 0:
             for path in self.files.kept:
                 remove_leftovers(path)
@@ -168,7 +170,7 @@ class _Run:
                     self.model,
                     self.batches,
                     self.config.train,
-                    validate=(lambda: self.errors(self.testing, "centre")) if self.validated else None,
+                    validate=self.measures.validate if self.validated else None,
                     on_step=step_over,
                     on_epoch=epoch_over,
                     resume=None if self.resumed is None else self.resumed["training"],
@@ -185,7 +187,7 @@ class _Run:
         if not any(paths):
             return
         state = {"training": training.state_dict(), "input": self.transform.state_dict(), "best": self.best}
-        state["seconds"] = perf_counter() - self.start
+        state |= {"seconds": perf_counter() - self.start, "started": self.started}
         for path in paths:
             if path is not None and self.here.rank == 0:
                 save_checkpoint(path, self.what, state)
@@ -204,15 +206,10 @@ class _Run:
         if self.files.log is not None and self.here.rank == 0:
             write_atomically(self.files.log, "".join(f"{json.dumps(plain_epoch(epoch))}\n" for epoch in epochs))
 
-    def errors(self, dataset: Dataset, views: str) -> dict[str, float]:
-        """Of the network as it is, on a whole data set."""
-        viewed = self.transform.viewed(views)
-        return evaluate(self.model, dataset.images, dataset.labels, viewed, self.here.shard, self.here.shards)
-
     def record(self, history: History) -> Record:
         """What came out."""
         config = as_json(self.config)
-        final = finite(self.final(history))
+        final = finite(self.measures.final(history))
         return Record(
             **(self.study or {}),
             seed=self.config.seed,
@@ -220,33 +217,13 @@ class _Run:
             config_hash=digest(config),
             data=self.what["data"],
             environment=self.environment,
+            started=self.started,
             seconds=round(perf_counter() - self.start, 1),
             ended=history.ended,
             epochs=[plain_epoch(epoch) for epoch in history.epochs],
             final=final,
+            mistakes=self.measures.mistakes,
         )
-
-    def final(self, history: History) -> dict[str, float | None]:
-        """What is measured of the trained network. All processes must ask together."""
-        config, errors = self.config, [epoch.train_error for epoch in history.epochs]
-        found: dict[str, float | None] = {"train_error": errors[-1]}
-        if config.train.target_error is not None:
-            chance = 1 - 1 / config.net.num_classes
-            found["epochs_to_target"] = epochs_to_target(errors, config.train.target_error, chance)
-        if history.ended == "diverged" or self.testing is None:
-            return found
-        found |= self.errors(self.testing, config.input.views)
-        if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
-            centre = history.epochs[-1].val or self.errors(self.testing, "centre")
-            found["centre_error"] = centre["top1_error"]
-            found["train_eval_error"] = self.errors(self.training, "centre")["top1_error"]
-        if self.model is not self.network:  # whole, wherever its towers were
-            self.network.load_state_dict(self.model.module.state_dict())
-        if config.net.towers == 2:
-            found |= tower_color(self.network[0].weight)
-        sample = self.transform.views(self.testing.images[:DERIVATIVE_IMAGES].to(self.here.device))[0]
-        derivatives = mean_derivatives(self.network, sample)
-        return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
 
 
 def _testing(config: RunConfig, data_root: object, load: Callable[..., Dataset]) -> Dataset | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import torch
 
 from alexnet_repro.data import Batches, Dataset
@@ -12,6 +11,7 @@ from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network, build
 from alexnet_repro.networks.spec import NetConfig
+from alexnet_repro.support.chance import stream
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
 
@@ -23,21 +23,13 @@ class Recipe(Protocol):
     train: TrainConfig
 
 
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """Independent generators for one seed; runs of the same seed start from the same weights and see the same batches.
-
-    Args:
-        seed: of the run.
-        purpose: "weights", "batches", or any other word of yours.
-    """
-    state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> 1))
-
-
 def fresh(
     recipe: Recipe, training: Dataset, seed: int, device: str, shard: int = 0, shards: int = 1
 ) -> tuple[Network, InputTransform, Batches]:
     """What a run starts from: the network, the transform of its images, and its batches.
+
+    Runs of one seed share what their recipes have in common: the first weights of layers of one shape, the order of
+    the images, their crops and flips, the draws of the colour noise, dropout's masks.
 
     Args:
         recipe: anything with the fields ``net``, ``input`` and ``train``, e.g. an ``Arm``.
@@ -52,9 +44,9 @@ def fresh(
     side = recipe.input.crop or training.images.shape[-1]
     if recipe.net.image_size != side:
         raise ValueError(f"net.image_size is {recipe.net.image_size}, but the input makes images of {side} pixels")
-    model = build(recipe.net, generator(seed, "weights")).to(device, memory_format=torch.channels_last)
+    model = build(recipe.net, stream(seed, "network")).to(device, memory_format=torch.channels_last)
     transform = InputTransform.fit(recipe.input, training.moments).to(torch.device(device))
-    batches = Batches(training, transform, generator(seed, "batches"), device, rank=shard, ranks=shards)
+    batches = Batches(training, transform, stream(seed, "batches"), device, rank=shard, ranks=shards)
     return model, transform, batches
 
 
@@ -64,4 +56,4 @@ def untrained(config: RunConfig) -> Network:
     Args:
         config: the run.
     """
-    return build(config.net, generator(config.seed, "weights"))
+    return build(config.net, stream(config.seed, "network"))

@@ -1,0 +1,85 @@
+"""What is measured of a network: after every epoch, and of the trained one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.data import Dataset
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks.build import Network
+from alexnet_repro.networks.inspect import mean_derivatives, tower_color
+from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.evaluate import errors, evaluate, predict
+from alexnet_repro.training.loop import History
+from alexnet_repro.training.parallel import Processes
+from alexnet_repro.training.record import epochs_to_target, packed
+from alexnet_repro.training.state import summed
+
+DERIVATIVE_IMAGES = 500  # images it was tested on, over which the mean derivatives are taken
+FITTED_IMAGES = 2500  # training images, evenly spaced, whose error in eval mode is taken after every epoch
+
+
+class Measures:
+    """What is measured of one run's network. All processes must ask together.
+
+    Args:
+        config: the run.
+        network, model: the network as it was built, and as it is trained.
+        transform: of images into its inputs.
+        training, testing: what it is trained and tested on; the latter may be None.
+        here: this process among those of the run.
+
+    Attributes:
+        mistakes: as a record has them; None before ``final``.
+    """
+
+    def __init__(
+        self, config: RunConfig, network: Network, model: nn.Module, transform: InputTransform, training: Dataset,
+        testing: Dataset | None, here: Processes,
+    ) -> None:  # fmt: skip
+        self.config, self.network, self.model, self.transform = config, network, model, transform
+        self.training, self.testing, self.here = training, testing, here
+        self.mistakes: str | None = None
+
+    def validate(self) -> dict[str, float]:
+        """After an epoch, in eval mode, centre crops alone: the errors on ``testing`` and on some training images."""
+        n = len(self.training)
+        rows = torch.arange(min(n, FITTED_IMAGES)) * n // min(n, FITTED_IMAGES)
+        fitted = self._centre(self.training.images[rows], self.training.labels[rows])
+        return self._centre(self.testing.images, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
+
+    def final(self, history: History) -> dict[str, float | None]:
+        """Of the trained network: what a record has as ``final``."""
+        config, train_errors = self.config, [epoch.train_error for epoch in history.epochs]
+        found: dict[str, float | None] = {"train_error": train_errors[-1]}
+        if config.train.target_error is not None:
+            chance = 1 - 1 / config.net.num_classes
+            found["epochs_to_target"] = epochs_to_target(train_errors, config.train.target_error, chance)
+        if history.ended == "diverged" or self.testing is None:
+            return found
+        found |= self._tested()
+        if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
+            found["centre_error"] = self._centre(self.testing.images, self.testing.labels)["top1_error"]
+            found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
+        if self.model is not self.network:  # whole, wherever its towers were
+            self.network.load_state_dict(self.model.module.state_dict())
+        if config.net.towers == 2:
+            found |= tower_color(self.network[0].weight)
+        sample = self.transform.views(self.testing.images[:DERIVATIVE_IMAGES].to(self.here.device))[0]
+        derivatives = mean_derivatives(self.network, sample)
+        return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
+
+    def _centre(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        return evaluate(self.model, images, labels, self.transform.viewed("centre"), self.here.shard, self.here.shards)
+
+    def _tested(self) -> dict[str, float]:
+        """The errors over all views; keeps which images it is wrong about."""
+        here, labels = self.here, self.testing.labels.to(self.here.device)
+        first, last = (len(labels) * shard // here.shards for shard in (here.shard, here.shard + 1))
+        viewed = self.transform.viewed(self.config.input.views)
+        probabilities = predict(self.model, self.testing.images, viewed, rows=range(first, last))
+        wrong = torch.zeros(len(labels), device=here.device)
+        wrong[first:last] = (probabilities.topk(1).indices[:, 0] != labels[first:last]).float()
+        self.mistakes = packed(summed(wrong).bool())
+        return errors(probabilities, labels[first:last])
