@@ -12,9 +12,10 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from alexnet_repro import paper
-from alexnet_repro.claims.claim import Claim, Measurement, Metric
+from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
 from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 from alexnet_repro.claims.study import SCALES, Study
 
@@ -135,8 +136,22 @@ def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] 
 
 _RUN_148 = ("148 against 145", paper.RUN148_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0])
 
+# When each claim was fixed. A claim that is added or changed gets the commit that did so, before its first record.
+_CIFAR = Fixed("2026-11-24T02:01:47+00:00", "3167b425047089a036bfeabfa22295d39899eba5")
+_PARTS = Fixed("2026-11-25T06:18:58+00:00", "8bbde3941c2c7c9014e47226c81f8204347c486b")
+_FIXED = {
+    "relu": _CIFAR,
+    "relu-local": Fixed("2026-11-25T06:45:26+00:00", "ab41ea9a69ff42620292eaf8b912ee70925d0f67"),
+    "relu-scaled": Fixed("2026-11-24T05:05:57+00:00", "afe4dea8c397edb642431907f28ffe123b5331c8"),
+    "relu-modern": _CIFAR,
+    "lrn-cifar": _CIFAR,
+    "lrn-cifar-printed": _PARTS,
+    "lrn-cifar-published": _PARTS,
+}
+_ALEXNET = Fixed("2026-11-27T04:04:48+00:00", "bb0bdf63f52e2d423d0216cd1a532b657ccbe0cc")
+
 CLAIMS: Mapping[str, Claim] = {
-    claim.id: claim
+    claim.id: replace(claim, fixed=_FIXED.get(claim.id, _ALEXNET))
     for claim in (
         _relu(RELU, "2012 protocol"),
         _relu(RELU_LOCAL, "2012 protocol, the other candidate"),
