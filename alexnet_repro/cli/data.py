@@ -11,7 +11,19 @@ import typer
 from PIL import Image
 from tqdm import tqdm
 
-from alexnet_repro.data import NAMES, SMALL, Dataset, Store, data_root, load_dataset, load_source, prepare, store_name
+from alexnet_repro.data import (
+    NAMES,
+    SMALL,
+    Dataset,
+    Store,
+    data_root,
+    load_dataset,
+    load_source,
+    prepare,
+    size_of,
+    store_name,
+    tiny_imagenet,
+)
 from alexnet_repro.data.cifar10 import ARCHIVE, OFFICIAL
 from alexnet_repro.data.imagenet import IMAGENET_TERMS, IMAGENETTE, TRAIN
 from alexnet_repro.data.store import MANIFEST
@@ -21,7 +33,9 @@ from alexnet_repro.support.table import Table
 app = typer.Typer(help="Find, fetch, prepare and check data sets.", no_args_is_help=True)
 
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
-Size = Annotated[int, typer.Option(help="height and width of the images, pixels")]
+Size = Annotated[
+    int | None, typer.Option(help="height and width of the images, pixels; default: 64 for Tiny ImageNet, else 256")
+]
 
 WHAT = {  # name -> what it is, where it comes from, and of what is there one when it is here
     "photos": ("10 classes, 1,500 + 500 patches of photographs", "comes with scikit-image", ["."]),
@@ -30,6 +44,17 @@ WHAT = {  # name -> what it is, where it comes from, and of what is there one wh
         OFFICIAL,
         [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/"))],
     ),
+    **{
+        name: (
+            f"{what} images of 64 pixels",
+            f"{tiny_imagenet.ARCHIVE.mirrors[0]} (for non-commercial research)",
+            [tiny_imagenet.ARCHIVE.file, f"{tiny_imagenet.FOLDER}/train/{last}"],
+        )
+        for name, what, last in (  # the last class by wnid: a part of the data set may lack it
+            ("tiny-imagenet", "200 classes of ImageNet, 100,000 + 10,000", "n12267677"),
+            ("tiny-imagenet-100", "the first 100 of these by wnid, 50,000 + 5,000", "n03250847"),
+        )
+    },
     **{
         name: (
             f"10 classes of ImageNet, 9,469 + 3,925 images, shorter side {name.partition('-')[2] or 'as it was'}",
@@ -43,13 +68,13 @@ WHAT = {  # name -> what it is, where it comes from, and of what is there one wh
 
 
 @app.command("list")
-def list_(root: Root = None, size: Size = 256) -> None:
+def list_(root: Root = None, size: Size = None) -> None:
     """The data sets that are known by name, where they come from, and which of them are here."""
     rows = []
     for name in NAMES:
         what, whence, traces = WHAT[name]
         here = "yes" if any((data_root(root) / trace).exists() for trace in traces) else "no"
-        if (data_root(root) / store_name(name, size) / MANIFEST).exists():
+        if (data_root(root) / store_name(name, size_of(name, size)) / MANIFEST).exists():
             here = "prepared"
         rows.append([name, what, here, whence])
     typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
@@ -74,13 +99,13 @@ def prepare_(
     name: Annotated[str, typer.Argument(help="a name from `data list`, or a folder of class folders")],
     root: Root = None,
     out: Annotated[Path | None, typer.Option(help="where to; default: <root>/<name>-<size>")] = None,
-    size: Size = 256,
+    size: Size = None,
     form: Annotated[str | None, typer.Option(help="raw or jpeg; default: raw where that takes at most 16 GiB")] = None,
     tolerant: Annotated[bool, typer.Option(help="skip what can't be used, and list it in the manifest")] = False,
     workers: Annotated[int | None, typer.Option(help="threads; default: one a core")] = None,
 ) -> None:
     """Decode every image once: shorter side to SIZE, central square. After an interruption, call again to go on."""
-    source = load_source(name, root)
+    source, size = load_source(name, root), size_of(name, size)
     out = (
         data_root(root) / store_name(name if name in NAMES else str(Path(name).resolve()), size) if out is None else out
     )

@@ -71,7 +71,7 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="short for `--set train.epochs=...`; stages keep their shape")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="of the stored images, pixels; default: 256, or the store's")] = None,
+    size: Annotated[int | None, typer.Option(help="of the stored images, pixels; default: the data set's")] = None,
     crop: Annotated[int | None, typer.Option(help="of the network's input, pixels; default: the preset's")] = None,
     seed: Annotated[int, typer.Option(help="of weights, order, crops and masks")] = 0,
     settings: Settings = [],  # noqa: B006

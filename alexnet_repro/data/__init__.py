@@ -16,6 +16,7 @@ from alexnet_repro.data.photos import CLASSES as PHOTOS_CLASSES
 from alexnet_repro.data.photos import load_photos
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.store import MANIFEST, Store, StoreError
+from alexnet_repro.data.tiny_imagenet import TINY_IMAGENET, tiny_imagenet_source
 
 __all__ = [
     "Batches",
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 SMALL = {"photos": PHOTOS_CLASSES, "cifar10": CIFAR10_CLASSES}  # read as they are, nothing to prepare
-NAMES = (*SMALL, *IMAGENETTE, "imagenet")
+NAMES = (*SMALL, *TINY_IMAGENET, *IMAGENETTE, "imagenet")
+SIZES = dict.fromkeys(SMALL, 32) | dict.fromkeys(TINY_IMAGENET, 64)  # name -> pixels; of all others 256
 
 
 def evaluation_split(name: str) -> str:
@@ -53,12 +55,13 @@ def load_dataset(
     ``imagenet`` has to be.
 
     Args:
-        name: "photos" (embedded, needs no files), "cifar10", "imagenette", "imagenette-320", "imagenette-160",
-            "imagenet", or the path of a prepared data set or of a folder of class folders of images, with or without
-            split folders.
+        name: "photos" (embedded, needs no files), "cifar10", "tiny-imagenet", "tiny-imagenet-100" (its first hundred
+            classes), "imagenette", "imagenette-320", "imagenette-160", "imagenet", or the path of a prepared data set
+            or of a folder of class folders of images, with or without split folders.
         root: the folder that holds the files; None: the environment's ALEXNET_REPRO_DATA, else ``data``.
         split: "train", "val" or "test", as far as the data set has them: the first two have "test", the others "val".
-        size: height and width of the images, pixels; None: 32 for the first two, else 256. cifar10 has only 32.
+        size: height and width of the images, pixels; None: 32 for the first two, 64 for Tiny ImageNet, else 256.
+            cifar10 has only 32.
         download: fetch missing files into ``root``; not of imagenet.
 
     Raises:
@@ -78,7 +81,7 @@ def load_dataset(
     if name in SMALL:
         if split not in ("train", "test"):
             raise ValueError(f"split must be train or test, not {split!r}")
-        size = 32 if size is None else size
+        size = size_of(name, size)
         if name == "photos":
             return load_photos(split, size)
         if size != 32:
@@ -92,7 +95,7 @@ def load_dataset(
             f"imagenet must be prepared first, and {store} is not there: alexnet-repro data prepare imagenet --root "
             f"{data_root(root)}"
         )
-    return load_source(name, root, download=download).in_memory(split, 256 if size is None else size)
+    return load_source(name, root, download=download).in_memory(split, size_of(name, size))
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
@@ -104,9 +107,9 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
     Raises: as ``load_dataset``, but of photos and cifar10 nothing.
     """
     if name in SMALL:
-        return SMALL[name], 32 if size is None else size
+        return SMALL[name], size_of(name, size)
     if name != "imagenet" and not (_store(name, root, size) / MANIFEST).exists():
-        return load_source(name, root).classes, 256 if size is None else size
+        return load_source(name, root).classes, size_of(name, size)
     training = load_dataset(name, root, "train", size=size)
     return training.classes, training.images.shape[-1]
 
@@ -125,6 +128,8 @@ def load_source(name: str, root: str | os.PathLike[str] | None = None, *, downlo
         raise ValueError(f"{name} needs no preparing: load_dataset reads it as it is")
     if name == "imagenet":
         return imagenet_source(data_root(root))
+    if name in TINY_IMAGENET:
+        return tiny_imagenet_source(name, data_root(root), download)
     if name in IMAGENETTE:
         return imagenette_source(name, data_root(root), download)
     return folder_source(_folder(name))
@@ -135,6 +140,11 @@ def data_root(root: str | os.PathLike[str] | None) -> Path:
     return Path(root or os.environ.get("ALEXNET_REPRO_DATA") or "data").expanduser()
 
 
+def size_of(name: str, size: int | None = None) -> int:
+    """Height and width of a data set's images, pixels: those asked for, else the usual ones."""
+    return SIZES.get(name, 256) if size is None else size
+
+
 def store_name(name: str, size: int) -> str:
     """What ``prepare`` calls the folder of a data set."""
     return f"{Path(name).name}-{size}"
@@ -142,7 +152,7 @@ def store_name(name: str, size: int) -> str:
 
 def _store(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
     """Where a data set lies if it was prepared."""
-    return data_root(root) / store_name(name, 256 if size is None else size) if name in NAMES else _folder(name)
+    return data_root(root) / store_name(name, size_of(name, size)) if name in NAMES else _folder(name)
 
 
 def _folder(name: str) -> Path:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -68,13 +69,30 @@ def check(path: Path, md5: str) -> None:
 
 
 def unpack(archive: Path, folder: str) -> Path:
-    """The folder of this name from a tar file, beside the tar file: there whole or not at all."""
+    """The folder of this name from a tar or zip file, beside the archive: there whole or not at all.
+
+    Raises:
+        ValueError: a zip file has a member that would lie elsewhere.
+        tarfile.FilterError: a tar file has one.
+    """
     target = archive.parent / folder
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}.") as temporary:
-        with tarfile.open(archive) as tar:
-            tar.extractall(temporary, filter="data")
+        if archive.suffix == ".zip":
+            _unzip(archive, temporary)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(temporary, filter="data")
         Path(temporary, folder).replace(target)
     return target
+
+
+def _unzip(archive: Path, folder: str) -> None:
+    """``zipfile`` would put what leads out of the folder somewhere within; here it is refused."""
+    with zipfile.ZipFile(archive) as file:
+        for name in file.namelist():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"{archive} is not unpacked: its member {name} would lie outside. Fetch it again.")
+        file.extractall(folder)
 
 
 def _download(address: str, part: Path) -> None:
