@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetw
 
     Raises:
         ValueError: not as many devices as towers, or a layer that does not come apart; names it.
+        RuntimeError: what one device sends arrives changed at another.
 
     Example:
         >>> from dataclasses import replace
@@ -62,6 +64,7 @@ class PlacedNetwork(nn.Module):
         if len(devices) != network.config.towers:
             raise ValueError(f"{network.config.towers} towers need as many devices, not {len(devices)}: {devices}")
         self.devices = [torch.device(device) for device in devices]
+        _check_copies(self.devices)
         self.meetings, self.output = _meetings(network), _output(network)
         self.traffic: Counter[str] = Counter()
         self.towers = nn.ModuleList(_tower(network, i).to(device) for i, device in enumerate(self.devices))
@@ -198,6 +201,24 @@ def _check(network: Network) -> None:
             raise ValueError(f"{config.name}: {layer.name} is locally connected, which has no towers")
         if isinstance(layer, Norm) and layer.reads == "all":
             raise ValueError(f"{config.name}: the windows of {layer.name} cross from one tower to the other")
+
+
+def _check_copies(devices: Sequence[torch.device]) -> None:
+    """``RuntimeError`` if a copy from one of the devices to another is not what was sent.
+
+    Between GPUs whose peer access the machine's IOMMU breaks, copies are all zeros, and nothing else says so.
+    """
+    sent = torch.rand(4096, generator=torch.Generator().manual_seed(0))
+    for here, there in permutations(dict.fromkeys(devices), 2):
+        if not _arrived(sent, here, there).equal(sent):
+            raise RuntimeError(
+                f"a copy from {here} to {there} arrives changed: peer access between these devices is broken. Turn the "
+                f"machine's IOMMU off, or place the towers on one device"
+            )
+
+
+def _arrived(sent: Tensor, here: torch.device, there: torch.device) -> Tensor:
+    return sent.to(here).to(there).cpu()
 
 
 def _meetings(network: Network) -> frozenset[str]:
