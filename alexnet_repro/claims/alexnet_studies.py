@@ -44,14 +44,14 @@ FULL_RUN = Study(
 """Run 145 by its whole recipe."""
 
 # --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
-# OURS: the middle layer that is removed is conv4; and the channels of the one wide tower, with which its convolutions
-# have 2.3 million weights, as those of the two towers.
 
-_ONE_TOWER = {"conv1": 80, "conv2": 192, "conv3": 288, "conv4": 288}
+_ONE_TOWER = {"conv1": 80, "conv2": 192, "conv3": 288, "conv4": 288}  # channels; as many weights as two towers'. OURS
 
 
 def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
     """Run 145, and the same with one thing changed each; by the 2012 run's number where there was one.
+
+    OURS: the middle layer that is removed is conv4.
 
     Args:
         base: run 145 at some scale.

@@ -19,13 +19,10 @@ from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
 from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 from alexnet_repro.claims.study import SCALES, Study
 
-# Errors at which runs are compared, fractions. OURS, all of them chosen before the runs: every arm comes down to them
-# while the learning rate is still the first one.
-CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # validation: where dropout doubles the iterations
-EARLY = {"laptop": 0.5, "gpu": 0.9, "paper": 0.9}  # training: the end of the early stages of learning
-EQUALLY_FITTED = {"laptop": 0.25, "gpu": 0.6, "paper": 0.6}  # training, eval mode: where overfitting is compared
-
-
+# Errors at which runs are compared, fractions; every arm should come down to them while the learning rate is the first.
+CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation: where dropout doubles the iterations
+EARLY = {"laptop": 0.5, "gpu": 0.9, "paper": 0.9}  # OURS. Training: the end of the early stages of learning
+EQUALLY_FITTED = {"laptop": 0.25, "gpu": 0.6, "paper": 0.6}  # OURS. Training, eval mode: for overfitting
 _WITH_TARGETS = ("laptop", "gpu", "paper")
 
 
@@ -202,9 +199,7 @@ CLAIMS: Mapping[str, Claim] = {
             "crops", "4.1", "Without random crops and flips the network overfits", "07_augmentation",
             "centre-crops", metric="val_error_at_target", target=EQUALLY_FITTED,
         ),
-        _part(
-            "crops-error", "4.1", "Random crops and flips lower the error", "07_augmentation", "centre-crops",
-        ),
+        _part("crops-error", "4.1", "Random crops and flips lower the error", "07_augmentation", "centre-crops"),
         _part(
             "colour", "4.1", "PCA colour noise lowers the error by over 1 point (as run)", "07_augmentation",
             "no-colour", paper_value=paper.COLOR_GAIN,

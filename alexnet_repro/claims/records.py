@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.claim import LOOKS, Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.study import Study
 from alexnet_repro.support.values import as_json, differences
 from alexnet_repro.training.checkpoint import CHECKPOINT
+from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record
 
 if TYPE_CHECKING:
@@ -85,7 +87,8 @@ def load_evidence(
 
     Args:
         claim: a claim or a study, or the id of one. Of a claim the records of its arms, at the scales that can tell.
-        scale: "smoke", "laptop" or "paper"; None: the largest of them that has records.
+        scale: "smoke", "laptop", "gpu" or "paper"; None: the largest of them with enough seeds for a verdict, or where
+            none has, with any.
         folder: the evidence; None: the book's own, ``book/evidence``.
         all_arms: of a claim the records of its study's other arms too.
 
@@ -109,8 +112,9 @@ def load_evidence(
     if study is None:
         return Evidence()
     if scale is None:
-        found = (load_evidence(claim, other, folder, all_arms=all_arms) for other in reversed(study.protocols))
-        return next(filter(None, found), Evidence())
+        found = [load_evidence(claim, other, folder, all_arms=all_arms) for other in reversed(study.protocols)]
+        enough = [records for records in found if _enough(records, arms)]
+        return next(iter([*enough, *filter(None, found)]), Evidence())
     if isinstance(claim, Claim) and scale not in claim.scales and not all_arms:
         return Evidence()
     root = _root(folder)
@@ -149,6 +153,12 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
 
 
+def _enough(records: Evidence, arms: Iterable[str] | None) -> bool:
+    """Whether each of the arms, by default those that have runs, has as many as the first look takes."""
+    counts = Counter(record.arm for record in records)
+    return bool(counts) and min(counts[arm] for arm in arms or counts) >= LOOKS[0]
+
+
 def _refuse_mixed(records: Iterable[Record]) -> None:
     """``EvidenceError`` if records of one study and scale are not all of the same pixels and labels."""
     firsts: dict[str, dict[str, Record]] = {}
@@ -176,6 +186,10 @@ def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
         record = record.placed(study.id, scale, path.stem.rpartition("-seed")[0])
     if root / record.path != path or record.arm not in protocol.arms:
         raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
-    if changed := differences(record.config, as_json(protocol.run(record.arm, record.seed))):
+    try:
+        recorded = as_json(RunConfig.from_json(record.config))  # a field that did not exist then has its default
+    except ValueError as error:
+        raise EvidenceError(f"{path} has no configuration that is known today: {error}. Run it again.") from error
+    if changed := differences(recorded, as_json(protocol.run(record.arm, record.seed))):
         raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
     return record

@@ -20,6 +20,7 @@ from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.study import Arm, Study
 from alexnet_repro.data import Dataset, load_dataset
 from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
+from alexnet_repro.support.values import check_positive
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train
@@ -42,6 +43,7 @@ def run_claim(
     data_root: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int = 2,
+    parallel: int = 1,
     out: str | os.PathLike[str] | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
     on_change: Callable[[States], None] = lambda states: None,
@@ -53,12 +55,13 @@ def run_claim(
 
     Args:
         claim: a claim or a study, or the id of one.
-        scale: "smoke", "laptop" or "paper".
+        scale: "smoke", "laptop", "gpu" or "paper".
         seeds: how many, from the study's first one on (mostly 0), or which; None: as many as its protocol says.
         arms: which of the study's; None: those that the claim needs, of a study all.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
         threads: runs at a time on a CPU.
+        parallel: runs at a time on a GPU, each in a process of its own. Its memory must hold so many.
         out: folder of evidence; each record is written as its run ends, and runs whose record is there already are
             not run again; one that was interrupted goes on after its last whole epoch, as ``run_one`` says. None:
             nothing is written, everything is run.
@@ -77,11 +80,11 @@ def run_claim(
         ValueError: arms of relu are tanh, relu, not gelu
     """
     study, wanted = _planned(claim, scale, seeds, arms)
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
+    check_positive("threads", threads)
+    check_positive("parallel", parallel)
     device = resolve_device(device)
     done, todo = _missing(study, scale, wanted, data_root, out)
-    workers = min(threads if device == "cpu" else 1, len(todo)) or 1
+    workers = min(threads if device == "cpu" else parallel, len(todo)) or 1
     with clean_processes(workers, __name__) as pool:
         runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
         on_change(_states(study, scale, wanted, done, workers, out))
@@ -156,7 +159,7 @@ def run_one(
 
     Args:
         study: a study, or its id.
-        scale: "smoke", "laptop" or "paper".
+        scale: "smoke", "laptop", "gpu" or "paper".
         arm: its name in the study's protocol.
         seed: of weights, order, crops and masks.
         data_root: folder of the data set, as for ``load_dataset``.

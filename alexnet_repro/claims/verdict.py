@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from alexnet_repro.claims.claim import LEVEL, LOOKS, Claim, Measurement, Metric, Outcome, decide
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
@@ -270,3 +272,23 @@ def resolvable(values: Sequence[float], power: float = 0.8) -> float:
 
     freedom = len(values) - 1
     return float((t.ppf((1 + LEVEL) / 2, freedom) + t.ppf(power, freedom)) * sem(values))
+
+
+def spread_by_images(baseline: Sequence[Record], treatment: Sequence[Record]) -> float:
+    """How much pairs would differ if every image went right or wrong independently of the others, from seed to seed.
+
+    A standard deviation of the difference in error. Runs that are better or worse as a whole scatter more; so this is
+    no more than a lower bound of what pairs scatter by, and verdicts don't rest on it.
+
+    Args:
+        baseline, treatment: runs of at least two seeds, in the same order, tested on the same images.
+
+    Raises:
+        ValueError: fewer than two pairs, or a record that does not say which images it is wrong about.
+    """
+    wrong = [[record.wrong() for record in side] for side in (baseline, treatment)]
+    if len(baseline) < 2 or len(baseline) != len(treatment) or any(of_run is None for side in wrong for of_run in side):
+        raise ValueError("expected at least two pairs of records that say which images they are wrong about")
+    differences_by_image = np.subtract(*(np.array(side, dtype=float) for side in wrong))  # (seeds, images)
+    variances = differences_by_image.var(axis=0, ddof=1)
+    return float(np.sqrt(variances.sum()) / len(variances))

@@ -37,19 +37,20 @@ def list_claims() -> None:
 def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
     """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
     found = _claim(claim)
-    ((result, largest),) = judged(claim)
+    (result,) = judged(claim)
     typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
     typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
     typer.echo(f"compared: {found.baseline.metric} of {found.baseline.arm}, {found.treatment.metric} of")
-    typer.echo(f"  {found.treatment.arm}: {found.effect}" + (f", target {found.target:g}" if found.target else ""))
+    targets = ", ".join(f"{target:g} at {scale}" for scale, target in found.target.items())
+    typer.echo(f"  {found.treatment.arm}: {found.effect}" + f", target {targets}" * bool(targets))
     for scale in () if found.study is None else found.study.protocols:
         protocol = found.protocol(scale)
         epochs = ", ".join(f"{arm} up to {value.train.epochs} epochs" for arm, value in protocol.arms.items())
         typer.echo(f"{scale}: {protocol.dataset}, {protocol.seeds} seeds; {epochs}")
     if result.pairs:
         typer.echo(pair_table(claim))
-    typer.echo(f"ours: {result.summary()}; {result.outcome}, {result.pairs} seeds")
-    typer.echo(f"goes on with: {found.command(largest, result.pairs)}")
+    typer.echo(f"ours: {result.summary()}; {result.words}, {result.pairs} seeds")
+    typer.echo(f"goes on with: {found.command(result.scale, result.pairs)}")
 
 
 @app.command()
@@ -76,7 +77,7 @@ def verify(
 @app.command()
 def run(
     claim: Name,
-    scale: Annotated[str, typer.Option(help="smoke, laptop or paper")] = "smoke",
+    scale: Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")] = "smoke",
     seeds: Annotated[
         str | None, typer.Option(help="how many (5), or which (0,3,4 or 3,); default: the study's own")
     ] = None,
@@ -84,6 +85,7 @@ def run(
     data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
+    parallel: Annotated[int, typer.Option(help="runs at a time on a GPU, which they share")] = 1,
     out: Annotated[
         Path,
         typer.Option(help="folder of evidence; runs recorded there are not run again", show_default="book/evidence"),
@@ -112,9 +114,10 @@ def run(
 
     def records_in(folder: Path) -> tuple[list[Record], int]:
         """All that are asked for, and how many of them were run now."""
-        with Board(threads) as board:
+        with Board() as board:
             watch = {"on_record": board.record, "on_change": board.change}
-            records = run_claim(claim, scale, _seeds(seeds), threads=threads, out=folder, **watch, **chosen)
+            at_a_time = {"threads": threads, "parallel": parallel}
+            records = run_claim(claim, scale, _seeds(seeds), out=folder, **at_a_time, **watch, **chosen)
         typer.echo(f"{len(records)} records in {folder / records[0].study / scale}")
         return records, len(board.seconds)
 
@@ -126,11 +129,11 @@ def run(
 class Board:
     """A sweep as it goes: on a terminal a table of arms and seeds with the time left, elsewhere a line a record."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self.workers, self.seconds, self.left = workers, [], 0
+        self.running, self.seconds, self.left = 1, [], 0
         self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Board:
@@ -152,6 +155,7 @@ class Board:
     def change(self, states: States) -> None:
         """Some states are new."""
         self.left = sum(state != "recorded" for state in states.values())
+        self.running = sum(state not in ("recorded", "waiting") for state in states.values()) or 1
         if self.live is not None:
             self.live.update(self.table(states), refresh=True)
 
@@ -171,7 +175,7 @@ class Board:
         if not self.seconds or not self.left:
             return left
         each = sum(self.seconds) / len(self.seconds)
-        minutes = -(-self.left // self.workers) * each / 60
+        minutes = -(-self.left // self.running) * each / 60
         return f"{left}, about {minutes:.0f} min"
 
 

@@ -151,7 +151,7 @@ class PCAColor:
         "paper": as printed: eigenvalues, the squares of the standard deviations, of pixels in 0..255. The shifts are
         larger than the pixels.
         "lighting": what most reproductions do: the printed formula for pixels in 0..1, so that along the first axis the
-        shift is about half of run 145's, and along the last a twentieth.
+        shift is about half of run 145's, and along the last a thirteenth.
 
     Attributes:
         deviations: (3,) standard deviations along the axes, pixel values, descending.

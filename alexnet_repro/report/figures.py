@@ -67,6 +67,8 @@ MEASURED = {
     "epochs_to_val_error": "epochs to the validation error",
     "top1_error": "validation or test error",
     "train_eval_error": "training error in eval mode",
+    "centre_error": "validation error, centre crop",
+    "val_error_at_target": "validation error at equal training error",
     "generalization_gap": "generalization gap",
 }
 

@@ -15,8 +15,6 @@ from alexnet_repro.claims.verdict import Verdict, fastest, verdict
 from alexnet_repro.support.table import Table
 from alexnet_repro.training.record import Record
 
-Judged = Sequence[tuple[Verdict, str | None]]  # of claims: the verdict, and the scale it was given at if there is one
-
 
 def by_arm(values: Mapping[str, str]) -> str:
     """What all arms share, once; what they do not, arm by arm."""
@@ -95,9 +93,7 @@ def _run_description(records: Sequence[Record]) -> list[str]:
 
 
 def verdict_table(*claims: str) -> Table:
-    """Per claim the paper's number, the 2012 run's, ours with its 95 % interval, and the verdict.
-
-    From the largest scale that is recorded.
+    """Per claim the paper's number, the 2012 run's, ours with its interval, and the verdict with its scale.
 
     Args:
         claims: their ids.
@@ -105,13 +101,12 @@ def verdict_table(*claims: str) -> Table:
     return scoreboard(judged(*claims))
 
 
-def judged(*claims: str) -> Judged:
-    """Per claim its verdict and the scale it was given at, the largest that is recorded."""
-    found = [(CLAIMS[name], load_evidence(name)) for name in claims]
-    return [(verdict(claim, records), records[0].scale if records else None) for claim, records in found]
+def judged(*claims: str) -> list[Verdict]:
+    """Per claim its verdict, at the scale that ``load_evidence`` takes."""
+    return [verdict(CLAIMS[name], load_evidence(name)) for name in claims]
 
 
-def scoreboard(results: Judged) -> Table:
+def scoreboard(results: Sequence[Verdict]) -> Table:
     """``verdict_table`` of claims that were judged already.
 
     Of a claim that differs from the one before in its last words, these alone.
@@ -120,7 +115,7 @@ def scoreboard(results: Judged) -> Table:
         results: what ``judged`` makes of them.
     """
     rows, before = [], ""
-    for result, scale in results:
+    for result in results:
         claim = result.claim
         common, _, words = claim.statement.partition(" (")
         rows.append(
@@ -130,9 +125,9 @@ def scoreboard(results: Judged) -> Table:
                 claim.paper_summary(),
                 claim.number(claim.original_value),
                 result.summary(),
-                scale if result.pairs else "-",
+                result.scale or "-",
                 str(result.pairs),
-                result.outcome,
+                result.words,
             ]
         )
         before = common
@@ -141,7 +136,7 @@ def scoreboard(results: Judged) -> Table:
 
 
 def pair_table(*claims: str) -> Table:
-    """Per claim and seed both numbers and their effect; then the effect needed for so many pairs to find it.
+    """Per claim and seed both arms' numbers and their effect; then the effect needed for so many pairs to find it.
 
     Errors and their differences are in percent and points, times in epochs.
 
@@ -149,14 +144,14 @@ def pair_table(*claims: str) -> Table:
         claims: their ids.
     """
     rows = []
-    for result, _ in judged(*claims):
+    for result in judged(*claims):
         claim, written = result.claim, number if result.claim.effect == "ratio" else percent
         values = result.values or [None] * result.pairs
         for seed, *sides, value in zip(result.seeds, result.baseline, result.treatment, values, strict=True):
             rows.append([claim.id, str(seed), *map(written, sides), claim.number(value, ".1f")])
         if (smallest := result.smallest_effect()) is not None:
             rows.append([claim.id, "needed", "", "", claim.number(smallest)])
-    return Table(["claim", "seed", "without", "with", "effect"], rows)
+    return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 
 def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:

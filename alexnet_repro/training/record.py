@@ -26,7 +26,7 @@ class Record:
     """One run. Plain JSON values throughout."""
 
     study: str | None = None  #: its id; None: the run is of no study
-    scale: str | None = None  #: "smoke", "laptop" or "paper"
+    scale: str | None = None  #: "smoke", "laptop", "gpu" or "paper"
     arm: str | None = None  #: its name in the study's protocol
     seed: int  #: of all chance in the run
     config: dict[str, Any]  #: the whole ``RunConfig``

@@ -113,7 +113,8 @@ class _Run:
         if path is None or not path.exists():
             return None
         record = Record.load(path)
-        if changed := differences(record.config | {"data": record.data}, self.what):
+        what = {name: value for name, value in self.what.items() if name != "environment"}
+        if changed := differences(record.config | {"data": record.data}, what):
             raise CheckpointError(f"{path} is of another run: {'; '.join(changed)}. Choose another folder")
         return record
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import jupytext
 import nbformat
@@ -20,6 +21,7 @@ from packaging.requirements import Requirement
 from project import project
 
 from alexnet_repro import CLAIMS, load_dataset, load_evidence
+from alexnet_repro.claims.claim import Outcome
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.sweep import run_one
 from alexnet_repro.report import chapter, tables
@@ -167,11 +169,39 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
 
 @pytest.mark.parametrize(
     ("page", "book"),
-    [("README.md", "book/"), ("book/intro.md", ""), ("book/scoreboard.md", ""), ("book/full_scale.md", "")],
+    [
+        ("README.md", "book/"),
+        ("book/intro.md", ""),
+        ("book/scoreboard.md", ""),
+        ("book/studies.md", ""),
+        ("book/full_scale.md", ""),
+    ],
 )
 def test_the_tables_of_a_page_are_those_of_the_records(page, book):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert page_tables.with_tables(text, book, tables.judged(*CLAIMS)) == text
+
+
+@each_chapter
+def test_a_chapter_s_words_about_its_verdicts_are_the_verdicts(path):
+    """Prose that calls a claim *smaller* stands only where the records say so."""
+    text = (path.parent / "text" / f"{path.stem}.md").read_text(encoding="utf-8")
+    found = {result.outcome for result in tables.judged(*(c.id for c in CLAIMS.values() if c.chapter == path.stem))}
+    assert {word for word in get_args(Outcome) if f"*{word}*" in text} <= found
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"book/{path.name}" for path in (ROOT / "book").glob("*.md"))])
+def test_no_page_but_those_that_tell_of_it_has_the_words_of_the_earlier_rule(page):
+    earlier = re.compile("not reproduced|inconclusive", re.IGNORECASE)
+    known = ("book/scoreboard.md", "book/lab_log.md")
+    assert bool(earlier.search((ROOT / page).read_text(encoding="utf-8"))) == (page in known)
+
+
+def test_the_log_s_entries_are_dated_and_labelled_newest_first():
+    titles = re.findall(r"^## (.*)$", (ROOT / "book" / "lab_log.md").read_text(encoding="utf-8"), re.MULTILINE)
+    label = r"(\d{4}-\d\d-\d\d) · (Reproduced|Smaller|Negative|Mistake): \w.*"
+    dates = [re.fullmatch(label, title)[1] for title in titles]
+    assert dates == sorted(dates, reverse=True)
 
 
 @pytest.mark.parametrize(("page", "marks"), [("README.md", house.TREE), ("CONTRIBUTING.md", house.IMPORTS)])

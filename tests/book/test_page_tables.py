@@ -1,10 +1,13 @@
 import importlib
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, verdict
+from alexnet_repro.claims.claim import Outcome
+from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
@@ -29,13 +32,18 @@ def test_the_table_of_claims_is_replaced_and_nothing_else():
 def test_every_claim_is_in_the_table_at_a_glance_and_counted_once():
     table = page_tables.glance_table(JUDGED, "book/")
     whole = tables.verdict_table(*CLAIMS)
-    shorter = [(row[1], row[3], row[-1].removesuffix(" (laptop)")) for row in table.rows]
-    assert shorter == [(row[2], row[4], row[-1]) for row in whole.rows]
-    verdicts = {row[-1]: scale for row, (_, scale) in zip(table.rows, JUDGED, strict=True)}
-    assert (verdicts["reproduced"], verdicts["reproduced (laptop)"]) == ("paper", "laptop")
+    assert [(row[1], row[3], row[-1]) for row in table.rows] == [(row[2], row[4], row[-1]) for row in whole.rows]
     counts = page_tables.verdict_counts(JUDGED)
-    assert counts.header == ("reproduced", "not reproduced", "inconclusive", "not run")
-    assert sum(int(count) for count in counts.rows[0]) == len(CLAIMS)
+    assert list(counts.header) == ["verdicts", *(word for word in get_args(Outcome) if word != "not run")]
+    assert [row[0] for row in counts.rows] == ["at the paper's scale", "in small", "not run"]
+    assert sum(int(count) for row in counts.rows for count in row[1:] if count) == len(CLAIMS)
+
+
+def test_what_was_found_in_small_is_never_counted_as_found_at_the_paper_s_scale():
+    relu = CLAIMS["relu"]
+    results = [Verdict(claim=relu, outcome="smaller", scale=scale) for scale in ("paper", "laptop", "gpu", "laptop")]
+    counts = {row[0]: row[2] for row in page_tables.verdict_counts(results).rows}
+    assert (counts["at the paper's scale"], counts["in small"]) == ("1", "3")
 
 
 def test_a_claim_that_differs_from_the_one_before_in_its_last_words_shows_these_at_a_glance():

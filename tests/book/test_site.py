@@ -28,7 +28,7 @@ The arms start from one seed, *arm* by `arm`. Of seeds and arms there are pairs.
 | arm | verdict |
 | --- | --- |
 | a   | not run |
-| b   | not reproduced (laptop) |
+| b   | reproduced, larger (in small) |
 
 | arm | state   | next    |
 | --- | ------- | ------- |
@@ -80,7 +80,7 @@ def test_only_the_first_use_of_a_term_in_running_text_leads_to_the_glossary(body
 
 
 def test_a_page_s_verdicts_are_marked_and_nothing_else_is(body):
-    assert re.findall(r'<td class="([^"]*)"', body) == ["verdict not-run", "verdict not-reproduced"]
+    assert re.findall(r'<td class="([^"]*)"', body) == ["verdict not-run", "verdict reproduced"]
     assert re.findall(r'<table class="([^"]*)"', body) == ["verdicts table", "commands table"]
 
 
@@ -127,9 +127,9 @@ def test_what_is_made_anew_hides_what_was_made_before():
 
 
 def test_printed_columns_have_room_for_their_longest_words_and_fill_a_line():
-    rows = [["claim", "verdict"], ["one network and another network, " * 3, "inconclusive"]]
+    rows = [["claim", "verdict"], ["one network and another network, " * 3, "no effect found"]]
     claim, verdict = pages.widths(rows)
-    assert verdict >= len("inconclusive")
+    assert verdict >= len("no effect found")
     assert pages.LINE - 2 <= claim + verdict <= pages.LINE
 
 

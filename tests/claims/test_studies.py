@@ -3,9 +3,19 @@ from dataclasses import replace
 import pytest
 
 from alexnet_repro import CLAIMS
-from alexnet_repro.claims import cifar_studies
+from alexnet_repro.claims import alexnet_studies, cifar_studies
 from alexnet_repro.claims.records import load_evidence
-from alexnet_repro.claims.studies import ALEXNET, LR_SEARCHES, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
+from alexnet_repro.claims.studies import (
+    ALEXNET,
+    LR_SEARCHES,
+    LRN,
+    PILOT,
+    RELU,
+    RELU_LOCAL,
+    RELU_MODERN,
+    RELU_SCALED,
+    STUDIES,
+)
 from alexnet_repro.claims.study import SCALES
 from alexnet_repro.claims.verdict import fastest
 from alexnet_repro.networks.build import build
@@ -14,7 +24,7 @@ from alexnet_repro.networks.spec import Norm
 
 @pytest.mark.parametrize("study", [RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN], ids=lambda study: study.id)
 def test_the_activation_functions_differ_in_nothing_but_the_learning_rate(study):
-    for scale in SCALES:
+    for scale in study.protocols:
         tanh, relu = study.protocol(scale).arms.values()
         assert tanh.input == relu.input
         assert replace(tanh.train, lr=1.0) == replace(relu.train, lr=1.0)
@@ -23,7 +33,7 @@ def test_the_activation_functions_differ_in_nothing_but_the_learning_rate(study)
 
 
 def test_the_clean_pair_differs_in_the_normalization_alone():
-    for scale in SCALES:
+    for scale in LRN.protocols:
         arms = LRN.protocol(scale).arms
         before, after = arms["without"], arms["with"]
         assert (before.input, before.train) == (after.input, after.train)
@@ -54,7 +64,7 @@ def test_with_k_1_a_normalization_leaves_small_activations_as_they_are(scale):
     assert net.changed(net.name, norm1={"k": 2.0}, norm2={"k": 2.0}) == arms["run145"].net
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop"])
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "gpu"])
 def test_the_fully_connected_layers_of_every_arm_see_a_grid_of_the_same_size(scale):
     grids = {arm: build(value.net).shapes["pool5"] for arm, value in ALEXNET.protocol(scale).arms.items()}
     assert len({grid[1:] for grid in grids.values()}) == 1
@@ -133,5 +143,70 @@ def test_all_arms_of_alexnet_begin_with_equally_large_weights(scale):
         name: {layer.name: layer.std for layer in arm.net.layers if hasattr(layer, "std")}
         for name, arm in ALEXNET.protocol(scale).arms.items()
     }
-    assert stds["run145"]["fc6"] == (0.06 if scale == "smoke" else 0.01)
+    assert stds["run145"]["fc6"] == {"smoke": 0.06, "laptop": 0.02, "gpu": 0.02, "paper": 0.01}[scale]
     assert all(of_arm.items() <= stds["run145"].items() for of_arm in stds.values())
+
+
+def test_in_small_the_first_sums_are_as_large_as_in_the_full_network():
+    """Standard deviations grow as the square root of what the number of inputs loses; that of conv1 is as before."""
+    full, small = (ALEXNET.protocol(scale).arms["run145"].net for scale in ("paper", "laptop"))
+    assert small.width == 1 / 4
+    for before, after in zip(full.layers, small.layers, strict=True):
+        if hasattr(before, "std"):
+            assert after.std == pytest.approx(before.std * (1 if after.name == "conv1" else 2))
+            assert replace(after, std=before.std) == before
+
+
+def test_the_departures_of_scale_laptop_are_those_that_its_protocol_has():
+    full, small = (ALEXNET.protocol(scale).arms["run145"] for scale in ("paper", "laptop"))
+    changed = {
+        "data": ALEXNET.protocol("laptop").dataset != ALEXNET.protocol("paper").dataset,
+        "images": small.input.crop != full.input.crop,
+        "width": small.net.width != full.net.width,
+        "initial weights": small.net.layers != full.net.layers,
+        "epochs": small.train.epochs != full.train.epochs and small.train.lr_drops == (42, 54),
+        "colour noise": all(small.train.stage(epoch).color for epoch in range(1, 61)),
+        "crops": (small.input.crop_share, full.input.crop_share) == (1, 32),
+        "order": small.input.reshuffle and not full.input.reshuffle,
+    }
+    assert list(changed) == list(alexnet_studies.LAPTOP_DEPARTURES)
+    assert all(changed.values())
+    same = replace(small.input, crop=full.input.crop, crop_share=32, reshuffle=False)
+    assert same == full.input
+    assert (small.train.lr, small.train.momentum, small.train.weight_decay, small.train.bias_lr_factor) == (
+        full.train.lr, full.train.momentum, full.train.weight_decay, full.train.bias_lr_factor,
+    )  # fmt: skip
+
+
+def test_scale_gpu_is_run_145_at_full_width_on_a_quarter_of_the_image():
+    full, gpu = (ALEXNET.protocol(scale).arms["run145"] for scale in ("paper", "gpu"))
+    shapes = build(gpu.net).shapes
+    assert [shapes[layer][1] for layer in ("conv1", "pool1", "pool2", "pool5")] == [28, 14, 7, 3]
+    assert (gpu.net.width, gpu.net.num_classes, gpu.net.image_size, gpu.input.crop) == (1.0, 100, 56, 56)
+    assert (ALEXNET.protocol("gpu").size, 4 * 56, 4 * 64) == (64, 224, 256)
+    assert (gpu.train.epochs, len(gpu.train.schedule.stages)) == (90, len(full.train.schedule.stages))
+    stds = {layer.name: layer.std for layer in gpu.net.layers if hasattr(layer, "std")}
+    inputs = {name: build(gpu.net).get_submodule(name).weight[0].numel() for name in ("conv1", "fc6")}
+    assert stds["conv1"] == pytest.approx(0.01 * (11 * 11 * 3 / inputs["conv1"]) ** 0.5)
+    assert stds["fc6"] == pytest.approx(0.01 * (256 * 6 * 6 / inputs["fc6"]) ** 0.5)
+
+
+def test_one_wide_tower_has_as_many_weights_as_two_and_run_150_has_towers_that_never_talk():
+    for scale in ("laptop", "paper"):
+        arms = ALEXNET.protocol(scale).arms
+        weights = {
+            arm: sum(cost.parameters for cost in build(arms[arm].net).costs()) for arm in ("run145", "one-wide-tower")
+        }
+        assert weights["one-wide-tower"] == pytest.approx(weights["run145"], rel=0.01)
+        apart = arms["run150"].net
+        last = apart.layers[-1].name
+        assert {layer.reads for layer in apart.layers[1:] if hasattr(layer, "std") and layer.name != last} == {"own"}
+
+
+def test_the_pilot_s_seed_is_none_of_the_seeds_compared():
+    pilot, compared = PILOT.protocol("laptop"), ALEXNET.protocol("laptop")
+    assert pilot.first_seed == 0 < compared.first_seed
+    assert all(pilot.arms[arm] == compared.arms[arm] for arm in pilot.arms)
+    assert all(claim.study is not PILOT for claim in CLAIMS.values())
+    assert {record.seed for record in load_evidence(PILOT)} <= {0}
+    assert 0 not in {record.seed for record in load_evidence(ALEXNET, "laptop")}

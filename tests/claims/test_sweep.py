@@ -83,7 +83,16 @@ def test_a_record_holds_everything_a_number_may_depend_on():
     assert record.config["net"]["activation"] == "relu"
     assert record.data["train"]["origin"] == "made up"
     assert set(record.data) == {"train", "test"}
-    assert set(record.environment) == {"revision", "python", "torch", "numpy", "platform", "device", "threads"}
+    assert set(record.environment) == {
+        "revision",
+        "python",
+        "torch",
+        "numpy",
+        "platform",
+        "device_kind",
+        "device",
+        "threads",
+    }
     assert record.environment["threads"] == 1
     assert set(record.final) == {"train_error", "epochs_to_target", "top1_error", "log_probability", "derivative_act1"}
 
@@ -190,7 +199,8 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
         ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
         ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
         ({"seeds": [1, -1]}, r"not \[1, -1\]"),
-        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"threads": 0}, "threads must be greater than 0, not 0"),
+        ({"parallel": 0}, "parallel must be greater than 0, not 0"),
         ({"device": "gpu"}, "device must be auto or one of cpu.* not 'gpu'"),
         ({"device": "cuda:99"}, "not 'cuda:99'"),
     ],
@@ -198,6 +208,14 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
 def test_what_does_not_exist_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         run_claim(**({"claim": "tiny", "scale": "smoke"} | arguments))
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cpu", 2), ("cuda", 3)])
+def test_runs_at_a_time_are_threads_on_a_cpu_and_what_a_gpu_is_asked_to_hold(monkeypatch, device, workers):
+    monkeypatch.setattr(sweep, "resolve_device", lambda name: name)
+    monkeypatch.setattr(sweep, "run_one", lambda study, scale, arm, seed, *_: types.SimpleNamespace(arm=arm, seed=seed))
+    run_claim("tiny", "smoke", 2, device=device, threads=2, parallel=3)
+    assert Inline.workers == [workers]
 
 
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):

@@ -46,8 +46,8 @@ def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
     assert status == 0
     assert CLAIMS[claim].statement in out
     assert CLAIMS[claim].paper_summary() in out
-    ((result, scale),) = tables.judged(claim)
-    assert CLAIMS[claim].command(scale, result.pairs) in out
+    (result,) = tables.judged(claim)
+    assert CLAIMS[claim].command(result.scale, result.pairs) in out
 
 
 def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make_record, tmp_path):
@@ -150,8 +150,8 @@ def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_
 
 
 def test_the_time_left_is_that_of_the_runs_left_over_the_workers(make_record):
-    board = claims.Board(2)
-    states = {("relu", seed): "waiting" for seed in range(5)}
+    board = claims.Board()
+    states = {("relu", seed): "running" if seed < 2 else "waiting" for seed in range(5)}
     board.change(states)
     assert board.remaining() == "5 runs left"
     board.seconds = [60.0, 180.0]
@@ -159,7 +159,7 @@ def test_the_time_left_is_that_of_the_runs_left_over_the_workers(make_record):
     table = board.table({**states, ("tanh", 0): "recorded"})
     assert [column.header for column in table.columns] == ["arm", "seed 0", "seed 1", "seed 2", "seed 3", "seed 4"]
     assert list(table.columns[0].cells) == ["relu", "tanh"]
-    assert list(table.columns[1].cells) == ["waiting", "recorded"]
+    assert list(table.columns[1].cells) == ["running", "recorded"]
     board.change(dict.fromkeys(states, "recorded"))
     assert board.remaining() == "0 runs left"
 

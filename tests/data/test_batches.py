@@ -1,14 +1,16 @@
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data import Batches, Dataset
-from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.data.config import InputConfig
+from alexnet_repro.data.inputs import Chance, InputTransform
+from alexnet_repro.support.chance import streams
 
 
 def made(reshuffle: bool, seed: int = 0, size: int = 10) -> Batches:
@@ -73,12 +75,25 @@ def test_how_many_are_made_ahead_makes_no_difference(ahead):
 
 def test_batches_are_the_transform_s_of_the_images_in_order():
     batches = noisy()
-    generator = torch.Generator().manual_seed(0)
-    torch.randperm(25, generator=generator)  # of a data set that is never shuffled again
-    order = torch.randperm(25, generator=generator)
-    for (inputs, labels), rows in zip(batches, order.split(10), strict=True):
+    order, *chance = streams(torch.Generator().manual_seed(0), "order", "crops", "colour")
+    torch.randperm(25, generator=order)  # of a data set that is never shuffled again
+    rows_in_order = torch.randperm(25, generator=order).split(10)
+    for (inputs, labels), rows in zip(batches, rows_in_order, strict=True):
         assert labels.equal(rows)
-        assert inputs.equal(batches.transform.training(batches.images[rows], generator))
+        draws = batches.transform.draw((len(rows), 8, 8), Chance(*chance))
+        assert inputs.equal(batches.transform.apply(batches.images[rows], draws))
+
+
+def test_what_two_inputs_have_in_common_is_drawn_alike():
+    """Arms of one seed differ in nothing but what is compared: with colour noise or without, order and crops stay."""
+    noisy_, plain = noisy(), noisy()
+    plain.transform = InputTransform.fit(replace(plain.transform.config, color=None), plain.images)
+    for _ in range(2):
+        for (inputs, labels), (bare, same) in zip(noisy_, plain, strict=True):
+            assert labels.equal(same)
+            shifts = (1.1 * inputs - bare).flatten(2)  # one for each image and channel, where the crops are the same
+            assert torch.allclose(shifts, shifts[..., :1].expand_as(shifts), atol=1e-3)
+            assert shifts.abs().max() > 1
 
 
 @given(ranks=st.integers(1, 5), epochs=st.integers(1, 2))
@@ -136,15 +151,15 @@ def test_a_state_saved_before_the_first_epoch_begins_it():
     assert contents(resumed) == contents(noisy())
 
 
-def test_leaving_an_epoch_leaves_the_generator_where_the_last_batch_left_it():
+def test_leaving_an_epoch_leaves_the_state_where_the_last_batch_left_it():
+    states = []
     for ahead in (1, 5):
         batches = noisy(ahead=ahead)
         for _ in batches:
             break
-        state = batches.generator.get_state()
-        if ahead == 1:
-            first = state
-    assert state.equal(first)
+        states.append(batches.state_dict())
+    assert all(a.equal(b) for a, b in zip(*(state["generators"] for state in states), strict=True))
+    assert states[0]["given"] == states[1]["given"] == 1
 
 
 def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import torch
 
 from alexnet_repro.data.augment import centre_crop
 from alexnet_repro.data.config import InputConfig
-from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.data.inputs import Chance, InputTransform
 
 
 def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
@@ -76,3 +78,17 @@ def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
     assert not first.equal(other)
     shifts = first * 1.1 - plain.training(images, seeded())
     torch.testing.assert_close(shifts, shifts[..., :1, :1].expand_as(shifts), atol=1e-3, rtol=0)
+
+
+def test_draws_that_are_turned_off_change_no_other():
+    def draws(color: bool, **change: object) -> list:
+        config = replace(InputConfig(crop=4, color="run145"), **change)
+        transform = InputTransform.fit(config, torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+        chance = Chance.of(seeded())
+        return [transform.draw((5, 8, 8), chance, color) for _ in range(3)]
+
+    for whole, no_noise, no_crops in zip(draws(True), draws(False), draws(True, random_crops=False), strict=True):
+        assert whole.crops.top.equal(no_noise.crops.top)
+        assert whole.crops.flipped.equal(no_noise.crops.flipped)
+        assert whole.color.equal(no_crops.color)
+        assert no_noise.color is no_crops.crops is None

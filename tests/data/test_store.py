@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from alexnet_repro.data import Batches, Dataset, DatasetNotFoundError, Store, StoreError, load_dataset, prepare
 from alexnet_repro.data.config import InputConfig
-from alexnet_repro.data import Batches, DatasetNotFoundError, Store, StoreError, load_dataset, prepare
+from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
 
@@ -55,13 +56,19 @@ def test_batches_of_a_store_are_those_of_the_same_images_in_memory(made):
         assert labels.equal(expected_labels)
 
 
-def test_the_fingerprint_is_the_store_s_and_changes_with_its_files(made):
+def test_the_fingerprint_is_that_of_the_pixels_and_labels_wherever_they_lie(made):
     fingerprint = made.dataset().fingerprint
     assert len(fingerprint["sha256"]) == 64
     assert "central squares at 16 pixels" in fingerprint["origin"]
-    changed = json.loads(json.dumps(made.manifest))
-    next(iter(changed["splits"]["train"]["files"].values()))["sha256"] = "0" * 64
-    assert Store(made.folder, changed).dataset().sha256 != fingerprint["sha256"]
+    images, labels = (torch.stack([*made.dataset().images]), made.dataset().labels)
+    in_memory = Dataset("images", "train", images, labels, made.dataset().classes, "the same pixels")
+    assert in_memory.sha256 == fingerprint["sha256"]
+    changed = images.clone()
+    changed[0, 0, 0, 0] ^= 1
+    assert pixels_sha256(changed, labels) != fingerprint["sha256"] != pixels_sha256(images, labels.flip(0))
+    earlier = json.loads(json.dumps(made.manifest))
+    del earlier["splits"]["train"]["pixels"]  # which an earlier version did not write
+    assert Store(made.folder, earlier).dataset().sha256 == fingerprint["sha256"]
 
 
 def test_verify_finds_a_flipped_bit_in_any_file(store):

@@ -18,7 +18,7 @@ def test_runs_beyond_smoke_are_kept_in_a_folder():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"scale": "large"}, "scale must be one of smoke, laptop, paper, not 'large'"),
+        ({"scale": "large"}, "scale must be one of smoke, laptop, gpu, paper, not 'large'"),
         ({"device": "tpu"}, "not 'tpu'"),
         ({"epochs": 3}, "parameters are scale, seeds, data_root, device, threads, not epochs"),
         ({"sclae": "laptop", "lr": 0.1}, "not lr, sclae"),

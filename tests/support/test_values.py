@@ -49,4 +49,8 @@ def test_differences_name_the_place_and_both_values():
     before = {"net": as_json(NetConfig.preset("paper")), "seeds": [1, 2]}
     now = {"net": as_json(NetConfig.preset("paper")) | {"towers": 1}, "seeds": [1, 3], "new": 5}
     assert differences(before, before) == []
-    assert differences(before, now) == ["net.towers went from 2 to 1", "seeds[1] went from 2 to 3"]
+    assert differences(before, now) == [
+        "net.towers went from 2 to 1",
+        "seeds[1] went from 2 to 3",
+        "new went from None to 5",
+    ]

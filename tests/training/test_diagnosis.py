@@ -83,6 +83,8 @@ def test_every_network_memorises_one_minibatch(name):
     spread, lr = (60, 0.003) if large else (1, 0.01)
     images = spread * torch.randn(4, 3, net.image_size, net.image_size, generator=generator)
     model = build(net, generator)
-    train(model, endless(images, torch.arange(4), 80), TrainConfig(epochs=1, lr=lr, bias_lr_factor=1.0))
+    train(
+        model, endless(images, torch.arange(4), 80 if large else 160), TrainConfig(epochs=1, lr=lr, bias_lr_factor=1.0)
+    )
     model.eval()
     assert nn.functional.cross_entropy(model(images), torch.arange(4)).item() < 0.1
