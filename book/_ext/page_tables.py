@@ -5,27 +5,30 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from alexnet_repro import CLAIMS, NetConfig, build, load_evidence, paper
-from alexnet_repro.claims.claim import MIN_SEEDS, Outcome
+from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
+from alexnet_repro.claims.claim import LOOKS, Outcome
 from alexnet_repro.claims.records import BOOK
-from alexnet_repro.claims.studies import ALEXNET
-from alexnet_repro.report.tables import Judged, judged, scoreboard
+from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "counts", "glance", "remaining", "costs")
+    for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget")
 }
 
 
-def with_tables(text: str, book: str, results: Judged) -> str:
+def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     """A Markdown text with the tables between its ``MARKERS`` brought up to date.
 
-    They are all claims, how many have which verdict, all claims at a glance, what is left to run, and what it costs.
+    They are all claims, how many have which verdict, all claims at a glance, what is left to run and what ImageNet
+    costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of it takes.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -43,6 +46,9 @@ def with_tables(text: str, book: str, results: Judged) -> str:
         "glance": lambda: glance_table(results, book),
         "remaining": lambda: remaining_table(results),
         "costs": cost_table,
+        "departures": departures_table,
+        "pilot": pilot_table,
+        "budget": budget_table,
     }
     for name, (begin, end) in MARKERS.items():
         if begin in text or end in text:
@@ -59,49 +65,52 @@ def between(text: str, begin: str, end: str, content: str) -> str:
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
-def _linked_claims(results: Judged, book: str) -> Table:
+def _linked_claims(results: Sequence[Verdict], book: str) -> Table:
     table = scoreboard(results)
     rows = [
         [f"[{statement}]({book}{result.claim.chapter}.ipynb)", *rest]
-        for (statement, *rest), (result, _) in zip(table.rows, results, strict=True)
+        for (statement, *rest), result in zip(table.rows, results, strict=True)
     ]
     return Table(table.header, rows)
 
 
-def verdict_counts(results: Judged) -> Table:
-    """How many claims there are of every verdict."""
-    found = [result.outcome for result, _ in results]
-    return Table(get_args(Outcome), [[str(found.count(outcome)) for outcome in get_args(Outcome)]])
+def verdict_counts(results: Sequence[Verdict]) -> Table:
+    """How many claims have which verdict, those at the paper's own scale apart from those in small."""
+    outcomes = [outcome for outcome in get_args(Outcome) if outcome != "not run"]
+    kinds = {"at the paper's scale": ("paper",), "in small": ("smoke", "laptop", "gpu")}
+    found = {kind: [r.outcome for r in results if r.scale in scales] for kind, scales in kinds.items()}
+    rows = [[kind, *(str(of_kind.count(outcome)) for outcome in outcomes)] for kind, of_kind in found.items()]
+    not_run = sum(result.outcome == "not run" for result in results)
+    return Table(["verdicts", *outcomes], [*rows, ["not run", str(not_run), *[""] * (len(outcomes) - 1)]])
 
 
-def glance_table(results: Judged, book: str) -> Table:
-    """What ``scoreboard`` says, in fewer columns; a verdict of a smaller scale than the paper's names it.
+def glance_table(results: Sequence[Verdict], book: str) -> Table:
+    """What ``scoreboard`` says, in fewer columns.
 
     Args:
         results: what ``judged`` makes of the claims.
         book: the folder of the chapters, as links must name it.
     """
     rows = []
-    for link, _, printed, original, ours, scale, _, outcome in _linked_claims(results, book).rows:
-        small = outcome in ("reproduced", "not reproduced") and scale != "paper"
-        rows.append([link, printed, original, ours, f"{outcome} ({scale})" if small else outcome])
+    for link, _, printed, original, ours, _, _, words in _linked_claims(results, book).rows:
+        rows.append([link, printed, original, ours, words])
     return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
 
 
-def remaining_table(results: Judged) -> Table:
+def remaining_table(results: Sequence[Verdict]) -> Table:
     """Per claim without a verdict how far it is, and the command that goes on with it.
 
     Args:
         results: what ``judged`` makes of the claims.
     """
     rows = []
-    for result, scale in results:
+    for result in results:
         claim = result.claim
-        if result.outcome not in ("not run", "inconclusive"):
+        if result.outcome not in ("not run", "open", "exploratory"):
             continue
         smallest = result.smallest_effect()
         seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""
-        command = claim.command(scale, result.pairs)
+        command = claim.command(result.scale, result.pairs)
         rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{command}`"])
     return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
 
@@ -121,8 +130,8 @@ def cost_table() -> Table:
     rows = []
     for what, runs in {
         "the full run": 1,
-        f"a claim: 2 arms, {MIN_SEEDS} seeds": 2 * MIN_SEEDS,
-        f"all {len(arms)} arms, {MIN_SEEDS} seeds": len(arms) * MIN_SEEDS,
+        f"a claim: 2 arms, {LOOKS[0]} seeds": 2 * LOOKS[0],
+        f"all {len(arms)} arms, {LOOKS[0]} seeds": len(arms) * LOOKS[0],
     }.items():
         n = runs * images
         times = n * step / speed / day, n / 1_000 / day, n / 10_000 / 3600
@@ -130,6 +139,37 @@ def cost_table() -> Table:
     machine = f"{record.environment['device']}, {record.environment['threads']} thread"
     speeds = [f"days on {machine}", "days at 1,000 images/s", "hours at 10,000 images/s"]
     return Table(["what", "runs", "images", "multiply-adds", *speeds], rows)
+
+
+def departures_table() -> Table:
+    """What run 145 did, what its copy in small does instead, and why."""
+    rows = [[what, *cells] for what, cells in LAPTOP_DEPARTURES.items()]
+    return Table(["", "run 145, 2012", "scale laptop", "because"], rows)
+
+
+def pilot_table() -> Table:
+    """Of the pilot's runs what was looked at before the protocol was fixed, in percent, and how long they took."""
+    rows = []
+    for record in load_evidence(PILOT):
+        final = record.final
+        gap = final["centre_error"] - final["train_eval_error"]
+        errors = (final["train_eval_error"], final["centre_error"], final["top1_error"], gap)
+        rows.append([record.arm, str(record.seed), *map(percent, errors), number(record.seconds / 60)])
+    header = ["arm", "seed", "training images, %", "validation, centre, %", "ten crops, %", "gap, points", "minutes"]
+    return Table(header, rows)
+
+
+def budget_table() -> Table:
+    """What recording AlexNet's study in small takes, by the runs that are recorded; other arms count as their mean."""
+    minutes: dict[str, list[float]] = {arm: [] for arm in ALEXNET.protocol("laptop").arms}
+    for record in load_evidence(ALEXNET, "laptop"):
+        minutes[record.arm].append(record.seconds / 60)
+    typical = {arm: statistics.median(times) for arm, times in minutes.items() if times}
+    hours = {arm: LOOKS[0] * time / 60 for arm, time in typical.items()}
+    rows = [[arm, str(len(minutes[arm])), number(typical.get(arm)), number(hours.get(arm))] for arm in minutes]
+    total = len(minutes) * statistics.mean(hours.values()) if hours else None
+    rows.append(["all", str(sum(map(len, minutes.values()))), "", number(total)])
+    return Table(["arm", "runs recorded", "minutes a run", f"hours for {LOOKS[0]} seeds"], rows)
 
 
 def _step(net: NetConfig) -> int:

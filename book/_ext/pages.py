@@ -33,7 +33,7 @@ class Verdicts(SphinxPostTransform):
             commands = all(any(row[-1].findall(nodes.literal)) for row in rows)
             table["classes"] += ["verdicts"] * verdicts + ["commands"] * commands
             for entry in [*header, *(row[-1] for row in rows if verdicts)]:
-                outcome, _, _ = entry.astext().partition(" (")  # the scale may follow
+                outcome = re.split(r", | \(", entry.astext())[0]  # "larger" and the scale may follow
                 if outcome in get_args(Outcome):
                     entry["classes"] += ["verdict", outcome.replace(" ", "-")]
 
