@@ -171,7 +171,8 @@ def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float
 
 
 def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
-    curves = [[100 * epoch[error] for epoch in record.epochs] for record in records]
+    measured = [[epoch.get(error) for epoch in record.epochs] for record in records]
+    curves = [[100 * value for value in curve if value is not None] for curve in measured]  # the last may have diverged
     for curve in curves:
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)

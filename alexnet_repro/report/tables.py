@@ -238,9 +238,9 @@ def _final_errors(record: Record | None) -> list[str]:
         return ["-", "not run", "-", "-"]
     last, final = record.epochs[-1], record.final
     centre = _pair(last["val_error"], last.get("val_top5_error")) if "val_error" in last else "-"
-    ten = _pair(final["top1_error"], final.get("top5_error"))
+    ten = _pair(final.get("top1_error"), final.get("top5_error"))
     return [str(record.config["net"]["num_classes"]), str(len(record.epochs)), centre, ten]
 
 
-def _pair(top1: float, top5: float | None) -> str:
+def _pair(top1: float | None, top5: float | None) -> str:
     return f"{percent(top1)} / {percent(top5)}"

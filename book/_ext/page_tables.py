@@ -11,9 +11,9 @@ from typing import get_args
 
 from alexnet_repro import CLAIMS, NetConfig, build, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
-from alexnet_repro.claims.claim import LOOKS, Outcome
+from alexnet_repro.claims.claim import LOOKS, Measurement, Outcome
 from alexnet_repro.claims.records import BOOK
-from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
@@ -151,9 +151,8 @@ def pilot_table() -> Table:
     """Of the pilot's runs what was looked at before the protocol was fixed, in percent, and how long they took."""
     rows = []
     for record in load_evidence(PILOT):
-        final = record.final
-        gap = final["centre_error"] - final["train_eval_error"]
-        errors = (final["train_eval_error"], final["centre_error"], final["top1_error"], gap)
+        metrics = ("train_eval_error", "centre_error", "top1_error", "generalization_gap")
+        errors = [measured(record, Measurement(record.arm, metric)) for metric in metrics]
         rows.append([record.arm, str(record.seed), *map(percent, errors), number(record.seconds / 60)])
     header = ["arm", "seed", "training images, %", "validation, centre, %", "ten crops, %", "gap, points", "minutes"]
     return Table(header, rows)

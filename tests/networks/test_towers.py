@@ -9,6 +9,7 @@ from torch import nn
 from tower_case import BATCH, STEPS, case, optimizer
 
 from alexnet_repro import NetConfig, build, place
+from alexnet_repro.networks import towers
 
 CPUS = ("cpu", "cpu")
 
@@ -140,3 +141,12 @@ def test_towers_in_processes_of_their_own_train_as_the_undivided_network_does(pr
 def test_what_does_not_come_apart_is_refused_by_name(config, devices, message):
     with pytest.raises(ValueError, match=message):
         place(build(config), devices)
+
+
+def test_a_device_whose_copies_arrive_changed_is_refused_and_one_device_is_never_asked(monkeypatch):
+    network = build(replace(NetConfig.preset("paper"), width=1 / 16))
+    place(network, ("cpu", "cpu:0"))
+    monkeypatch.setattr(towers, "_arrived", lambda sent, here, there: torch.zeros_like(sent))
+    place(network, CPUS)
+    with pytest.raises(RuntimeError, match="a copy from cpu to cpu:0 arrives changed: peer access"):
+        place(network, ("cpu", "cpu:0"))

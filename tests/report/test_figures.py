@@ -8,7 +8,7 @@ import torch
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.networks.inspect import color_share, orientation
-from alexnet_repro.report import drawings, figures
+from alexnet_repro.report import drawings, figures, tables
 
 
 def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
@@ -26,6 +26,18 @@ def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
     assert (25, 25) in curves
     assert (first.get_xlabel(), first.get_ylabel(), second.get_title()) == ("epochs", "training error, %", "two")
     figure.savefig(io.BytesIO())
+
+
+def test_a_run_that_diverged_is_drawn_and_tabled_as_far_as_it_went(make_record):
+    whole, lost = make_record("relu", 0, [0.5, 0.4], top1_error=0.3), make_record("relu", 1, [0.5, 0.9])
+    lost = replace(lost, ended="diverged", final={"train_error": None})
+    for epoch in (*whole.epochs, lost.epochs[0]):  # after the last of the other nothing was validated
+        epoch["val_error"] = 0.6
+    (ax,) = figures.error_curves({"": [whole, lost]}, error="val_error").axes
+    assert [len(line.get_ydata()) for line in ax.lines] == [2, 1, 1]
+    assert [row[4] for row in tables.run_table({"": [whole, lost]}).rows] == ["30.0", "-"]
+    assert tables.full_run_table({"lost": lost}).rows[0][-1] == "- / -"
+    assert len(tables.evidence_table({"": [whole, lost]}).rows) == 1
 
 
 def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from alexnet_repro.training.checkpoint import (
     load_checkpoint,
 )
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import evaluate
+from alexnet_repro.training.evaluate import evaluate, predict
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import Interrupted, run
 from alexnet_repro.training.trained import load_run
@@ -63,6 +64,19 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_error(config,
     assert best["best"] == best["training"]["epochs"][-1]["val"]["top1_error"] == lowest
 
 
+def test_a_record_says_when_the_run_began_and_which_images_it_is_wrong_about(config, tmp_path):
+    before = datetime.now(UTC).replace(microsecond=0)
+    record = run(config, Files.of_folder(tmp_path / "out"))
+    assert before <= datetime.fromisoformat(record.started) <= datetime.now(UTC)
+    wrong = Record.load(tmp_path / "out" / RESULT).wrong()
+    _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
+    val = load_dataset(config.dataset, split="val", size=config.size)
+    guesses = predict(network, val.images, transform).argmax(1)
+    assert wrong.tolist() == (guesses != val.labels).tolist()
+    assert wrong.mean() == pytest.approx(record.final["top1_error"])
+    assert {"val_error", "train_eval_error"} <= set(record.epochs[-1])
+
+
 def test_a_finished_run_is_not_trained_again(config, tmp_path):
     run(config, Files.of_folder(tmp_path / "out"))
     steps = []
@@ -75,6 +89,9 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(config, tmp_path):
     before = weights(tmp_path / "out")
     with pytest.raises(CheckpointError, match="seed went from 0 to 1"):
         run(replace(config, seed=1), Files.of_folder(tmp_path / "out"))
+    decayed = replace(config, train=replace(config.train, weight_decay={"fc10": 0.1}))
+    with pytest.raises(CheckpointError, match=r"train\.weight_decay\.fc10 went from None to 0\.1"):
+        run(decayed, Files.of_folder(tmp_path / "out"))
     (tmp_path / "images" / "train" / "class0" / "000.png").unlink()
     with pytest.raises(CheckpointError, match=r"data\.train\.images went from 35 to 34"):
         run(config, Files.of_folder(tmp_path / "out"))
