@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alexnet_repro.claims.records import BOOK
@@ -14,10 +15,10 @@ PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 
 def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """A chapter's parameters, checked, as keyword arguments of ``run_claim``.
+    """A chapter's parameters, checked, as keyword arguments of ``run_claim``; as often as the cell is run.
 
-    To be called right after the parameters cell, before other names are set. At scale smoke nothing is written; at
-    the others every run is recorded in the folder ``runs``, so that an interrupted chapter goes on where it stopped.
+    At scale smoke nothing is written; at the others every run is recorded in the folder ``runs``, so that an
+    interrupted chapter goes on where it stopped.
 
     Args:
         namespace: the notebook's ``globals()``.
@@ -25,16 +26,46 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: a parameter that does not exist (papermill would only warn), or a value that is not allowed.
     """
-    values = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
-    if unknown := sorted(set(values) - set(PARAMETERS)):
+    if unknown := sorted(set(_assigned(namespace)) - set(PARAMETERS)):
         raise ValueError(f"parameters are {', '.join(PARAMETERS)}, not {', '.join(unknown)}")
+    if missing := [name for name in PARAMETERS if name not in namespace]:
+        raise ValueError(f"the parameters' cell must be run before this one: there is no {', '.join(missing)}")
+    values = {name: namespace[name] for name in PARAMETERS}
     if values["scale"] not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {values['scale']!r}")
+    _check_seeds(values["seeds"])
+    for name in ("data_root", "device"):
+        if not isinstance(values[name], str | None if name == "data_root" else str):
+            raise ValueError(f"{name} must be a string, not {values[name]!r}: with papermill, -r {name} {values[name]}")
+    if not _is_whole(values["threads"]):
+        raise ValueError(f"threads must be a whole number of at least 1, not {values['threads']!r}")
     resolve_device(values["device"])
     return values | {"out": None if values["scale"] == "smoke" else "runs"}
 
 
-def _is_parameter(name: str, value: Any) -> bool:
-    """Whether it is a plain value, as papermill injects them, and not one of IPython's own."""
-    plain = value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
-    return plain and not name.startswith("_") and name not in ("In", "Out")
+def _check_seeds(seeds: Any) -> None:
+    if seeds is None or _is_whole(seeds):
+        return
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not all(_is_whole(seed, 0) for seed in seeds):
+        raise ValueError(
+            f"seeds must be how many, or a list of which, not {seeds!r}: with papermill, -p seeds 5, or -y 'seeds: [3]'"
+        )
+
+
+def _is_whole(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _assigned(namespace: Mapping[str, Any]) -> Iterator[str]:
+    """The names that the parameters' cell sets and the one that papermill puts after it.
+
+    They are read off the cells that were run: a cell that is run again finds the names of the whole chapter.
+    """
+    for cell in namespace.get("In", ()):
+        try:
+            statements = ast.parse(cell).body
+        except SyntaxError:  # a cell with a command of IPython
+            continue
+        names = [node.id for x in statements if isinstance(x, ast.Assign) for node in x.targets if hasattr(node, "id")]
+        if "scale" in names or cell.startswith("# Parameters\n"):
+            yield from names

@@ -8,12 +8,15 @@ import os
 import platform
 import subprocess
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resolve_device(device: str) -> str:
@@ -40,18 +43,30 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def revision() -> str:
-    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside its repository."""
-    package = Path(__file__).resolve().parents[1]
+def revision(package: Path = PACKAGE) -> str:
+    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside its repository.
+
+    Args:
+        package: folder of the code.
+
+    Warns:
+        UserWarning: git does not answer, although this is a repository; with git's reason.
+    """
+    if not (package.parent / ".git").exists():
+        return "unknown"
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of another repository
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(package), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=plain).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # not where another repository lies around it
+        if not git("ls-files", "__init__.py"):  # another repository lies around it
+            return "unknown"
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()
+        warnings.warn(f"the revision of {package} is unknown, and records will say so: {reason}", stacklevel=2)
         return "unknown"
 
 

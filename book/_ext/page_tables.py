@@ -18,6 +18,7 @@ from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
+NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
     for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget")
@@ -76,12 +77,12 @@ def _linked_claims(results: Sequence[Verdict], book: str) -> Table:
 
 def verdict_counts(results: Sequence[Verdict]) -> Table:
     """How many claims have which verdict, those at the paper's own scale apart from those in small."""
-    outcomes = [outcome for outcome in get_args(Outcome) if outcome != "not run"]
+    outcomes = [outcome for outcome in get_args(Outcome) if outcome not in NO_VERDICT]
     kinds = {"at the paper's scale": ("paper",), "in small": ("smoke", "laptop", "gpu")}
     found = {kind: [r.outcome for r in results if r.scale in scales] for kind, scales in kinds.items()}
     rows = [[kind, *(str(of_kind.count(outcome)) for outcome in outcomes)] for kind, of_kind in found.items()]
-    not_run = sum(result.outcome == "not run" for result in results)
-    return Table(["verdicts", *outcomes], [*rows, ["not run", str(not_run), *[""] * (len(outcomes) - 1)]])
+    left = sum(result.outcome in NO_VERDICT for result in results)
+    return Table(["claims", *outcomes], [*rows, ["no verdict yet", str(left), *[""] * (len(outcomes) - 1)]])
 
 
 def glance_table(results: Sequence[Verdict], book: str) -> Table:
@@ -106,7 +107,7 @@ def remaining_table(results: Sequence[Verdict]) -> Table:
     rows = []
     for result in results:
         claim = result.claim
-        if result.outcome not in ("not run", "open", "exploratory"):
+        if result.outcome not in NO_VERDICT:
             continue
         smallest = result.smallest_effect()
         seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""

@@ -225,11 +225,6 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     assert resolve_device("auto") == "cpu"
 
 
-def test_the_revision_is_unknown_outside_a_repository(monkeypatch):
-    monkeypatch.setenv("GIT_DIR", "/nonexistent")
-    assert environment("cpu")["revision"] == "unknown"
-
-
 def test_first_losses_are_those_of_the_run_s_first_minibatches(tiny_claim, tiny_dataset):
     arm = tiny_claim.protocol("smoke").arms["relu"]
     longer = replace(arm, train=replace(arm.train, epochs=7, target_error=0.99))

@@ -1,29 +1,82 @@
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from alexnet_repro.report import chapter
 
 PARAMETERS = {"scale": "smoke", "seeds": None, "data_root": None, "device": "auto", "threads": 2}
+CELL = "\n".join(f"{name} = {value!r}" for name, value in PARAMETERS.items())
+
+
+def ran(*cells: str, **values: object) -> dict:
+    """A notebook's names after these cells, as IPython has them."""
+    return PARAMETERS | values | {"In": ["", *cells]}
 
 
 def test_settings_are_the_arguments_of_run_claim():
-    assert chapter.settings(PARAMETERS | {"In": ["..."], "_i1": "...", "chapter": chapter}) == PARAMETERS | {
-        "out": None
-    }
+    assert chapter.settings(ran(CELL)) == PARAMETERS | {"out": None}
 
 
 def test_runs_beyond_smoke_are_kept_in_a_folder():
-    assert chapter.settings(PARAMETERS | {"scale": "laptop"})["out"] == "runs"
+    assert chapter.settings(ran(CELL, scale="laptop"))["out"] == "runs"
+
+
+def test_what_the_chapter_itself_sets_is_no_parameter_when_its_cells_are_run_again():
+    chapters_own = "k, alpha = 2, 1e-4\njudged = {'lrn': 'AlexNet'}\n%time pass"
+    names = ran(CELL, chapters_own, CELL, k=2, judged={"lrn": "AlexNet"}, table=[1])
+    assert chapter.settings(names) == PARAMETERS | {"out": None}
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("injected", "message"),
     [
-        ({"scale": "large"}, "scale must be one of smoke, laptop, gpu, paper, not 'large'"),
-        ({"device": "tpu"}, "not 'tpu'"),
-        ({"epochs": 3}, "parameters are scale, seeds, data_root, device, threads, not epochs"),
-        ({"sclae": "laptop", "lr": 0.1}, "not lr, sclae"),
+        ("epochs = 3", "parameters are scale, seeds, data_root, device, threads, not epochs"),
+        ("sclae = 'laptop'\nlr = 0.1", "not lr, sclae"),
     ],
 )
-def test_wrong_values_and_parameters_that_do_not_exist_are_errors(changed, message):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_parameter_that_does_not_exist_is_an_error_each_time(injected, message, times):
+    cells = [CELL, f"# Parameters\n{injected}\n", "k = 2"] * times
     with pytest.raises(ValueError, match=message):
-        chapter.settings(PARAMETERS | changed)
+        chapter.settings(ran(*cells))
+    with pytest.raises(ValueError, match=message):  # or written into the parameters' cell
+        chapter.settings(ran(f"{CELL}\n{injected}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("scale", "large", "scale must be one of smoke, laptop, gpu, paper, not 'large'"),
+        ("scale", 3, "not 3"),
+        ("seeds", "[3]", r"seeds must be how many, or a list of which, not '\[3\]': with papermill, -p seeds 5, or -y"),
+        ("seeds", 0, "not 0"),
+        ("seeds", True, "not True"),
+        ("seeds", [1, -1], r"not \[1, -1\]"),
+        ("seeds", 2.5, "not 2.5"),
+        ("data_root", 2012, "data_root must be a string, not 2012: with papermill, -r data_root 2012"),
+        ("device", "tpu", "not 'tpu'"),
+        ("device", 0, "device must be a string, not 0: with papermill, -r device 0"),
+        ("threads", "two", "threads must be a whole number of at least 1, not 'two'"),
+        ("threads", 0, "not 0"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_an_error_with_advice(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        chapter.settings(ran(CELL, **{name: value}))
+
+
+def test_a_parameter_that_was_never_set_is_named():
+    names = ran(CELL)
+    del names["threads"]
+    with pytest.raises(ValueError, match="must be run before this one: there is no threads"):
+        chapter.settings(names)
+
+
+def test_a_notebook_can_be_run_twice_in_one_kernel_and_refuses_what_papermill_adds():
+    first = "from alexnet_repro.report import chapter\nsettings = chapter.settings(globals())\nk = 2"
+    cells = [nbformat.v4.new_code_cell(source) for source in (CELL, first, "n = 5", CELL, first)]
+    NotebookClient(nbformat.v4.new_notebook(cells=cells)).execute()
+    injected = nbformat.v4.new_code_cell("# Parameters\nepochs = 3\n")
+    with pytest.raises(CellExecutionError, match="not epochs"):
+        NotebookClient(nbformat.v4.new_notebook(cells=[cells[0], injected, cells[1]])).execute()
