@@ -39,9 +39,13 @@ help:
 	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
+# $(call usable,PYTHON,MODULE): whether it runs, is new enough, and has the module.
+usable = $(1) -c 'import sys, $(2); sys.exit(sys.version_info < (3, 11))'
+
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "== installing the environment into .venv"
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(call usable,$(BIN)/python,pip) 2> /dev/null || { $(call usable,$(PYTHON),ensurepip) && $(PYTHON) -m venv --clear .venv; } \
+	    || { echo "$(PYTHON) is older than Python 3.11, or has no venv: make PYTHON=... names another" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=-c %) -e '.[book,test,dev]'
 	@touch $@
 
