@@ -130,7 +130,7 @@ def submit_claim(
 
     Raises:
         ModuleNotFoundError: submitit is not installed.
-        ValueError, DatasetNotFoundError: as ``run_claim``.
+        ValueError, DatasetNotFoundError: as ``run_claim``; or the cluster refuses, with its reason.
     """
     try:
         import submitit
@@ -140,10 +140,13 @@ def submit_claim(
     _, todo = _missing(study, scale, wanted, data_root, out)
     if not todo:
         return []
-    executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
-    executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
     tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
-    return executor.map_array(run_one, *zip(*tasks, strict=True))
+    try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
+        executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
+        return executor.map_array(run_one, *zip(*tasks, strict=True))
+    except Exception as error:  # submitit's are of all kinds
+        raise ValueError(f"{cluster} did not take the tasks: {' '.join(str(error).split())}") from error
 
 
 def run_one(

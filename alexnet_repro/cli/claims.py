@@ -204,9 +204,18 @@ def _seeds(text: str | None) -> int | list[int] | None:
         raise ValueError(f"--seeds takes how many (5) or which (0,3,4; of one alone: 3,), not {text!r}") from None
 
 
-def _options(pairs: list[str]) -> dict[str, int | str]:
+def _options(pairs: list[str]) -> dict[str, float | str]:
     """name=value, a number where it is one."""
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, sign, _ in split if not sign]:
         raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")
-    return {name: int(value) if value.isdecimal() else value for name, _, value in split}
+    return {name: _number(value) for name, _, value in split}
+
+
+def _number(text: str) -> float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from alexnet_repro.claims.records import BOOK
@@ -11,14 +12,16 @@ from alexnet_repro.claims.study import SCALES
 from alexnet_repro.support.environment import resolve_device
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
+CLONED = (BOOK.parent / "Makefile").exists()
+RUNS = BOOK.parent / "runs" if CLONED else Path("runs")  # in a clone one folder, whoever runs the notebook, and where
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 
 def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """A chapter's parameters, checked, as keyword arguments of ``run_claim``; as often as the cell is run.
 
-    At scale smoke nothing is written; at the others every run is recorded in the folder ``runs``, so that an
-    interrupted chapter goes on where it stopped.
+    At scale smoke nothing is written; at the others every run is recorded in ``RUNS``, so that an interrupted chapter
+    goes on where it stopped.
 
     Args:
         namespace: the notebook's ``globals()``.
@@ -40,7 +43,7 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     if not _is_whole(values["threads"]):
         raise ValueError(f"threads must be a whole number of at least 1, not {values['threads']!r}")
     resolve_device(values["device"])
-    return values | {"out": None if values["scale"] == "smoke" else "runs"}
+    return values | {"out": None if values["scale"] == "smoke" else RUNS}
 
 
 def _check_seeds(seeds: Any) -> None:

@@ -319,6 +319,24 @@ def test_a_cluster_gets_a_task_a_run_and_each_writes_its_record(tmp_path, monkey
     assert submit_claim("tiny", "smoke", 2, **arguments) == []
 
 
+@pytest.mark.parametrize(
+    ("srun", "options", "reason"),
+    [
+        (False, {}, "srun"),
+        (True, {"slurm_partitoin": "gpu"}, "slurm_partitoin"),
+        (True, {"mem_gb": "much"}, "mem_gb|much"),
+    ],
+)
+def test_a_cluster_that_refuses_is_told_in_one_line(tmp_path, monkeypatch, srun, options, reason):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if srun:
+        (tmp_path / "srun").touch(mode=0o755)
+    with pytest.raises(ValueError, match=f"^slurm did not take the tasks: .*({reason})") as error:
+        submit_claim("tiny", "smoke", 1, out=tmp_path / "out", logs=tmp_path / "logs", options=options)
+    assert "\n" not in str(error.value)
+
+
 def test_without_submitit_a_cluster_is_refused_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'alexnet_repro\[slurm\]'"):

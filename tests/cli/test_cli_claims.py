@@ -143,9 +143,9 @@ def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_
 
     monkeypatch.setattr(claims, "submit_claim", lambda *a, **k: asked.update(k) or [Job()])
     arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path)]
-    arguments += ["--slurm", "slurm_partition=gpu", "--slurm", "timeout_min=60"]
+    arguments += ["--slurm", "slurm_partition=gpu", "--slurm", "timeout_min=60", "--slurm", "mem_gb=7.5"]
     _, out, _ = call(monkeypatch, capsys, *arguments)
-    assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60}
+    assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60, "mem_gb": 7.5}
     assert out == f"1 tasks: 17_0; their records go to {tmp_path}\n"
 
 

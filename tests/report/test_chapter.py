@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -18,8 +20,11 @@ def test_settings_are_the_arguments_of_run_claim():
     assert chapter.settings(ran(CELL)) == PARAMETERS | {"out": None}
 
 
-def test_runs_beyond_smoke_are_kept_in_a_folder():
-    assert chapter.settings(ran(CELL, scale="laptop"))["out"] == "runs"
+def test_runs_beyond_smoke_are_kept_in_one_folder_of_the_clone_wherever_the_kernel_works(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    out = chapter.settings(ran(CELL, scale="laptop"))["out"]
+    assert out.is_absolute()
+    assert out == Path(chapter.__file__).parents[2] / "runs"
 
 
 def test_what_the_chapter_itself_sets_is_no_parameter_when_its_cells_are_run_again():
