@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -44,15 +45,17 @@ def fetch(archive: Archive, root: Path) -> Path:
     for mirror in archive.mirrors:
         try:
             _download(mirror, part)
-            check(part, archive.md5)
-        except ValueError as error:  # whole, but another file
-            part.unlink()
-            failures.append(f"  - {mirror}: {error}")
-        except OSError as error:  # part stays, to go on from
-            failures.append(f"  - {mirror}: {error}")
+        except (OSError, HTTPException, ValueError) as error:  # part stays, to go on from
+            failures.append(f"  - {mirror}: {str(error) or type(error).__name__}")
         else:
-            part.replace(path)
-            return path
+            try:
+                check(part, archive.md5)
+            except ValueError as error:  # whole, but another file
+                part.unlink()
+                failures.append(f"  - {mirror}: {error}")
+            else:
+                part.replace(path)
+                return path
         logger.warning(failures[-1].strip(" -"))
     raise DatasetNotFoundError(f"{archive.file} could not be downloaded:\n" + "\n".join(failures))
 
@@ -82,7 +85,11 @@ def unpack(archive: Path, folder: str) -> Path:
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(temporary, filter="data")
-        Path(temporary, folder).replace(target)
+        try:
+            Path(temporary, folder).replace(target)
+        except OSError:
+            if not target.is_dir():  # otherwise another process was first
+                raise
     return target
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from alexnet_repro.data.archives import Archive, check, fetch
+from alexnet_repro.data.archives import Archive, check, fetch, unpack
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.folders import read_class_folders
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-ARCHIVE = "cifar-10-python.tar.gz"
+ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
 MD5 = "c58f30108f718f92721af3b95e74349a"
 OFFICIAL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 MIRRORS = (  # all byte-identical: the md5 decides; the official server is last because it has become very slow
@@ -39,7 +39,7 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
         DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
         ValueError: a md5 of the archive is wrong, or an image can't be read.
     """
-    if (root / "cifar-10-batches-py").is_dir() or (root / ARCHIVE).is_file():
+    if (root / FOLDER).is_dir() or (root / ARCHIVE).is_file():
         return _official(split, root)
     for folder in (root, root / "cifar10"):
         if all((folder / split / name).is_dir() for name in CLASSES):
@@ -61,12 +61,14 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 def _official(split: str, root: Path) -> Dataset:
     from torchvision.datasets import CIFAR10
 
-    if not (root / "cifar-10-batches-py").is_dir():
+    if not (root / FOLDER).is_dir():
         check(root / ARCHIVE, MD5)
-    try:  # with the tarball at hand, download=True only unpacks it
-        source = CIFAR10(root, train=split == "train", download=(root / ARCHIVE).is_file())
+        unpack(root / ARCHIVE, FOLDER)
+    try:
+        source = CIFAR10(root, train=split == "train", download=False)  # True would fetch what is damaged
     except RuntimeError as error:
-        raise ValueError(f"{root / 'cifar-10-batches-py'} is damaged: a file's md5 is wrong. Remove it.") from error
+        remedy = f"Remove it: it will be unpacked anew from {ARCHIVE}" if (root / ARCHIVE).is_file() else "Remove it"
+        raise ValueError(f"{root / FOLDER} is damaged: a file is missing or its md5 is wrong. {remedy}.") from error
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
     return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, f"official archive, md5 {MD5}")
 

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485  # more are taken for a decompression bomb; Pillow's own limit
+#: Pillow's names of what is opened, in its order (MPO belongs to JPEG): pixels that Pillow itself reads, nothing else.
+FORMATS = (
+    "BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "BLP", "CUR", "DDS", "FTEX", "GBR", "ICNS", "ICO", "IMT",
+    "JPEG2000", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP",
+    "XBM", "XPM", "XVTHUMB",
+)  # fmt: skip
+ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")  # whose further images are frames; elsewhere previews, pages or layers
+REFUSED = {  # how a file begins -> what it is
+    b"%!PS": "EPS or PostScript",
+    b"\xc5\xd0\xd3\xc6": "EPS",
+    b"%PDF": "PDF",
+    b"\xd7\xcd\xc6\x9a": "WMF",
+    b"\x89HDF": "HDF5",
+    b"GRIB": "GRIB",
+    b"BUFR": "BUFR",
+    b"ZCZC": "BUFR",
+    b"SIMPLE": "FITS",
+    b"\x00\x00\x01\xb3": "MPEG",
+    b"\xb1\x68\xde\x3a": "DCX",
+}
+TURNS = {  # EXIF orientation -> what turns it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -38,33 +68,38 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
     """The image in a file, upright and in RGB of 8 bits.
 
     Args:
-        file: any format that Pillow reads.
+        file: one of ``FORMATS``; of several images in it, the first.
         name: what errors call it; None: its path.
 
     Returns: the image; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
         "16 bits", "transparent" (now on white), "turned" (by its EXIF orientation), or several of them.
 
     Raises:
-        ImageError: no image, a damaged or an animated one, or one of more than ``MAX_PIXELS``.
+        ImageError: no image, a damaged or an animated one, one of more than ``MAX_PIXELS``, or whatever else goes wrong
+            with it; but not for lack of memory.
     """
     name = str(file) if name is None else name
     if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
         raise ImageError(name, "is not a readable image: no regular file. Replace or remove it.")
+    _read_long_texts()
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-            if getattr(image, "n_frames", 1) > 1:
-                raise ImageError(name, f"is animated ({image.n_frames} frames); one image is needed")
+            if image.format in ANIMATIONS and (frames := getattr(image, "n_frames", 1)) > 1:
+                raise ImageError(name, f"is animated ({frames} frames); one image is needed")
             image.load()
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            rgb, repairs = _as_rgb(ImageOps.exif_transpose(image) if turned else image)
+            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            rgb, repairs = _as_rgb(image if turn is None else image.transpose(turn))
+    except (ImageError, MemoryError):
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(name, f"has more than {MAX_PIXELS:,} pixels") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, struct.error) as error:  # damaged PNGs raise the last two
-        what = "of no known format" if isinstance(error, UnidentifiedImageError) else _without_path(error)
-        raise ImageError(name, f"is not a readable image: {what}. Replace or remove it.") from error
-    return rgb, ", ".join(repairs + ["turned"] * turned)
+    except UnidentifiedImageError as error:
+        raise ImageError(name, f"is not a readable image: {_unknown(file)}. Replace or remove it.") from error
+    except Exception as error:  # of damaged files, Pillow's readers raise nearly anything
+        raise ImageError(name, f"is not a readable image: {_reason(error)}. Replace or remove it.") from error
+    return rgb, ", ".join(repairs + ["turned"] * (turn is not None))
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
@@ -86,8 +121,34 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
     return np.array(image)
 
 
-def _without_path(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+@cache
+def _read_long_texts() -> None:
+    """Pillow ends a whole PNG at a text of more than 1 MiB; from now on one may have what all may have together."""
+    from PIL import PngImagePlugin  # which a plain import of this package does not need
+
+    PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+
+
+def _unknown(file: Path | BinaryIO) -> str:
+    """What a file in none of ``FORMATS`` is."""
+    try:
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                return _unknown(opened)
+        file.seek(0)
+        start = file.read(max(map(len, REFUSED)))
+    except OSError:  # it was there a moment ago
+        start = b""
+    found = next((what for beginning, what in REFUSED.items() if start.startswith(beginning)), None)
+    return "of no known format" if found is None else f"{found}, a format that is not opened"
+
+
+def _reason(error: Exception) -> str:
+    """Without the path; an error that is not about files in general, with its kind."""
+    said = getattr(error, "strerror", None) or str(error)
+    if said and isinstance(error, OSError | SyntaxError | struct.error):
+        return said
+    return f"{type(error).__name__} {said}".rstrip()
 
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.decode import ImageError, decode, read
+from alexnet_repro.support.files import printable
 
 SPLITS = ("train", "val", "test")
+NOT_UTF8 = "has a name that is not UTF-8. Rename it."
 
 
 class ImageFile(NamedTuple):
@@ -32,11 +34,15 @@ class ImageFile(NamedTuple):
     offset: int | None = None  #: bytes, where it begins in an archive that is not compressed; None: it is the file
 
     def open(self) -> Path | BinaryIO:
+        """What ``decode`` takes; ``ImageError`` where the archive can't be read."""
         if self.offset is None:
             return self.file
-        with self.file.open("rb") as archive:
-            archive.seek(self.offset)
-            return io.BytesIO(archive.read(self.length))
+        try:
+            with self.file.open("rb") as archive:
+                archive.seek(self.offset)
+                return io.BytesIO(archive.read(self.length))
+        except OSError as error:
+            raise ImageError(self.name, f"can't be read from {self.file.name}: {error.strerror}") from error
 
 
 class Problem(NamedTuple):
@@ -73,12 +79,26 @@ class Source:
     archives: Mapping[Path, str] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for what, name in [("folder", self.name), *(("class", name) for name in self.classes)]:
+            if (shown := printable(name)) != name:
+                raise ValueError(f"the {what} {shown} {NOT_UTF8}")
+
     def listed(self, split: str) -> Iterator[ImageFile | Problem]:
-        """The split's images and problems, the last of which may be that their number is not the expected one."""
+        """The split's images and problems, the last of which may be that their number is not the expected one.
+
+        A file whose name is not UTF-8 is a problem: no manifest could name it.
+        """
         count = 0
         for entry in self.listings[split]():
-            count += isinstance(entry, ImageFile)
-            yield entry
+            shown = printable(entry.name)
+            if isinstance(entry, Problem):
+                yield entry._replace(name=shown)
+            elif shown != entry.name:
+                yield Problem(shown, NOT_UTF8)
+            else:
+                count += 1
+                yield entry
         if (expected := self.expected.get(split, count)) != count:
             yield Problem(split, f"has {count:,} images, but {self.name} has {expected:,}")
 
@@ -95,13 +115,21 @@ class Source:
         if split not in self.listings:
             raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
         files = list(strictly(self.listed(split)))
+        if not files:
+            raise ValueError(f"{self.name} has no images for {split}")
+        repaired: Counter[str] = Counter()
+
+        def pixels(decoded: Iterator[tuple[np.ndarray, str]]) -> Iterator[np.ndarray]:
+            for image, repair in decoded:
+                repaired.update([repair] if repair else [])
+                yield image
+
         with ThreadPoolExecutor() as pool:
-            decoded = list(pool.map(lambda f: decode(f.open(), size, f.name), files))
-        repaired = Counter(repair for _, repair in decoded if repair)
+            decoded = pool.map(lambda file: decode(file.open(), size, file.name), files)
+            images = _stacked(pixels(decoded), len(files), size)
         origin = f"{self.origin}, central squares at {size} pixels" + "".join(
             f"; {count} {repair}" for repair, count in sorted(repaired.items())
         )
-        images = _stacked([pixels for pixels, _ in decoded])
         labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return Dataset(self.name, split, images, labels, self.classes, origin)
 
@@ -151,9 +179,10 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
                 fatal = looks_like_an_image or not Path(entry).exists()  # the last: a link that leads nowhere
                 yield Problem(name, "lies outside the class folders", fatal)
             elif entry.name not in labels:
-                yield Problem(name, f"is a class that train lacks; it has {len(labels)}")
+                yield Problem(name, f"is a class that train lacks; it has {len(labels)}. Remove it, or add it there.")
+        elsewhere = "" if place in ("", "train") else " from train too"
         for name, label in labels.items():
-            yield from _image_files(root, f"{place}/{name}".lstrip("/"), label)
+            yield from _image_files(root, f"{place}/{name}".lstrip("/"), label, f"remove the class{elsewhere}")
 
     return listing
 
@@ -174,12 +203,12 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
     """
     files = list(strictly(class_folder_listing(folder, "", classes)()))
     with ThreadPoolExecutor() as pool:
-        images = _stacked(list(pool.map(lambda file: _of_size(file, size), files)))
+        images = _stacked(pool.map(lambda file: _of_size(file, size), files), len(files), size)
     return images, torch.tensor([file.label for file in files], dtype=torch.int64)
 
 
-def _image_files(root: Path, place: str, label: int) -> Iterator[ImageFile | Problem]:
-    """Everything in one class folder but hidden files."""
+def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[ImageFile | Problem]:
+    """Everything in one class folder but hidden files; the remedy is for one without any."""
     try:
         entries = _visible(root / place) if (root / place).is_dir() else []
     except OSError as error:
@@ -192,7 +221,7 @@ def _image_files(root: Path, place: str, label: int) -> Iterator[ImageFile | Pro
             length = 0  # the reason will be found when it is opened
         yield ImageFile(f"{place}/{entry.name}", label, Path(entry), length)
     if not entries:
-        yield Problem(place, "has no images: add some, or remove the class")
+        yield Problem(place, f"has no images: add some, or {remedy}")
 
 
 def _visible(folder: Path) -> list[os.DirEntry]:
@@ -200,8 +229,12 @@ def _visible(folder: Path) -> list[os.DirEntry]:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _stacked(pixels: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
+def _stacked(pixels: Iterator[np.ndarray], count: int, size: int) -> Tensor:
+    """Images, (size, size, 3) each, as (count, 3, size, size): none is held twice."""
+    images = torch.empty(count, 3, size, size, dtype=torch.uint8)
+    for row, image in zip(images.numpy(), pixels, strict=True):
+        row[:] = image.transpose(2, 0, 1)
+    return images
 
 
 def _of_size(file: ImageFile, size: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,15 @@ import numpy as np
 
 from alexnet_repro.data.archives import Archive, check, fetch, unpack
 from alexnet_repro.data.dataset import DatasetNotFoundError
-from alexnet_repro.data.folders import ImageFile, Listing, Source, class_folder_listing, class_folders, folder_source
+from alexnet_repro.data.folders import (
+    ImageFile,
+    Listing,
+    Problem,
+    Source,
+    class_folder_listing,
+    class_folders,
+    folder_source,
+)
 
 IMAGENETTE = {  # name -> folder, archive; the number is the shorter side, pixels
     name: (folder, Archive(f"{folder}.tgz", md5, (f"https://s3.amazonaws.com/fast-ai-imageclas/{folder}.tgz",)))
@@ -30,6 +39,7 @@ IMAGENETTE_COUNTS = {"train": 9_469, "val": 3_925}
 TRAIN = ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e")
 VAL = ("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622")
 DEVKIT = ("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf")
+VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
 IMAGENET_COUNTS = {"train": 1_281_167, "val": 50_000}
 IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial research and education)"
 
@@ -103,22 +113,31 @@ def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     """The ids of the classes, sorted, and the label of every validation image by its number."""
     from scipy.io import loadmat
 
-    with tarfile.open(path) as tar:
-        files = {Path(member.name).name: member for member in tar.getmembers()}
-        synsets = loadmat(tar.extractfile(files["meta.mat"]), squeeze_me=True)["synsets"]
-        truth = np.loadtxt(tar.extractfile(files["ILSVRC2012_validation_ground_truth.txt"]), dtype=int, ndmin=1)
-    ids = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if s["num_children"] == 0}
-    classes = tuple(sorted(ids.values()))
-    return classes, np.array([classes.index(ids[number]) for number in truth])
+    try:
+        with tarfile.open(path) as tar:
+            files = {Path(member.name).name: member for member in tar.getmembers()}
+            synsets = loadmat(tar.extractfile(files["meta.mat"]), squeeze_me=True)["synsets"]
+            truth = np.loadtxt(tar.extractfile(files["ILSVRC2012_validation_ground_truth.txt"]), dtype=int, ndmin=1)
+        ids = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if s["num_children"] == 0}
+        classes = tuple(sorted(ids.values()))
+        return classes, np.array([classes.index(ids[number]) for number in truth])
+    except MemoryError:
+        raise
+    except Exception as error:  # it is read before its md5 is taken
+        check(path, DEVKIT[1])
+        raise ValueError(f"{path} can't be read, though its md5 is right: {type(error).__name__} {error}") from error
 
 
 def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
     """The archive of archives, one per class."""
 
-    def listing() -> Iterator[ImageFile]:
+    def listing() -> Iterator[ImageFile | Problem]:
         with path.open("rb") as file:
             inner = {Path(member.name).stem: member.offset_data for member in _files(file)}
             for label, name in enumerate(classes):
+                if name not in inner:
+                    yield Problem(f"train/{name}", f"is missing: {path.name} has no {name}.tar. Fetch it again.")
+                    continue
                 file.seek(inner[name])
                 for member in _files(file):
                     yield ImageFile(f"train/{name}/{member.name}", label, path, member.size, member.offset_data)
@@ -127,30 +146,37 @@ def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
 
 
 def _val_tar(path: Path, truth: np.ndarray) -> Listing:
-    def listing() -> Iterator[ImageFile]:
+    def listing() -> Iterator[ImageFile | Problem]:
         with path.open("rb") as file:
-            for member in sorted(_files(file), key=lambda m: truth[_number(m.name)]):
-                name = Path(member.name).name
-                yield ImageFile(f"val/{name}", int(truth[_number(name)]), path, member.size, member.offset_data)
+            files = [(Path(member.name).name, path, member.size, member.offset_data) for member in _files(file)]
+        yield from _by_number(files, truth)
 
     return listing
 
 
 def _val_folder(folder: Path, truth: np.ndarray) -> Listing:
-    def listing() -> Iterator[ImageFile]:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        for path in sorted(files, key=lambda path: truth[_number(path.name)]):
-            yield ImageFile(f"val/{path.name}", int(truth[_number(path.name)]), path, path.stat().st_size)
+    def listing() -> Iterator[ImageFile | Problem]:
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        files = [(path.name, path, path.stat().st_size if path.is_file() else 0, None) for path in paths]
+        yield from _by_number(files, truth)
 
     return listing
+
+
+def _by_number(files: Sequence[tuple[str, Path, int, int | None]], truth: np.ndarray) -> Iterator[ImageFile | Problem]:
+    """Validation images, (name, file, length, offset), whose label is that of their number: by class, then by name."""
+    images = []
+    for name, *place in files:
+        match = VAL_IMAGE.fullmatch(name)
+        if match is None or not 1 <= int(match[1]) <= len(truth):
+            allowed = f"ILSVRC2012_val_{1:08d}.JPEG to ILSVRC2012_val_{len(truth):08d}.JPEG"
+            yield Problem(f"val/{name}", f"is none of {allowed}: its name must say its number. Rename or remove it.")
+        else:
+            images.append(ImageFile(f"val/{name}", int(truth[int(match[1]) - 1]), *place))
+    yield from sorted(images, key=lambda image: image.label)
 
 
 def _files(file: object) -> list[tarfile.TarInfo]:
     """The files of an uncompressed archive that begins here, by name."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         return sorted((member for member in tar if member.isfile()), key=lambda member: member.name)
-
-
-def _number(name: str) -> int:
-    """ILSVRC2012_val_00000001.JPEG as 0."""
-    return int(Path(name).stem.rpartition("_")[2]) - 1

@@ -13,6 +13,8 @@ from alexnet_repro.data.config import InputConfig, Views
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.chance import streams
 
+CHANNELS = ("red", "green", "blue")
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -61,12 +63,23 @@ class InputTransform:
 
     @classmethod
     def fit(cls, config: InputConfig, images: Tensor | Moments) -> InputTransform:
-        """With mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8."""
+        """With mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8.
+
+        Raises:
+            ValueError: pixels are to be standardized, and a channel has one value throughout.
+        """
         moments = Moments.of(images)
         color = None if config.color is None else PCAColor.fit(moments, config.color)
         if config.pixels == "minus-mean-image":
             return cls(config, moments.mean_image.float(), torch.ones(()), color)
-        stds = moments.covariance.diagonal().sqrt()
+        variances = moments.covariance.diagonal()
+        for channel, variance, mean in zip(CHANNELS, variances.tolist(), moments.mean.tolist(), strict=True):
+            if not variance > 0:
+                raise ValueError(
+                    f"the {channel} channel is {mean:g} in every pixel of the training images, so that it has no "
+                    f'standard deviation to divide by. Choose pixels="minus-mean-image", or other images'
+                )
+        stds = variances.sqrt()
         return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
 
     def training(self, images: Tensor, generator: torch.Generator) -> Tensor:

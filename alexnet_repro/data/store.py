@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import mmap
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from alexnet_repro.support.values import digest
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+OPEN = 64  # tar files of a split that are open at a time; ImageNet's are more than a process may open
 
 
 class StoreError(ValueError):
@@ -108,9 +109,15 @@ class Store:
 
 @dataclass(frozen=True)
 class StoredDataset(Dataset):
-    """A data set whose sha256 and moments were taken when it was prepared."""
+    """A data set whose sha256 and moments were taken when it was prepared.
+
+    Pickled, it is the place of its store, which is opened again: ``StoreError`` if another one lies there by then.
+    """
 
     store: Store
+
+    def __reduce__(self) -> tuple:
+        return _reopened, (self.store.folder.resolve(), digest(self.store.manifest), self.split)
 
     @cached_property
     def sha256(self) -> str:
@@ -125,21 +132,45 @@ class StoredDataset(Dataset):
         return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64))
 
 
+def _reopened(folder: Path, expected: str, split: str) -> Dataset:
+    store = Store.open(folder)
+    if digest(store.manifest) != expected:
+        raise StoreError(f"{folder} was prepared anew since the data set was pickled. Load it anew.")
+    return store.dataset(split)
+
+
+class _Tar:
+    """A file that is open until nothing refers to it, so that no thread closes what another one reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):  # it could be opened
+            os.close(self.descriptor)
+
+
 class JpegImages:
     """JPEG files in tar files, as far as needed like the tensor of their pixels, (N, 3, size, size) uint8.
 
+    At most ``OPEN`` of the tar files are open. Pickled, it is the names of its files.
+
     Args:
         tars: the tar files.
-        index: (N, 3) int64: number of the tar file, first byte, bytes.
+        index: the file with (N, 3) int64: number of the tar file, first byte, bytes.
         size: height and width, pixels.
     """
 
     dtype, ndim = torch.uint8, 4
 
-    def __init__(self, tars: list[Path], index: np.ndarray, size: int) -> None:
-        self.tars, self.index = tars, index
-        self.shape = torch.Size((len(index), 3, size, size))
-        self._maps: dict[int, mmap.mmap] = {}
+    def __init__(self, tars: list[Path], index: Path, size: int) -> None:
+        self.tars, self.index = tars, np.load(index)
+        self.shape = torch.Size((len(self.index), 3, size, size))
+        self._index = index
+        self._tar = lru_cache(OPEN)(lambda number: _Tar(tars[number]))
+
+    def __reduce__(self) -> tuple:
+        return type(self), ([tar.resolve() for tar in self.tars], self._index.resolve(), self.shape[-1])
 
     def __len__(self) -> int:
         return len(self.index)
@@ -165,14 +196,15 @@ class JpegImages:
                 yield torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
     def _decoded(self, row: int) -> np.ndarray:
-        tar, start, length = (int(number) for number in self.index[row])
-        if tar not in self._maps:
-            with self.tars[tar].open("rb") as file:
-                self._maps[tar] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        number, start, length = (int(value) for value in self.index[row])
+        tar = self._tar(number)
         try:
-            return np.asarray(Image.open(io.BytesIO(self._maps[tar][start : start + length])))
-        except (OSError, SyntaxError) as error:
-            where = f"{self.tars[tar]}, byte {start}"
+            content = io.BytesIO(os.pread(tar.descriptor, length, start))
+            return np.asarray(Image.open(content, formats=("JPEG",)))
+        except MemoryError:
+            raise
+        except Exception as error:  # of damaged files, Pillow raises nearly anything
+            where = f"{self.tars[number]}, byte {start}"
             raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
 
 
@@ -181,7 +213,7 @@ def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> 
     if f"{split}-images.npy" in files:  # "c": changes would stay in memory, and torch asks for a writable array
         return torch.from_numpy(np.load(folder / f"{split}-images.npy", mmap_mode="c"))
     tars = [folder / name for name in files if name.endswith(".tar")]
-    return JpegImages(tars, np.load(folder / f"{split}-index.npy"), size)
+    return JpegImages(tars, folder / f"{split}-index.npy", size)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -13,11 +13,12 @@ from typing import BinaryIO
 def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
     """Writes text (as UTF-8), bytes, or what a function writes into a file, so that ``path`` never holds a part.
 
-    Whatever interrupts, ``path`` is as it was or as it should be. Its folder is made.
+    Whatever interrupts, ``path`` is as it was or as it should be. Its folder is made. Who may read and write it follows
+    from the umask, as for any new file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if callable(content):
@@ -26,7 +27,6 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], obj
                 file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     except BaseException:
         temporary.unlink()
@@ -37,3 +37,8 @@ def remove_leftovers(path: Path) -> None:
     """Removes what a process that was killed while it wrote ``path`` left beside it; none may be writing it now."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
         temporary.unlink(missing_ok=True)
+
+
+def printable(name: str) -> str:
+    r"""The name of a file; bytes of it that are not UTF-8, which Python keeps as surrogates, as ``\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/whole serves the content, parts of it on request; /breaks ends in the middle; /other is another file."""
+    """/whole serves the content, parts of it on request; the others fail, each in its way."""
 
     asked: list[tuple[str, str | None]] = []  # noqa: RUF012
 
@@ -22,6 +22,17 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers["Range"]
         self.asked.append((self.path, wanted))
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.path != "/no-ranges" else 0
+        if self.path == "/babbles":  # what is no answer in HTTP
+            self.wfile.write(b"what?\r\n\r\n")
+            return
+        if self.path == "/chunks":  # the last of which never comes
+            self.protocol_version = "HTTP/1.1"
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"fff\r\n" + CONTENT[:100])
+            self.close_connection = True
+            return
         if self.path == "/absent":
             self.send_error(404)
             return
@@ -82,6 +93,34 @@ def test_another_file_is_thrown_away_and_the_next_mirror_asked(server, tmp_path,
     assert fetch(archive(f"{server}/absent", f"{server}/other", f"{server}/whole"), tmp_path).read_bytes() == CONTENT
     assert "/absent: HTTP Error 404" in caplog.text
     assert f"md5 is not {MD5}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("/chunks", "IncompleteRead"), ("/babbles", "what?"), ("/breaks", "the connection ended")]
+)
+def test_whatever_goes_wrong_with_a_mirror_the_next_one_is_asked(server, tmp_path, caplog, path, said):
+    assert fetch(archive(f"{server}{path}", f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+    assert f"{path}: {said}" in caplog.text
+
+
+def test_an_address_that_is_none_is_one_more_mirror_that_fails(server, tmp_path):
+    part = tmp_path / ".a.bin.part"
+    part.write_bytes(CONTENT[:1000])
+    with pytest.raises(DatasetNotFoundError, match=r"(?s)nowhere: unknown url type.*http://\[: "):
+        fetch(archive("nowhere", "http://[", "gopher://a/b"), tmp_path)
+    assert part.read_bytes() == CONTENT[:1000]
+    assert fetch(archive(f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+    assert Handler.asked == [("/whole", "bytes=1000-")]
+
+
+def test_a_folder_that_another_process_has_unpacked_meanwhile_is_taken(tmp_path):
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo("folder/file.txt")
+        tar.addfile(member, io.BytesIO())
+    unpack(path, "folder")
+    assert unpack(path, "folder") == tmp_path / "folder"
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "folder"}
 
 
 def test_a_wrong_md5_names_the_file(tmp_path):

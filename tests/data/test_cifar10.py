@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import shutil
 import tarfile
 from collections.abc import Iterator
 from functools import partial
@@ -105,6 +106,29 @@ def test_a_batch_file_that_was_damaged_is_noticed(archive, root):
     (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"")
     with pytest.raises(ValueError, match="cifar-10-batches-py is damaged"):
         load_dataset("cifar10", root)
+
+
+@pytest.mark.parametrize("tarball", ["damaged", "sound", "absent"])
+@pytest.mark.parametrize("damage", ["empty", "missing"])
+@pytest.mark.parametrize("download", [True, False])
+def test_of_a_damaged_folder_nothing_is_fetched_whatever_lies_beside_it(
+    archive, root, monkeypatch, tarball, damage, download
+):
+    (root / cifar10.ARCHIVE).write_bytes(archive.read_bytes())
+    load_dataset("cifar10", root)
+    batch = root / "cifar-10-batches-py" / "data_batch_3"
+    batch.unlink() if damage == "missing" else batch.write_bytes(b"")
+    if tarball != "sound":
+        (root / cifar10.ARCHIVE).unlink()
+    if tarball == "damaged":
+        (root / cifar10.ARCHIVE).write_bytes(b"half a download")
+    for name in ("socket.socket.connect", "socket.create_connection", "urllib.request.urlopen"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("the network was touched"))
+    with pytest.raises(ValueError, match=r"cifar-10-batches-py is damaged: .* Remove it"):
+        load_dataset("cifar10", root, download=download)
+    shutil.rmtree(root / "cifar-10-batches-py")
+    if tarball == "sound":
+        assert len(load_dataset("cifar10", root)) == 10
 
 
 def test_nothing_is_downloaded_unasked(root, monkeypatch):

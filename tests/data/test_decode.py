@@ -1,10 +1,15 @@
+import io
+import subprocess
+import warnings
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
 from alexnet_repro.data import ImageError
 from alexnet_repro.data import decode as module
-from alexnet_repro.data.decode import central_square, decode, read
+from alexnet_repro.data.decode import TURNS, central_square, decode, read
 
 
 def gradient(height: int, width: int) -> np.ndarray:
@@ -120,3 +125,148 @@ def test_one_pixel_is_an_image_and_no_size_is_none():
     assert central_square(Image.new("RGB", (1, 1), (1, 2, 3)), 4).tolist() == [[[1, 2, 3]] * 4] * 4
     with pytest.raises(ValueError, match="size must be at least 1 pixel, not 0"):
         central_square(Image.new("RGB", (1, 1)), 0)
+
+
+WRITTEN = {  # format -> mode of an image that it can hold
+    "AVIF": "RGB", "BLP": "P", "BMP": "RGB", "DDS": "RGBA", "DIB": "RGB", "GIF": "P", "ICNS": "RGBA", "ICO": "RGBA",
+    "JPEG": "RGB", "JPEG2000": "RGB", "MPO": "RGB", "MSP": "1", "PCX": "P", "PNG": "LA", "PPM": "RGB",
+    "QOI": "RGB", "SGI": "RGB", "SPIDER": "F", "TGA": "RGB", "TIFF": "RGB", "WEBP": "RGB", "XBM": "1",
+}  # fmt: skip
+
+
+def written(kind: str, **how: object) -> bytes:
+    """A sound file of this format, with whatever beside the pixels the format takes."""
+    content = io.BytesIO()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)).convert(WRITTEN[kind])
+    if kind in ("JPEG", "PNG", "TIFF", "WEBP", "MPO", "AVIF"):
+        how["exif"] = Image.Exif()
+        how["exif"][0x0112] = 6
+        how["exif"][0x010E] = "a description"
+    if kind == "PNG":
+        how["pnginfo"] = PngImagePlugin.PngInfo()
+        how["pnginfo"].add_text("a", "text " * 20, zip=True)
+        how["pnginfo"].add_itxt("b", "text " * 20, zip=True)
+    image.save(content, kind, **how)
+    return content.getvalue()
+
+
+def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Cut short, or with bytes changed, most of them in the first hundred, where the format says what there is."""
+    content = bytearray(whole)
+    if rng.random() < 0.25:
+        return bytes(content[: rng.integers(len(content))])
+    for _ in range(rng.integers(1, 6)):
+        place = rng.integers(min(len(content), 100 if rng.random() < 0.7 else len(content)))
+        content[place] = rng.choice([0, 1, 127, 255, rng.integers(256)])
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_damaged_file_of_any_format_is_read_or_named(kind, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PIXELS", 1_100_000)  # so that a wrong size takes no time
+    rng, whole = np.random.default_rng(list(kind.encode())), written(kind)
+    assert decode(io.BytesIO(whole), 8)[0].shape == (8, 8, 3)
+    with warnings.catch_warnings(action="ignore"):
+        for number in range(45):
+            try:
+                pixels, _ = decode(io.BytesIO(damaged(whole, rng)), 8, f"file {number}")
+                assert pixels.shape == (8, 8, 3)
+            except ImageError as error:
+                assert str(error).startswith(f"file {number} ")  # noqa: PT017
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), RuntimeError(), KeyError(7), zlib.error("bad"), AssertionError()])
+def test_whatever_a_reader_raises_names_the_file(error, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(written("PNG"))
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fails)
+    with pytest.raises(ImageError, match=rf"a\.png is not a readable image: {type(error).__name__}"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_lack_of_memory_and_an_interruption_are_no_fault_of_the_file(error, monkeypatch):
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fails)
+    with pytest.raises(error):
+        read(io.BytesIO(written("PNG")), "a.png")
+
+
+@pytest.mark.parametrize("add", ["add_text", "add_itxt"])
+def test_a_png_with_a_long_text_is_an_image(add):
+    info, content = PngImagePlugin.PngInfo(), io.BytesIO()
+    getattr(info, add)("notes", "0123456789" * 200_000, zip=True)
+    Image.fromarray(gradient(8, 8)).save(content, "PNG", pnginfo=info)
+    pixels, repairs = decode(content, 8, "a.png")
+    assert (pixels == gradient(8, 8)).all()
+    assert repairs == ""
+
+
+@pytest.mark.parametrize("kind", ["MPO", "TIFF"])
+def test_of_several_images_in_a_file_the_first_is_the_image(kind):
+    first, second = (Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (200, 10))
+    content = io.BytesIO()
+    first.save(content, kind, save_all=True, append_images=[second])
+    with Image.open(content) as image:
+        assert image.n_frames == 2
+    assert abs(int(decode(content, 8, "a")[0][4, 4, 0]) - 200) <= 1
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_frames_of_every_kind_of_animation_are_refused_and_one_frame_is_not(kind):
+    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 200)]
+    moving, still = io.BytesIO(), io.BytesIO()
+    frames[0].save(moving, kind, save_all=True, append_images=frames[1:])
+    frames[1].save(still, kind, save_all=True)
+    with pytest.raises(ImageError, match=r"a is animated \(2 frames\)"):
+        read(moving, "a")
+    assert read(still, "b")[0].size == (16, 16)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_an_image_is_turned_as_pillow_turns_it_and_only_by_an_orientation_that_there_is(orientation):
+    exif, content = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(gradient(8, 8)).save(content, "PNG", exif=exif)
+    pixels, repairs = decode(content, 8, "a.png")
+    with Image.open(content) as image:
+        assert (pixels == np.asarray(ImageOps.exif_transpose(image))).all()
+    assert repairs == ("turned" if orientation in TURNS else "")
+    assert set(TURNS) == {2, 3, 4, 5, 6, 7, 8}
+
+
+def test_the_description_of_how_it_was_taken_need_not_be_sound_for_an_image_to_be_turned(monkeypatch):
+    content = io.BytesIO(written("PNG"))
+
+    def fails(*_: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(Image.Exif, "tobytes", fails)
+    assert read(content, "a.png")[0].size == (20, 24)
+
+
+def test_a_file_that_would_start_another_program_is_refused_by_name(tmp_path, monkeypatch):
+    Image.fromarray(gradient(8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(ImageError, match=r"a\.jpg is not a readable image: EPS or PostScript, a format that is not"):
+        read(tmp_path / "a.jpg")
+
+
+def test_a_document_is_refused_by_name():
+    content = io.BytesIO()
+    Image.fromarray(gradient(8, 8)).save(content, "PDF")
+    with pytest.raises(ImageError, match=r"a\.jpg is not a readable image: PDF, a format that is not opened"):
+        read(content, "a.jpg")
+
+
+def test_every_format_that_is_opened_is_one_of_pillow_s():
+    Image.init()
+    assert set(module.FORMATS) <= set(Image.OPEN)
+    assert not {"EPS", "WMF", "IM", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC", "DCX", "FLI", "FITS"} & set(module.FORMATS)

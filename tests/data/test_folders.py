@@ -1,12 +1,13 @@
 import errno
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet_repro.data import DatasetNotFoundError, ImageError, load_dataset
-from alexnet_repro.data.folders import Problem, folder_source, read_class_folders
+from alexnet_repro.data.folders import ImageFile, Problem, folder_source, read_class_folders
 
 
 def save(path, colour, size=(4, 4), mode="RGB"):
@@ -91,6 +92,60 @@ def test_a_class_that_is_missing_from_a_split_is_named(tmp_path):
         load_dataset(str(tmp_path), split="val", size=4)
 
 
+def test_what_to_do_about_an_empty_class_depends_on_whether_train_has_it(tmp_path):
+    for place in ("train/a", "train/b", "val/a"):
+        save(tmp_path / place / "1.png", (0, 0, 0))
+    source = folder_source(tmp_path)
+    assert list(source.listed("val"))[-1] == Problem(
+        "val/b", "has no images: add some, or remove the class from train too"
+    )
+    (tmp_path / "train" / "b" / "1.png").unlink()
+    assert list(source.listed("train"))[-1] == Problem("train/b", "has no images: add some, or remove the class")
+    (tmp_path / "train" / "b").rmdir()
+    (tmp_path / "val" / "b").mkdir()
+    assert next(folder_source(tmp_path).listed("val")) == Problem(
+        "val/b", "is a class that train lacks; it has 1. Remove it, or add it there."
+    )
+
+
+@pytest.mark.parametrize("place", [b"a/caf\xe9.png", b"caf\xe9.txt"])
+def test_a_file_whose_name_is_not_utf_8_is_a_problem_that_names_it(tmp_path, place):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    (tmp_path / os.fsdecode(place)).write_bytes((tmp_path / "a" / "1.png").read_bytes())
+    entries = list(folder_source(tmp_path).listed("train"))
+    shown = place.decode("utf-8", "backslashreplace")
+    assert shown.count("\\xe9") == 1
+    assert [entry.name for entry in entries if isinstance(entry, Problem)] == [shown]
+    assert [entry.name for entry in entries if isinstance(entry, ImageFile)] == ["a/1.png"]
+
+
+@pytest.mark.parametrize("place", [b"folder/caf\xe9", b"caf\xe9/a"])
+def test_a_class_or_folder_whose_name_is_not_utf_8_is_refused_by_name(tmp_path, place):
+    folder = tmp_path / os.fsdecode(place)
+    folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"the (class|folder) caf\\xe9 has a name that is not UTF-8\. Rename it\."):
+        folder_source(folder.parent)
+
+
+def test_a_folder_is_decoded_without_a_second_copy_of_its_images(tmp_path, monkeypatch):
+    for number in range(40):
+        save(tmp_path / "a" / f"{number:02d}.png", (number, 0, 0))
+    save(tmp_path / "a" / "39.png", 77, mode="L")
+    tracemalloc.start()  # numpy's memory is seen by it, torch's is not
+    dataset = load_dataset(str(tmp_path), size=256)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert dataset.images[:, 0, 0, 0].tolist() == [*range(39), 77]
+    assert dataset.origin.endswith("; 1 greyscale")
+    assert dataset.images.is_contiguous()
+    assert peak < 2 * dataset.images.nbytes
+
+
+def test_an_image_whose_archive_is_gone_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r"train/1\.jpg can't be read from a\.tar: No such file"):
+        ImageFile("train/1.jpg", 0, tmp_path / "a.tar", 10, offset=512).open()
+
+
 def test_a_folder_of_images_without_classes_is_refused(tmp_path):
     save(tmp_path / "1.png", (0, 0, 0))
     with pytest.raises(ValueError, match="has no class folders: images belong into"):
@@ -123,7 +178,7 @@ def test_a_class_that_can_not_be_listed_is_a_problem(tmp_path, monkeypatch):
 def test_a_file_that_can_not_be_opened_is_named_with_the_reason(tmp_path, monkeypatch):
     save(tmp_path / "a" / "1.png", (0, 0, 0))
 
-    def denied(*_):
+    def denied(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "somewhere")
 
     monkeypatch.setattr(Image, "open", denied)

@@ -136,6 +136,53 @@ def test_val_without_class_folders_needs_the_devkit(challenge):
         load_source("imagenet", challenge)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["photo.JPEG", "val_1.JPEG", "ILSVRC2012_val_00000000.JPEG", "ILSVRC2012_val_00000005.JPEG", "README", "a_b.txt"],
+)
+def test_a_validation_image_without_a_number_that_there_is_is_named(challenge, name):
+    extracted(challenge, val_classes=False)
+    (challenge / imagenet.VAL[0]).unlink()
+    (challenge / "val" / "ILSVRC2012_val_00000003.JPEG").rename(challenge / "val" / name)
+    problem = Problem(
+        f"val/{name}",
+        "is none of ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_00000004.JPEG: its name must say its number. "
+        "Rename or remove it.",
+    )
+    listed = list(load_source("imagenet", challenge).listed("val"))
+    assert [entry for entry in listed if isinstance(entry, Problem)] == [
+        problem,
+        Problem("val", "has 3 images, but imagenet has 4"),
+    ]
+    assert [(entry.name[-6:], entry.label) for entry in listed if isinstance(entry, ImageFile)] == [
+        ("2.JPEG", 1),
+        ("4.JPEG", 1),
+        ("1.JPEG", 2),
+    ]
+    with pytest.raises(ValueError, match=f"val/{name} is none of"):
+        prepare(load_source("imagenet", challenge), challenge / "store", size=8)
+
+
+def test_a_class_that_the_archive_lacks_is_named(challenge):
+    with tarfile.open(challenge / imagenet.TRAIN[0], "w") as tar:
+        for wnid in ("n01", "n02"):
+            inner = io.BytesIO()
+            with tarfile.open(fileobj=inner, mode="w") as images:
+                add(images, f"{wnid}_0.JPEG", jpeg(9))
+            add(tar, f"{wnid}.tar", inner.getvalue())
+    assert Problem("train/n03", f"is missing: {imagenet.TRAIN[0]} has no n03.tar. Fetch it again.") in list(
+        load_source("imagenet", challenge).listed("train")
+    )
+
+
+@pytest.mark.parametrize("length", [0, 100, 300])
+def test_a_damaged_devkit_is_named(challenge, length):
+    devkit = challenge / imagenet.DEVKIT[0]
+    devkit.write_bytes(devkit.read_bytes()[:length])
+    with pytest.raises(ValueError, match=rf"{devkit.name} is not the official archive: its md5 is not"):
+        load_source("imagenet", challenge)
+
+
 def test_an_image_too_few_is_a_problem(challenge, monkeypatch):
     monkeypatch.setattr(imagenet, "IMAGENET_COUNTS", {"train": 7, "val": 4})
     entries = list(load_source("imagenet", challenge).listed("train"))

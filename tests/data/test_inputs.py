@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 import torch
 
 from alexnet_repro.data.augment import centre_crop
@@ -40,6 +41,20 @@ def test_standardized_channels_have_mean_0_and_deviation_1():
     torch.testing.assert_close(
         inputs.var((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize(("channel", "name"), list(enumerate(["red", "green", "blue"])))
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_a_channel_that_is_the_same_everywhere_is_not_standardized_but_may_have_its_mean_subtracted(
+    channel, name, value
+):
+    images = torch.randint(0, 256, (7, 3, 5, 3), generator=seeded()).to(torch.uint8)
+    images[:, channel] = value
+    with pytest.raises(ValueError, match=rf'the {name} channel is {value} in every .* pixels="minus-mean-image"'):
+        InputTransform.fit(InputConfig(pixels="standardized"), images)
+    assert InputTransform.fit(InputConfig(), images).views(images).isfinite().all()
+    images[6, channel, 4, 2] ^= 1  # one pixel by one is enough
+    assert InputTransform.fit(InputConfig(pixels="standardized"), images).views(images).isfinite().all()
 
 
 def test_without_a_crop_there_is_one_view_the_image():

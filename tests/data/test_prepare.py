@@ -13,6 +13,7 @@ import prepare_worker
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from processes import started
 
 import alexnet_repro
@@ -221,6 +222,45 @@ def test_a_text_beside_the_classes_is_listed_but_does_not_stop(folder, tmp_path)
     (folder / "train" / "README.txt").write_text("these are images")
     store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
     assert store.manifest["splits"]["train"]["skipped"] == [["train/README.txt", "lies outside the class folders"]]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_any_work_or_listed_as_skipped(folder, tmp_path):
+    place = folder / "train" / "eins"
+    (place / os.fsdecode(b"caf\xe9.png")).write_bytes((place / "ä 0.png").read_bytes())
+    with pytest.raises(ValueError, match=r"train/eins/caf\\xe9\.png has a name that is not UTF-8\. Rename it\."):
+        prepare(folder_source(folder), tmp_path / "strict", size=12, workers=1)
+    assert not list(tmp_path.glob("strict/**/*.json"))
+    store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1, tolerant=True)
+    entry = store.manifest["splits"]["train"]
+    assert entry["skipped"] == [["train/eins/caf\\xe9.png", "has a name that is not UTF-8. Rename it."]]
+    assert entry["counts"] == {"eins": 4, "два": 4}
+    assert json.loads((tmp_path / "store" / "manifest.json").read_text())["splits"]["train"] == entry
+
+
+@pytest.mark.parametrize("form", ["raw", "jpeg"])
+def test_who_may_read_a_store_follows_from_the_umask(folder, tmp_path, form):
+    before = os.umask(0o027)
+    try:
+        prepare(folder_source(folder), tmp_path / "store", size=12, form=form, workers=1)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "store").iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), TypeError("bad"), RuntimeError("bad")])
+def test_tolerant_skips_a_file_at_which_the_decoder_fails_in_whatever_way(folder, tmp_path, monkeypatch, error):
+    load = PngImageFile.load
+
+    def fails(image):
+        if image.size == (5, 9):
+            raise error
+        return load(image)
+
+    monkeypatch.setattr(PngImageFile, "load", fails)
+    store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1, tolerant=True)
+    [[name, reason]] = store.manifest["splits"]["train"]["skipped"]
+    assert name == "train/eins/ä 1.png"
+    assert f"{type(error).__name__} bad" in reason
 
 
 def test_a_full_disk_is_said_beforehand_or_keeps_what_is_done(folder, tmp_path, monkeypatch):

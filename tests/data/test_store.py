@@ -1,15 +1,27 @@
+import copy
+import gc
+import io
 import json
+import pickle
+import resource
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from alexnet_repro.cli.data import _sheet
 from alexnet_repro.data import Batches, Dataset, DatasetNotFoundError, Store, StoreError, load_dataset, prepare
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.data.store import OPEN, JpegImages
+from alexnet_repro.support.values import digest
 
 
 @pytest.fixture(scope="module", params=["raw", "jpeg"])
@@ -108,6 +120,119 @@ def test_a_damaged_jpeg_is_named_when_it_is_read(store):
         file.write(b"\0" * 20)
     with pytest.raises(StoreError, match=r"train-00000\.tar, byte \d+: image 3 can't be read"):
         dataset.images[3]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda dataset: pickle.loads(pickle.dumps(dataset))])
+def test_a_copy_of_a_stored_data_set_has_its_pixels_and_labels_and_reads_them_from_the_store(made, copied):
+    dataset = made.dataset()
+    before = dataset.images[:]  # which opens its files
+    assert dataset.sha256 == dataset.fingerprint["sha256"]
+    again = copied(dataset)
+    assert again.images[:].equal(before)
+    assert again.labels.equal(dataset.labels)
+    assert again.fingerprint == dataset.fingerprint
+    assert again.moments.mean_image.equal(dataset.moments.mean_image)
+    assert (again.classes, again.store) == (dataset.classes, dataset.store)
+
+
+def test_what_is_pickled_is_the_place_of_the_store_and_not_what_lies_there(store, monkeypatch):
+    monkeypatch.chdir(store.folder.parent)
+    dataset = Store.open(Path(store.folder.name)).dataset()
+    dataset.images[0]
+    content = pickle.dumps(dataset)
+    assert len(content) < 500
+    monkeypatch.chdir("/")
+    assert pickle.loads(content).images[:].equal(store.dataset().images[:])
+    manifest = json.loads((store.folder / "manifest.json").read_text())
+    manifest["source"]["origin"] = "another"
+    del manifest["sha256"]
+    (store.folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
+    with pytest.raises(StoreError, match="was prepared anew since the data set was pickled"):
+        pickle.loads(content)
+
+
+def test_pickled_jpeg_images_are_the_names_of_their_files(made):
+    images = made.dataset().images
+    if made.manifest["form"] == "raw":
+        pytest.skip("a tensor is pickled by torch")
+    images[0]
+    content = pickle.dumps(images)
+    assert len(content) < 1000
+    assert pickle.loads(content)[:].equal(images[:])
+
+
+def descriptors() -> list[int]:
+    """Of the files that are open."""
+    gc.collect()
+    return [int(path.name) for path in Path("/dev/fd").iterdir()]
+
+
+def many_tars(folder: Path, count: int) -> JpegImages:
+    """Each with one image, whose shade is its number."""
+    for number in range(count):
+        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
+            content = io.BytesIO()
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(content, "JPEG")
+            member = tarfile.TarInfo("0.jpg")
+            member.size = content.tell()
+            tar.addfile(member, io.BytesIO(content.getvalue()))
+    index = [(number, 512, (folder / f"{number:05d}.tar").stat().st_size - 512) for number in range(count)]
+    np.save(folder / "index.npy", np.array(index))
+    return JpegImages([folder / f"{number:05d}.tar" for number in range(count)], folder / "index.npy", 8)
+
+
+def test_more_tar_files_are_read_than_may_be_open(tmp_path):
+    images = many_tars(tmp_path, 200)
+    used = max(descriptors())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    rows = torch.arange(200).repeat(3)[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + OPEN + 20, hard))
+    try:
+        with ThreadPoolExecutor(8) as pool:  # one closes what another is about to read
+            parts = list(pool.map(lambda part: images.index_select(0, part), rows.split(30)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (torch.cat(parts)[:, 0, 4, 4].long() - rows).abs().max() <= 2
+
+
+def test_files_of_images_that_are_gone_are_closed(tmp_path):
+    images = many_tars(tmp_path, 20)
+    before = len(descriptors())
+    images[:]
+    assert len(descriptors()) == before + 20
+    del images
+    assert len(descriptors()) == before
+
+
+class Cautious(JpegImages):
+    """Three thousand images, of which no more than a thousand may be asked for at once."""
+
+    def __init__(self) -> None:
+        self.shape = torch.Size((3_000, 3, 64, 64))
+        self.index = np.zeros((3_000, 3))
+
+    def _decoded(self, row: int) -> np.ndarray:
+        return np.full((64, 64, 3), 100 * (row % 2), np.uint8)
+
+    def index_select(self, dim: int, rows: torch.Tensor) -> torch.Tensor:
+        assert len(rows) <= 1_000, f"{len(rows)} images at once"
+        return super().index_select(dim, rows)
+
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        assert size <= 1_000, f"{size} images at once"
+        return super().split(size)
+
+
+def test_whoever_looks_at_all_images_asks_for_a_few_at_a_time():
+    images, labels = Cautious(), torch.arange(3_000) % 2
+    dataset = Dataset("large", "train", images, labels, ("a", "b"), "made up")
+    memory = torch.stack([torch.from_numpy(images._decoded(row)).permute(2, 0, 1) for row in range(3_000)])
+    assert dataset.sha256 == pixels_sha256(memory, labels)
+    assert dataset.moments.mean_image.equal(torch.full((3, 64, 64), 50.0, dtype=torch.float64))
+    transform = InputTransform.fit(InputConfig(batch_size=128), dataset.moments)
+    assert sum(len(inputs) for inputs, _ in Batches(dataset, transform, torch.Generator())) == 3_000
+    with Image.open(io.BytesIO(_sheet(dataset))) as sheet:
+        assert sheet.size == (640, 128)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "sha256": "0"}'])
