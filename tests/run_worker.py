@@ -1,6 +1,7 @@
-"""One run of ``run_case`` in its folder: ``run_worker.py IMAGES OUT [--towers] [--double] [--die-at STEP]``.
+"""One run of ``run_case`` in its folder: ``run_worker.py IMAGES OUT [--towers] [--double] [--die-at N] [--stop-at N]``.
 
-By itself, or as one process of torchrun. With ``--die-at`` the last process kills itself at that step, once.
+By itself, or as one process of torchrun. With ``--die-at`` the last process kills itself at that step, once; with
+``--stop-at`` it is asked to stop there, and every process leaves a file that says after which step it did.
 """
 
 import argparse
@@ -17,8 +18,11 @@ from alexnet_repro.training.checkpoint import Files
 from alexnet_repro.training.parallel import processes
 
 
-def work(images: str, out: str, towers: bool = False, double: bool = False, die_at: int | None = None) -> None:
-    """The run, with one thread."""
+def work(
+    images: str, out: str, towers: bool = False, double: bool = False, die_at: int | None = None,
+    stop_at: int | None = None, accumulate: int = 1,
+) -> None:  # fmt: skip
+    """The run, with one thread; in parts of minibatches it is without dropout, whose masks would be others."""
     torch.set_num_threads(1)
     if double:
         build = start.build
@@ -34,10 +38,19 @@ def work(images: str, out: str, towers: bool = False, double: bool = False, die_
         if last and training.step == die_at and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if last and training.step == stop_at:
+            for _ in range(3):  # torchrun passes on what the terminal has sent already
+                os.kill(os.getpid(), signal.SIGINT)
 
     with processes("cpu", CONFIG.net.towers if towers else 1) as here:
-        config = replace(CONFIG, dataset=images)
-        run.run(config, Files.of_folder(Path(out)), processes=here, save_every=2, on_step=[die])
+        config = replace(CONFIG, dataset=images, train=replace(CONFIG.train, accumulate=accumulate))
+        if accumulate > 1:
+            layers = tuple(layer for layer in config.net.layers if layer.name != "drop6")
+            config = replace(config, net=replace(config.net, layers=layers))
+        try:
+            run.run(config, Files.of_folder(Path(out)), processes=here, save_every=2, on_step=[die])
+        except run.Interrupted as stopped:
+            Path(out, f"{here.rank} stopped").write_text(str(stopped))
 
 
 def main() -> None:
@@ -47,6 +60,7 @@ def main() -> None:
     parser.add_argument("--towers", action="store_true")
     parser.add_argument("--double", action="store_true")
     parser.add_argument("--die-at", type=int)
+    parser.add_argument("--stop-at", type=int)
     work(**vars(parser.parse_args()))
 
 

@@ -24,7 +24,7 @@ Metric = Literal[
     "color_difference",  # of the two towers' first filters: inspect.tower_color
     "color_difference_chance",  # of random halves of the same filters
 ]
-RULE_SINCE = "2026-11-27"  # before it there were two words, reproduced and not reproduced, for four findings
+RULE_SINCE = "2026-11-27"  # before it there were two words; "not reproduced" stood for three findings
 LOOKS = (5, 10)  # pairs of runs after which a verdict is given; no other number is looked at
 LEVEL = 0.9725  # of the interval at either look: a true effect lies in both with 95 %
 LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no more than this reproduces it. OURS

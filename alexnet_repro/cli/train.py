@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from alexnet_repro.data import evaluation_split, load_dataset, peek
+from alexnet_repro.data import DatasetNotFoundError, evaluation_split, load_dataset, peek
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.build import build
 from alexnet_repro.networks.presets import PRESETS
@@ -18,14 +18,14 @@ from alexnet_repro.paper import IMAGENET_TRAINING_IMAGES
 from alexnet_repro.support.environment import resolve_device
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.overrides import override
-from alexnet_repro.training.checkpoint import LAST, Files, load_checkpoint
+from alexnet_repro.training.checkpoint import BEST, CheckpointError, Files
 from alexnet_repro.training.config import RunConfig, TrainConfig
-from alexnet_repro.training.evaluate import class_table, ensemble, errors, predict, predictions_csv
+from alexnet_repro.training.evaluate import class_table, ensemble, errors, mean_log, predict_labelled, predictions_csv
 from alexnet_repro.training.parallel import Processes, processes
 from alexnet_repro.training.progress import progress_bar, step_speed, tensorboard
 from alexnet_repro.training.run import run
+from alexnet_repro.training.trained import begun, checkpoint_file, load_trained, record_similarity
 from alexnet_repro.training.trained import export as write_export
-from alexnet_repro.training.trained import load_run, record_similarity, run_config
 
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
@@ -36,6 +36,9 @@ Settings = Annotated[
     typer.Option("--set", help="a field, e.g. train.lr=0.02, net.width=0.5, net.layers.conv1.channels=48; repeatable"),
 ]
 SaveEvery = Annotated[int | None, typer.Option(help="steps after which a checkpoint is written within an epoch too")]
+Best = Annotated[
+    bool, typer.Option("--best", help="of a folder the weights of the lowest validation error; default: the last")
+]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="write the numbers for TensorBoard too")]
 TowerProcesses = Annotated[
     bool, typer.Option("--tower-processes", help="under torchrun: one process a tower, in place of one a network")
@@ -91,6 +94,7 @@ def train(
 
 def resume(
     out: Annotated[Path, typer.Argument(help="folder of a run that was interrupted")],
+    dataset: Annotated[str | None, typer.Option(help="where its data set lies now, if it was moved")] = None,
     root: Root = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -98,8 +102,13 @@ def resume(
     with_tensorboard: TensorBoard = False,
     tower_processes: TowerProcesses = False,
 ) -> None:
-    """Go on with a run from its last checkpoint, with the settings that it has."""
-    config = run_config(load_checkpoint(out / LAST)["config"])
+    """Go on with a run from its last checkpoint, or begin it if it has none, with the settings that it has."""
+    config = begun(out)
+    try:
+        peek(dataset or config.dataset, root, config.size)
+    except (ValueError, DatasetNotFoundError) as error:
+        raise CheckpointError(f"{error}. If the data set was moved, give its new path: --dataset PATH") from error
+    config = replace(config, dataset=dataset or config.dataset)
     _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
 
 
@@ -134,6 +143,7 @@ def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, or checkpoints; several are an ensemble")],
     dataset: Annotated[str | None, typer.Option(help="default: that of the first run")] = None,
     split: Annotated[str | None, typer.Option(help="default: val, and test of photos and cifar10")] = None,
+    best: Best = False,
     views: Annotated[str | None, typer.Option(help="centre, ten or grid; default: as the run's input says")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="a table of the classes' errors")] = False,
     csv: Annotated[Path | None, typer.Option(help="write the predictions into this file")] = None,
@@ -143,20 +153,27 @@ def evaluate(
 ) -> None:
     """Errors of a trained network, or of several whose probabilities are averaged."""
     _use(threads)
-    device, probabilities, testing = resolve_device(device), [], None
-    for path in runs:
-        config, network, transform = load_run(path, device)
-        name = dataset or config.dataset
-        testing = testing or load_dataset(name, root, split or evaluation_split(name), size=config.size)
-        if config.net.num_classes != len(testing.classes):
-            raise ValueError(f"{path} knows {config.net.num_classes} classes, {testing.name} {len(testing.classes)}")
-        if views is not None:
-            transform = transform.viewed(views)
-        probabilities.append(predict(network, testing.images, transform))
-        _print_errors(str(path), errors(probabilities[-1], testing.labels))
+    device = resolve_device(device)
+    trained = [load_trained(path, device, best) for path in runs]
+    name = dataset or trained[0].config.dataset
+    split = split or evaluation_split(name)
+    probabilities, logs = [], []
+    for network in trained:
+        testing = load_dataset(name, root, split, size=network.config.size)
+        order = network.order(testing.classes)
+        if network.classes is None:
+            typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
+        transform = network.transform if views is None else network.transform.viewed(views)
+        found, right = predict_labelled(network.network, testing.images, order[testing.labels], transform)
+        probabilities.append(found[:, order.to(found.device)])
+        logs.append(right)
+        chosen = (
+            f", chosen by its error on {evaluation_split(network.config.dataset)}" if network.file.name == BEST else ""
+        )
+        _print_errors(f"{network.file}{chosen}", errors(probabilities[-1], testing.labels, right))
     together = ensemble(probabilities)
     if len(runs) > 1:
-        _print_errors(f"all {len(runs)} together", errors(together, testing.labels))
+        _print_errors(f"all {len(runs)} together", errors(together, testing.labels, mean_log(torch.stack(logs))))
     if per_class:
         typer.echo(repr(class_table(together, testing.labels, testing.classes)))
     if csv is not None:
@@ -175,14 +192,20 @@ def export(
         bool,
         typer.Option("--likeness", help="write the run's record beside it, with how similar neighbours are in it"),
     ] = False,
+    best: Best = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="with --likeness: where its data set lies, if it was moved")
+    ] = None,
     root: Root = None,
     device: Device = "auto",
 ) -> None:
     """Write a trained network alone, in half precision, for passing on; `evaluate` takes it."""
-    write_export(run, out)
-    typer.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    if best and likeness:
+        raise ValueError("--likeness adds to the run's record, which is of the last weights: leave out --best")
+    write_export(run, out, best)
+    typer.echo(f"{out}: {checkpoint_file(run, best)} in {out.stat().st_size / 1e6:.1f} MB")
     if likeness:
-        final = record_similarity(run, out, root, resolve_device(device)).final
+        final = record_similarity(run, out, root, resolve_device(device), dataset).final
         found = {name.removeprefix("agreement_"): value for name, value in final.items() if "agreement" in name}
         typer.echo("nearest neighbour of the same class: " + ", ".join(f"{k} {v:.1%}" for k, v in found.items()))
 

@@ -6,13 +6,17 @@ A state dict here is that of an undivided network: ``conv1.weight``, ``conv1.bia
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_repro.support.files import write_atomically
+
+T = TypeVar("T")
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 _TORCHVISION = dict(
@@ -25,24 +29,46 @@ _TORCHVISION = dict(
 )  # fmt: skip
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself, of one that torch.compile or a form of data parallelism was given."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif hasattr(model, "_orig_mod"):  # of torch.compile
+            model = model._orig_mod
+        else:
+            return model
+
+
+def plain_name(parameter: str) -> str:
+    """The name of a parameter without what torch.compile and data parallelism put into it."""
+    return re.sub(r"^((module|_orig_mod)\.)+", "", parameter).replace("._orig_mod.", ".")
+
+
+def _plain(state_dict: Mapping[str, T]) -> dict[str, T]:
+    return {plain_name(name): tensor for name, tensor in state_dict.items()}
+
+
 def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     """Writes a network's weights as a safetensors file, whole or not at all.
 
     Args:
-        network: its towers may be anywhere; what is written is the undivided network.
+        network: its towers may be anywhere, and it may be compiled; what is written is the undivided network.
         path: of the file; its folder is made.
     """
     from safetensors.torch import save
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in _plain(unwrapped(network).state_dict()).items()
+    }
     write_atomically(Path(path), save(state))
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Reads what ``save_weights`` wrote into a network.
+    """Reads what ``save_weights`` wrote into a network, or what was saved of a compiled or data-parallel one.
 
     Args:
-        network: its towers may be anywhere.
+        network: its towers may be anywhere, and it may be compiled.
         path: of the file.
 
     Raises:
@@ -51,8 +77,10 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    network = unwrapped(network)
+    own = {plain_name(name): name for name in network.state_dict()}
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict({own.get(name, name): tensor for name, tensor in _plain(load_file(path)).items()})
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{os.fspath(path)} does not hold the weights of this network: {error}") from error
 
@@ -66,7 +94,7 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: it is not of that layout; names what is missing or too much.
     """
-    names = _torchvision_names()
+    names, state_dict = _torchvision_names(), _plain(state_dict)
     _check_names(state_dict, names.values(), "torchvision.models.alexnet")
     return {ours: state_dict[theirs] for ours, theirs in names.items()}
 
@@ -80,7 +108,7 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: it is not of that layout; names what is missing or too much.
     """
-    names = _torchvision_names()
+    names, state_dict = _torchvision_names(), _plain(state_dict)
     _check_names(state_dict, names, "preset torchvision")
     return {theirs: state_dict[ours] for ours, theirs in names.items()}
 
@@ -114,6 +142,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
     Raises:
         ValueError: it is not of that layout; names what is missing or too much.
     """
+    state_dict = _plain(state_dict)
     _check_names(state_dict, _torchvision_names(), "preset caffe")
     blobs = {}
     for layer in LAYERS:

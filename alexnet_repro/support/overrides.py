@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # as one types it; JSON knows fewer forms
 
 
 def override(config: Config, *assignments: str) -> Config:
@@ -17,7 +21,7 @@ def override(config: Config, *assignments: str) -> Config:
     Args:
         config: a dataclass, e.g. a ``RunConfig``.
         assignments: ``path=value``. The path goes by fields, names of layers, keys of a mapping and numbers of stages;
-            the value is JSON, or text that needs no quotes.
+            the value is JSON, a number as one types it (``.5``, ``+1.``), or text that needs no quotes.
 
     Raises:
         ValueError: there is no such field, or it does not take that value; names what there is.
@@ -26,12 +30,24 @@ def override(config: Config, *assignments: str) -> Config:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ValueError(f"a setting is written field=value, e.g. train.lr=0.02, not {assignment!r}")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        config = _changed(config, path.split("."), value, path)
+        config = _changed(config, path.split("."), _read(text, path), path)
     return config
+
+
+def _read(text: str, path: str) -> Any:
+    """JSON, or a number as one types it, or text."""
+
+    def number(digits: str) -> float:
+        if not math.isfinite(value := float(digits)):
+            raise ValueError(f"{path} takes finite numbers, not {digits}")
+        return value
+
+    if NUMBER.fullmatch(text):
+        return int(text) if text.lstrip("+-").isdigit() else number(text)
+    try:
+        return json.loads(text, parse_float=number, parse_constant=number)
+    except json.JSONDecodeError:
+        return text
 
 
 def _changed(config: Any, keys: list[str], value: Any, path: str) -> Any:
@@ -43,7 +59,7 @@ def _changed(config: Any, keys: list[str], value: Any, path: str) -> Any:
         new = _changed(old, rest, value, path) if rest else _typed(value, get_type_hints(type(config))[key], path)
         return dataclasses.replace(config, **{key: new})
     if isinstance(config, Mapping):
-        if rest or not isinstance(value, int | float):
+        if rest or isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{path} takes a number, not {value!r}")
         return {**config, key: value}
     if isinstance(config, tuple) and rest:

@@ -40,8 +40,26 @@ class Files:
         return cls(path.with_suffix(CHECKPOINT), path)
 
     @property
+    def lock(self) -> Path | None:
+        """What is locked while the run is under way; it ends like a checkpoint, and is as little of a record."""
+        return None if self.last is None else self.last.with_name(f".lock-{self.last.name}")
+
+    @property
     def kept(self) -> list[Path]:
         return [path for path in (self.last, self.result, self.best, self.config, self.log) if path is not None]
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a run is, without the places and names of its data: these are what their checksums say."""
+    known = {name: value for name, value in config.items() if name not in ("dataset", "data")}
+    if "data" not in config:
+        return known
+    places = ("name", "origin")
+    data = {
+        split: {name: value for name, value in fingerprint.items() if name not in places}
+        for split, fingerprint in config["data"].items()
+    }
+    return known | {"data": data}
 
 
 class CheckpointError(ValueError):
@@ -70,7 +88,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
 
     Args:
         path: of the file.
-        config: that of the run that wants to go on from it; None: of whatever run it is.
+        config: that of the run that wants to go on from it, wherever its data lie now; None: of whatever run it is.
         mmap: tensors are read when they are used, unchecked; for a quick look at the rest.
 
     Raises:
@@ -85,7 +103,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
         raise CheckpointError(f"{path} is no whole checkpoint: {_first_line(error)}") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
-    if config is not None and (changed := differences(found, config)):
+    if config is not None and (changed := differences(identity(found), identity(config))):
         raise CheckpointError(
             f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
         )

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro.training.optim import layer_of
+
 EXPLODED = 2.0  # a first loss of so many times that of chance comes from weights that are too large
 
 
@@ -35,6 +37,17 @@ def not_finite(model: nn.Module, inputs: Tensor, step: int, loss: float, first_l
         return TrainingError(step, None, "The input itself holds numbers that are not finite: look at the data.", loss)
     layer = _first(model, inputs, lambda name, module, out: not _finite(module, out))
     return TrainingError(step, layer, _cause(first_loss, _chance(model, inputs), lr), loss)
+
+
+def weights_not_finite(
+    model: nn.Module, step: int, loss: float, first_loss: float, chance: float, lr: float
+) -> TrainingError | None:
+    """The error of an update that left weights that are no numbers, though its loss was one; None if all are finite."""
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            cause = f"The update after it left weights that are not finite. {_cause(first_loss, chance, lr)}"
+            return TrainingError(step, layer_of(name), cause, loss)
+    return None
 
 
 def stuck(model: nn.Module, inputs: Tensor, step: int, loss: float, first_loss: float, lr: float) -> TrainingError:

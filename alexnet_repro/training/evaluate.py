@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -27,7 +28,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
     Shape: scores (N, classes), labels (N,) int64.
 
     Raises:
-        ValueError: k is not between 1 and the number of classes.
+        ValueError: k is not between 1 and the number of classes, or there are no rows.
 
     Example:
         >>> import torch
@@ -39,11 +40,12 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
     """
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k must be between 1 and the {scores.shape[1]} classes, not {k}")
+    if not len(scores):
+        raise ValueError("the error of no rows is no number: give at least one")
     hit = (scores.topk(k).indices == labels[:, None]).any(1)
     return 1.0 - hit.double().mean().item()
 
 
-@torch.no_grad()
 def predict(
     model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250, rows: range | None = None
 ) -> Tensor:
@@ -60,18 +62,43 @@ def predict(
 
     Shape: images (N, 3, H, W) uint8 -> (N, classes) float32, on the model's device.
     """
+    return predict_labelled(model, images, None, transform, batch_size, rows)[0]
+
+
+@torch.no_grad()
+def predict_labelled(
+    model: nn.Module, images: Tensor, labels: Tensor | None, transform: InputTransform, batch_size: int = 250,
+    rows: range | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """What ``predict`` gives, and the logarithm of the right class's probability, finite wherever the logits are.
+
+    Args:
+        labels: of the images; None: the second result is empty.
+        model, images, transform, batch_size, rows: as for ``predict``.
+
+    Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (N, classes) float32 and (N,) float64, of the rows.
+    """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    probabilities = []
+    probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = range(len(images)) if rows is None else rows
     for start in rows[::batch_size] or (rows.start,):  # so many are decoded at a time, where they are JPEG files
-        part = images[start : min(start + batch_size, rows.stop)]
-        views = transform.views(part.to(device))  # (views, n, 3, h, w)
+        chosen = slice(start, min(start + batch_size, rows.stop))
+        views = transform.views(images[chosen].to(device))  # (views, n, 3, h, w)
         logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
-        probabilities.append(logits.unflatten(0, views.shape[:2]).softmax(-1).mean(0))
+        logits = logits.unflatten(0, views.shape[:2])
+        probabilities.append(logits.softmax(-1).mean(0))
+        if labels is not None:
+            right = labels[chosen].to(device)[None, :, None].expand(len(logits), -1, 1)
+            logs.append(mean_log(logits.double().log_softmax(-1).gather(2, right)[..., 0]))
     model.train(was_training)
-    return torch.cat(probabilities)
+    return torch.cat(probabilities), torch.cat(logs)
+
+
+def mean_log(logs: Tensor) -> Tensor:
+    """The logarithm of the mean over the first dimension of what these are the logarithms of."""
+    return logs.logsumexp(0) - math.log(len(logs))
 
 
 def evaluate(
@@ -97,27 +124,37 @@ def evaluate(
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
     first, last = (len(images) * s // shards for s in (shard, shard + 1))
-    return errors(predict(model, images, transform, rows=range(first, last)), labels[first:last])
+    probabilities, logs = predict_labelled(model, images, labels, transform, rows=range(first, last))
+    return errors(probabilities, labels[first:last], logs)
 
 
-def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) -> dict[str, float]:
     """``top1_error``, with more than five classes ``top5_error`` (fractions), and ``log_probability`` (mean, nats).
 
-    In several processes each gives its part, and gets what holds of all.
+    In several processes each gives its part, which may be empty, and gets what holds of all.
 
     Args:
         probabilities: of the classes, e.g. from ``predict``.
         labels: the right classes.
+        logs: logarithms of the right classes' probabilities; None: those of ``probabilities``, which is minus infinity
+            where one is too small for its type.
 
-    Shape: probabilities (N, classes), labels (N,) int64.
+    Shape: probabilities (N, classes), labels (N,) int64, logs (N,).
+
+    Raises:
+        ValueError: there are no images in any process.
     """
     labels, n = labels.to(probabilities.device), len(labels)
-    found = {"top1_error": top_k_error(probabilities, labels)}
-    if probabilities.shape[1] > TOP:
-        found["top5_error"] = top_k_error(probabilities, labels, TOP)
-    found["log_probability"] = probabilities.gather(1, labels[:, None]).double().log().mean().item()
-    *sums, images = summed(probabilities.new_tensor([*found.values(), 1.0], dtype=torch.float64) * n).tolist()
-    return {name: total / images for name, total in zip(found, sums, strict=True)}
+    logs = probabilities.gather(1, labels[:, None]).double().log() if logs is None else logs
+    names = ["top1_error", *(["top5_error"] if probabilities.shape[1] > TOP else []), "log_probability"]
+    means = [0.0] * len(names)
+    if n:
+        tops = [top_k_error(probabilities, labels, k) for k in (1, TOP)[: len(names) - 1]]
+        means = [*tops, logs.double().mean().item()]
+    *sums, images = summed(probabilities.new_tensor([*means, 1.0], dtype=torch.float64) * n).tolist()
+    if not images:
+        raise ValueError("there are no images to take errors of")
+    return {name: total / images for name, total in zip(names, sums, strict=True)}
 
 
 def ensemble(probabilities: Iterable[Tensor]) -> Tensor:
@@ -157,6 +194,8 @@ def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -
 def predictions_csv(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
     """One line per image, in the data set's order: number, class, the five likeliest classes, their probabilities.
 
+    What is not finite is left empty.
+
     Args:
         probabilities, labels, classes: as for ``class_table``.
 
@@ -168,5 +207,6 @@ def predictions_csv(probabilities: Tensor, labels: Tensor, classes: Sequence[str
     ranks = range(1, likeliest.values.shape[1] + 1)
     writer.writerow(["image", "class", *(f"guess{i}" for i in ranks), *(f"probability{i}" for i in ranks)])
     for i, (values, indices) in enumerate(zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)):
-        writer.writerow([i, classes[int(labels[i])], *(classes[j] for j in indices), *(f"{v:.6g}" for v in values)])
+        numbers = (f"{v:.6g}" if math.isfinite(v) else "" for v in values)
+        writer.writerow([i, classes[int(labels[i])], *(classes[j] for j in indices), *numbers])
     return out.getvalue()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal
@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_repro.training.config import TrainConfig
-from alexnet_repro.training.diagnosis import TrainingError, not_finite, stuck
+from alexnet_repro.training.diagnosis import TrainingError, stuck
 from alexnet_repro.training.optim import set_learning_rates
 from alexnet_repro.training.state import Epoch, Training, summed
 
 BETTER = 0.99  # of the loss of guessing; one above it is no better than chance
-LOOK_EVERY = 50  # steps; a GPU would wait for every look at a loss, a CPU does not
+LOOK_EVERY = 50  # steps; a GPU would wait for every look at a loss, a CPU does not. And before what is kept
 
 Callback = Callable[[Training], object]
 
@@ -49,7 +49,7 @@ def train(
     validate: Callable[[], Mapping[str, float]] | None = None,
     on_step: Callback = lambda training: None,
     on_epoch: Callback = lambda training: None,
-    resume: Mapping[str, Any] | None = None,
+    resume: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
 ) -> History:
     """Trains ``model`` in place.
 
@@ -62,7 +62,7 @@ def train(
         validate: called after every epoch; its ``top1_error`` is what a schedule looks at.
         on_step: called after every minibatch with the ``Training``, whose state is then complete and can be saved.
         on_epoch: the same after every epoch.
-        resume: a state of such a ``Training`` to go on from.
+        resume: a state of such a ``Training`` to go on from, or what gives it, which then need not stay in memory.
 
     Raises:
         TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
@@ -82,7 +82,7 @@ def train(
         raise ValueError(f"{config.schedule} looks at validation errors: train(..., validate=...) has to give them")
     training = Training(model, batches, config)
     if resume is not None:
-        training.load_state_dict(resume)
+        training.load_state_dict(resume() if callable(resume) else resume)
     model.train()
     while (ended := _ended(training)) is None:
         try:
@@ -113,6 +113,7 @@ def _one_epoch(training: Training, validate: Callable[[], Mapping[str, float]] |
         _step(training, inputs, labels)
         training.seconds = perf_counter() - start
         on_step(training)
+    training.check()
     training.end_epoch(None if validate is None else validate())
 
 
@@ -120,18 +121,33 @@ def _step(training: Training, inputs: Tensor, labels: Tensor) -> None:
     config, n = training.config, len(labels)
     loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
     training.optimizer.zero_grad()
-    share = _share(labels)
-    for x, y in zip(inputs.chunk(config.accumulate), labels.chunk(config.accumulate), strict=True):
-        with torch.autocast(training.device.type, training.dtype, enabled=training.dtype is not torch.float32):
-            logits = training.forward(x)
-            part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
-        training.scaler.scale(part * share).backward()
+    share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
+    for number, (x, y) in enumerate(parts, 1):
+        with training.model.no_sync() if number < len(parts) and _spread(training.model) else nullcontext():
+            with torch.autocast(training.device.type, training.dtype, enabled=training.dtype is not torch.float32):
+                logits = training.forward(x)
+                part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+            training.scaler.scale(part * share).backward()
         loss = loss + part.detach()
         wrong += (logits.argmax(1) != y).sum()
     training.count(loss, wrong, n, logits.shape[1])
     _look(training, inputs)
     training.scaler.step(training.optimizer)
     training.scaler.update()
+
+
+def _spread(model: nn.Module) -> bool:
+    return isinstance(model, nn.parallel.DistributedDataParallel)
+
+
+def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
+    """A minibatch in so many parts, or a part an image; of several processes all have as many, and none is empty."""
+    if count == 1 or not dist.is_initialized():
+        return list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
+    fewest = torch.tensor(min(count, len(labels)), device=labels.device)
+    dist.all_reduce(fewest, dist.ReduceOp.MIN)
+    count = int(fewest)
+    return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
 
 
 def _share(labels: Tensor) -> Tensor | float:
@@ -142,18 +158,22 @@ def _share(labels: Tensor) -> Tensor | float:
     return n * dist.get_world_size() / summed(n)
 
 
+def looks_are_free(device: torch.device) -> bool:
+    """Whether nothing is waited for to see a number."""
+    return device.type == "cpu"
+
+
 def _look(training: Training, inputs: Tensor) -> None:
     """Raises what ``diagnosis`` says of a loss that is no number, or of losses that are no better than chance."""
     config, step = training.config, training.step
+    training.inputs = inputs
+    training.unseen.append(training.loss)
     full = config.stuck_after is not None and step % config.stuck_after == 0
-    if not full and step > 1 and training.device.type != "cpu" and step % LOOK_EVERY:
-        return
-    loss, lr = training.loss.item(), training.optimizer.param_groups[0]["lr"]
-    training.first_loss = loss if training.first_loss is None else training.first_loss
-    if not math.isfinite(loss):
-        raise not_finite(training.plain, inputs, step, loss, training.first_loss, lr)
+    if full or step == 1 or looks_are_free(training.device) or step % LOOK_EVERY == 0:
+        training.look()
     if full:
         total, images = summed(training.recent).tolist()
         training.recent.zero_()
         if not total / images < BETTER * training.chance:
+            lr = training.optimizer.param_groups[0]["lr"]
             raise stuck(training.plain, inputs, step, total / images, training.first_loss, lr)

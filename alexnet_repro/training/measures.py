@@ -10,7 +10,7 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, predict
+from alexnet_repro.training.evaluate import errors, evaluate, predict_labelled
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -78,8 +78,9 @@ class Measures:
         here, labels = self.here, self.testing.labels.to(self.here.device)
         first, last = (len(labels) * shard // here.shards for shard in (here.shard, here.shard + 1))
         viewed = self.transform.viewed(self.config.input.views)
-        probabilities = predict(self.model, self.testing.images, viewed, rows=range(first, last))
+        rows = range(first, last)
+        probabilities, logs = predict_labelled(self.model, self.testing.images, labels, viewed, rows=rows)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[first:last] = (probabilities.topk(1).indices[:, 0] != labels[first:last]).float()
         self.mistakes = packed(summed(wrong).bool())
-        return errors(probabilities, labels[first:last])
+        return errors(probabilities, labels[first:last], logs)

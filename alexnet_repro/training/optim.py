@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from alexnet_repro.networks.weights import plain_name
 from alexnet_repro.training.schedules import Stage
 
 CACHED = 2**18  # numbers of a tensor that are worked on at a time
@@ -42,7 +43,12 @@ class KrizhevskySGD(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One update, of gradients that are there or, as in torch, that ``closure`` makes; gives what it gives."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         equal: dict[tuple[float, float, float], list[Tensor]] = defaultdict(list)
         for group in self.param_groups:
             if group["lr"]:
@@ -56,6 +62,7 @@ class KrizhevskySGD(torch.optim.Optimizer):
                 if weight_decay:
                     torch._foreach_add_(v, w, alpha=-lr * weight_decay)
                 torch._foreach_add_(w, v)
+        return loss
 
     def velocity(self, p: Tensor) -> Tensor:
         """Of a parameter; 0 before its first step."""
@@ -82,9 +89,9 @@ def _in_slices(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
                 yield tuple([part] for part in parts)
 
 
-def _layer(parameter: str) -> str:
+def layer_of(parameter: str) -> str:
     """The layer's own name, wherever its towers are and whatever the network is wrapped in."""
-    return re.sub(r"^(module\.)?(tower\.|towers\.\d+\.)?", "", parameter).rpartition(".")[0]
+    return re.sub(r"^(tower\.|towers\.\d+\.)?", "", plain_name(parameter)).rpartition(".")[0]
 
 
 def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
@@ -149,11 +156,11 @@ def parameter_groups(
         ValueError: ``weight_decay`` names a layer that the model lacks.
     """
     groups = []
-    layers = {_layer(name) for name, _ in model.named_parameters()}
+    layers = {layer_of(name) for name, _ in model.named_parameters()}
     if unknown := sorted(set(weight_decay) - layers):
         raise ValueError(f"weight_decay names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
     for name, p in model.named_parameters():
-        layer, role = _layer(name), name.rpartition(".")[2]
+        layer, role = layer_of(name), name.rpartition(".")[2]
         own = lr * bias_lr_factor if role == "bias" else lr
         decay = 0.0 if role == "bias" else weight_decay.get(layer, 0.0)
         groups.append(

@@ -38,6 +38,15 @@ class Processes:
     shards: int = 1
     mesh: dist.device_mesh.DeviceMesh | None = None
 
+    def extremes(self, value: int) -> tuple[int, int]:
+        """The lowest and the highest of the processes' values; all wait for each other."""
+        if self.mesh is None:
+            return value, value
+        found = torch.tensor([-value, value], device=self.device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        lowest, highest = found.tolist()
+        return -lowest, highest
+
     def spread(self, network: Network, batches: Batches) -> nn.Module:
         """The network as this process trains it: with its images, and if the towers are apart with its tower."""
         if self.mesh is None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +15,24 @@ from alexnet_repro.data import Dataset, evaluation_split, load_dataset
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
 from alexnet_repro.support.values import as_json, differences, digest
-from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint, save_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointError, Files, identity, load_checkpoint, save_checkpoint
+from alexnet_repro.training.classes import check_classes
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.lock import locked
 from alexnet_repro.training.loop import Callback, History, train
 from alexnet_repro.training.measures import Measures
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import Record, finite, plain_epoch
 from alexnet_repro.training.start import fresh
 from alexnet_repro.training.state import Epoch, Training
+from alexnet_repro.training.stop import stop_asked
+
+AGREE_EVERY = 10  # steps; to learn whether another process was asked to stop, a GPU is waited for
+LONGER = (
+    ": a finished run gets no more epochs, for its schedule was made for those it had. In Python, "
+    "train(..., resume=load_checkpoint('last.pt')['state']['training']) goes on from its weights with another one"
+)
 
 
 class Interrupted(Exception):  # noqa: N818, nothing is wrong
@@ -60,7 +66,7 @@ def run(
         load: gives the data sets.
 
     Raises:
-        CheckpointError: the files are of another run; says what differs.
+        CheckpointError: the files are of another run, or another process is at it; says what differs, or which.
         TrainingError: see ``train``. The last checkpoint is the last good one.
         Interrupted: by SIGINT or SIGTERM, after the step under way; a checkpoint of it was written.
         ValueError, OSError: the data set, the configuration or the files are at fault.
@@ -71,14 +77,15 @@ def run(
     training = load(config.dataset, data_root, "train", size=config.size)
     testing = _testing(config, data_root, load)
     going = _Run(config, files or Files(), study, training, testing, processes or Processes("cpu"))
-    if (finished := going.finished()) is not None:
-        return finished
-    going.begin()
-    record = going.record(going.train(save_every, on_step, on_epoch))
-    if going.files.result is not None and going.here.rank == 0:
-        record.write(going.files.result)
-        if study is not None:
-            going.files.last.unlink(missing_ok=True)
+    with locked(going.lock):
+        if (finished := going.finished()) is not None:
+            return finished
+        going.begin()
+        record = going.record(going.train(save_every, on_step, on_epoch))
+        if going.files.result is not None and going.here.rank == 0:
+            record.write(going.files.result)
+            if study is not None:
+                going.files.last.unlink(missing_ok=True)
     return record
 
 
@@ -107,6 +114,12 @@ class _Run:
     def environment(self) -> dict[str, Any]:
         return environment(self.here.device)
 
+    @property
+    def lock(self) -> Path | None:
+        """What the first process locks, unless nothing is left to do."""
+        done = self.files.result is not None and self.files.result.exists()
+        return None if done or self.here.rank else self.files.lock
+
     def finished(self) -> Record | None:
         """The record, if it is there already; refuses that of another run."""
         path = self.files.result
@@ -114,8 +127,9 @@ class _Run:
             return None
         record = Record.load(path)
         what = {name: value for name, value in self.what.items() if name != "environment"}
-        if changed := differences(record.config | {"data": record.data}, what):
-            raise CheckpointError(f"{path} is of another run: {'; '.join(changed)}. Choose another folder")
+        if changed := differences(identity(record.config | {"data": record.data}), identity(what)):
+            longer = LONGER if any(change.startswith("train.epochs ") for change in changed) else ""
+            raise CheckpointError(f"{path} is of another run: {'; '.join(changed)}. Choose another folder{longer}")
         return record
 
     def begin(self) -> None:
@@ -129,6 +143,7 @@ class _Run:
             self.config, self.network, self.model, self.transform, self.training, self.testing, here
         )
         self.resumed = self._checkpoint()
+        self._agree()
         if self.resumed is not None:
             self.best, self.start = self.resumed["best"], self.start - self.resumed["seconds"]
             self.started = self.resumed["started"]
@@ -138,12 +153,21 @@ class _Run:
             if self.files.config is not None:
                 write_atomically(self.files.config, json.dumps(self.what, indent=1) + "\n")
 
+    def _agree(self) -> None:
+        """``CheckpointError`` unless all processes have found the same step, if any."""
+        step = -1 if self.resumed is None else self.resumed["training"]["counts"]["step"]
+        if len(set(self.here.extremes(step))) > 1:
+            found = "none" if step < 0 else f"that of step {step:,}"
+            raise CheckpointError(f"processes found other checkpoints in {self.files.last}, this one {found}: share it")
+
     def _checkpoint(self) -> dict[str, Any] | None:
         path = self.files.last
         if path is None or not path.exists():
             return None
         try:
-            return load_checkpoint(path, self.what)["state"]
+            state = load_checkpoint(path, self.what)["state"]
+            check_classes(path, state.get("classes"), self.training.classes)
+            return state
         except CheckpointError as error:
             if self.study is None:
                 raise
@@ -152,12 +176,13 @@ class _Run:
 
     def train(self, save_every: int | None, on_step: Sequence[Callback], on_epoch: Sequence[Callback]) -> History:
         """To the end, or until a signal asks it to stop."""
-        with _stop_asked() as stop:
+        with stop_asked(once=self.here.mesh is None) as stop:
 
             def step_over(training: Training) -> None:
                 _all(on_step, training)
-                if stop and self.here.mesh is None:
+                if self.all_stop(training, bool(stop)):
                     self.save(training, self.files.last)
+                    self.here.extremes(0)  # a process that ended now would have torchrun end the one that writes
                     raise Interrupted(f"stopped after step {training.step:,}")
                 if save_every is not None and training.step % save_every == 0:
                     self.save(training, self.files.last)
@@ -174,7 +199,7 @@ class _Run:
                     validate=self.measures.validate if self.validated else None,
                     on_step=step_over,
                     on_epoch=epoch_over,
-                    resume=None if self.resumed is None else self.resumed["training"],
+                    resume=None if self.resumed is None else self.take_resumed,
                 )
             except TrainingError as error:
                 if self.study is None:
@@ -183,12 +208,23 @@ class _Run:
         self.log(history.epochs)  # a kill may have come between the last checkpoint and its line
         return history
 
+    def take_resumed(self) -> dict[str, Any]:
+        """The state to go on from, which is not kept."""
+        state, self.resumed = self.resumed, None
+        return state["training"]
+
+    def all_stop(self, training: Training, asked: bool) -> bool:
+        """Whether any process was asked to stop: then all do, after the same step."""
+        every = 1 if training.device.type == "cpu" else AGREE_EVERY
+        return bool(training.step % every == 0 and self.here.extremes(int(asked))[1])
+
     def save(self, training: Training, *paths: Path | None) -> None:
         """Checkpoints, whole or not at all; all processes must ask together."""
         if not any(paths):
             return
         state = {"training": training.state_dict(), "input": self.transform.state_dict(), "best": self.best}
         state |= {"seconds": perf_counter() - self.start, "started": self.started}
+        state["classes"] = list(self.training.classes)
         for path in paths:
             if path is not None and self.here.rank == 0:
                 save_checkpoint(path, self.what, state)
@@ -252,24 +288,3 @@ def _check(config: RunConfig, training: Dataset, validated: bool) -> None:
 def _all(callbacks: Sequence[Callback], training: Training) -> None:
     for callback in callbacks:
         callback(training)
-
-
-@contextmanager
-def _stop_asked() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives; a second one has its usual effect."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # which no signal reaches
-        yield asked
-        return
-    before = {}
-
-    def remember(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(number, before[number])
-
-    before.update({number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)})
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from alexnet_repro.networks.weights import unwrapped
 from alexnet_repro.training.config import TrainConfig
+from alexnet_repro.training.diagnosis import not_finite, weights_not_finite
 from alexnet_repro.training.optim import KrizhevskySGD, load_velocities, parameter_groups, velocities
 from alexnet_repro.training.schedules import Stage
 
@@ -35,7 +37,7 @@ class Training:
         model, batches, config: as for ``train``.
 
     Attributes:
-        model: as it was given, perhaps wrapped for several processes; ``plain`` is the network itself.
+        model: as it was given, perhaps compiled or wrapped for several processes; ``plain`` is the network itself.
         epochs: that are over.
         step: minibatches that were trained on, in all.
         loss: of the last of them, this process's share, (), nats, where the model is.
@@ -44,7 +46,7 @@ class Training:
 
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
         self.model, self.batches, self.config = model, batches, config
-        self.plain = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        self.plain = unwrapped(model)
         self.forward = torch.compile(model) if config.compile else model
         groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
@@ -59,6 +61,8 @@ class Training:
         self.chance = math.inf  # the loss of guessing, nats
         self.first_loss: float | None = None
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.inputs: Tensor | None = None  # of the last minibatch
+        self.unseen: list[Tensor] = []  # losses that nobody has looked at, where the model is
         self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
 
     def stage(self) -> Stage:
@@ -72,6 +76,25 @@ class Training:
         self.tally += torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
         if self.config.stuck_after is not None:
             self.recent += torch.stack([loss.double() * images, torch.full_like(loss, images).double()])
+
+    def look(self) -> None:
+        """Waits for the losses that nobody has looked at; ``TrainingError`` of the first that is no number."""
+        losses = torch.stack(self.unseen).tolist() if self.unseen else []
+        before, lr = self.step - len(losses), self.optimizer.param_groups[0]["lr"]
+        self.unseen.clear()
+        for step, loss in enumerate(losses, before + 1):
+            self.first_loss = loss if self.first_loss is None else self.first_loss
+            if not math.isfinite(loss):
+                raise not_finite(self.plain, self.inputs, step, loss, self.first_loss, lr)
+
+    def check(self) -> None:
+        """``TrainingError`` if a loss, or a weight after the last update, is no number: this state is not kept."""
+        self.look()
+        if self.step and self.loss is not None:
+            loss, lr = self.loss.item(), self.optimizer.param_groups[0]["lr"]
+            error = weights_not_finite(self.plain, self.step, loss, self.first_loss, self.chance, lr)
+            if error is not None:
+                raise error
 
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
         """The epoch under way as one that is over."""
@@ -89,7 +112,11 @@ class Training:
         """Tensors and plain values; the same wherever the network's towers are. All processes must ask together.
 
         Batches that can't say where they are (that have no ``state_dict``) are at their beginning when restored.
+
+        Raises:
+            TrainingError: a loss or a weight is no number.
         """
+        self.check()
         return {
             "model": self.plain.state_dict(),
             "velocities": velocities(self.plain, self.optimizer),

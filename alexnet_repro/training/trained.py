@@ -2,61 +2,116 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alexnet_repro.data import load_dataset
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
 from alexnet_repro.networks.inspect import agreements
-from alexnet_repro.training.checkpoint import BEST, LAST, RESULT, CheckpointError, load_checkpoint, save_checkpoint
+from alexnet_repro.training.checkpoint import (
+    BEST,
+    CONFIG,
+    LAST,
+    RESULT,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from alexnet_repro.training.classes import class_order
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.record import Record
+from alexnet_repro.training.record import Record, finite
 from alexnet_repro.training.start import untrained
 
 
-def load_run(path: Path, device: str) -> tuple[RunConfig, Network, InputTransform]:
-    """The network of a checkpoint, and what makes images its inputs; needs no training set.
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and what belongs to it."""
+
+    file: Path  #: its checkpoint
+    config: RunConfig  #: of its run
+    network: Network
+    transform: InputTransform  #: what makes images its inputs
+    classes: tuple[str, ...] | None  #: their names; None: the checkpoint keeps none
+
+    def order(self, classes: Sequence[str]) -> Tensor:
+        """The number that the network knows each of these classes by; without names, their own.
+
+        Raises:
+            CheckpointError: they are not the network's; names those that differ.
+        """
+        if self.classes is not None:
+            return class_order(self.file, self.classes, classes)
+        if self.config.net.num_classes != len(classes):
+            known = self.config.net.num_classes
+            raise CheckpointError(f"{self.file} knows {known} classes, and there are {len(classes)}")
+        return torch.arange(len(classes))
+
+
+def load_trained(path: Path, device: str, best: bool = False) -> Trained:
+    """The network of a checkpoint, and what belongs to it; needs no training set.
 
     Args:
-        path: a checkpoint, or the folder of a run, whose ``best.pt`` is taken, or ``last.pt`` where there is none.
-        device: where the network goes.
+        path, device, best: as for ``load_run``.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    found = load_checkpoint(_checkpoint(path))
+    file = checkpoint_file(path, best)
+    found = load_checkpoint(file)
     config, state = run_config(found["config"]), found["state"]
     network = build(config.net)
     network.load_state_dict(state["training"]["model"])
     transform = InputTransform.from_state(config.input, state["input"]).to(torch.device(device))
-    return config, network.to(device, memory_format=torch.channels_last), transform
+    classes = state.get("classes")
+    network = network.to(device, memory_format=torch.channels_last)
+    return Trained(file, config, network, transform, None if classes is None else tuple(classes))
 
 
-def export(path: Path, out: Path) -> None:
-    """Writes what ``load_run`` needs of a run and nothing else, its weights in half precision: for passing on.
+def load_run(path: Path, device: str, best: bool = False) -> tuple[RunConfig, Network, InputTransform]:
+    """The network of a checkpoint, and what makes images its inputs; needs no training set.
 
     Args:
-        path: as for ``load_run``.
+        path: a checkpoint, or the folder of a run, whose last weights are taken, as its record has them.
+        device: where the network goes.
+        best: of a folder the weights with the lowest error on the validation images, which that error flatters.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    trained = load_trained(path, device, best)
+    return trained.config, trained.network, trained.transform
+
+
+def export(path: Path, out: Path, best: bool = False) -> None:
+    """Writes what ``load_run`` needs of a run, and the names of its classes, its weights in half precision.
+
+    Args:
+        path, best: as for ``load_run``.
         out: the file.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    found = load_checkpoint(_checkpoint(path))
-    weights = {name: weight.half() for name, weight in found["state"]["training"]["model"].items()}
-    save_checkpoint(out, found["config"], {"training": {"model": weights}, "input": found["state"]["input"]})
+    found = load_checkpoint(checkpoint_file(path, best))
+    state = found["state"]
+    weights = {name: weight.half() for name, weight in state["training"]["model"].items()}
+    kept = {name: state[name] for name in ("input", "classes") if name in state}
+    save_checkpoint(out, found["config"], {"training": {"model": weights}} | kept)
 
 
-def _checkpoint(path: Path) -> Path:
-    """Of a run's folder the best checkpoint, or the last where there is no best."""
+def checkpoint_file(path: Path, best: bool = False) -> Path:
+    """A checkpoint itself, or of a run's folder the last or the best one."""
     if not path.is_dir():
         return path
-    return path / (BEST if (path / BEST).exists() else LAST)
+    return path / (BEST if best else LAST)
 
 
 def run_config(described: dict[str, Any]) -> RunConfig:
@@ -64,7 +119,24 @@ def run_config(described: dict[str, Any]) -> RunConfig:
     return RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
 
 
-def record_similarity(folder: Path, exported: Path, data_root: str | Path | None = None, device: str = "cpu") -> Record:
+def begun(folder: Path) -> RunConfig:
+    """The configuration of a run that was begun in a folder, though it may have no checkpoint yet.
+
+    Raises:
+        CheckpointError: none was begun there.
+    """
+    if (folder / LAST).exists() or not (folder / CONFIG).exists():
+        return run_config(load_checkpoint(folder / LAST, mmap=True)["config"])
+    return run_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+
+
+def record_similarity(
+    folder: Path,
+    exported: Path,
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+    dataset: str | None = None,
+) -> Record:
     """Measures whether what lies close together in a network is of one class, and writes the run's record with it.
 
     The record gets ``agreements`` in pixels, in the network before its first step and in the exported one, on the
@@ -74,26 +146,29 @@ def record_similarity(folder: Path, exported: Path, data_root: str | Path | None
         folder: of a finished run.
         exported: what ``export`` made of it.
         data_root, device: as for ``run``.
+        dataset: where the images lie now; None: where they were.
 
     Raises:
-        CheckpointError: the run is not finished, a checkpoint is damaged, or the images are others.
+        CheckpointError: the run is not finished, a checkpoint is damaged, or the images or their classes are others.
         ValueError, OSError: the data set is at fault.
     """
     if not (folder / RESULT).is_file():
         raise CheckpointError(f"{folder} has no {RESULT}: name the folder of a finished run")
     record = Record.load(folder / RESULT)
-    config, network, transform = load_run(exported, device)
+    trained = load_trained(exported, device)
+    config, name = trained.config, dataset or trained.config.dataset
     split = next((split for split in record.data if split != "train"), None)
     if split is None:
         raise CheckpointError(f"{folder} was tested on no images: {config.dataset} has neither val nor test")
-    testing = load_dataset(config.dataset, data_root, split, size=config.size)
-    if record.data[split] != testing.fingerprint:
-        raise CheckpointError(f"{folder} saw other images than {config.dataset}, {split}, has now")
-    central = transform.viewed("centre")
+    testing = load_dataset(name, data_root, split, size=config.size)
+    if record.data[split]["sha256"] != testing.sha256:
+        raise CheckpointError(f"{folder} saw other images than {name}, {split}, has now")
+    trained.order(testing.classes)  # which it must have: else a neighbour's label says nothing
+    central = trained.transform.viewed("centre")
     inputs = torch.cat([central.views(part.to(device))[0] for part in testing.images.split(250)])
-    networks = {"untrained": untrained(config).to(device), "trained": network}
+    networks = {"untrained": untrained(config).to(device), "trained": trained.network}
     found = agreements(networks, inputs, testing.labels)
-    final = record.final | {f"agreement_{space}": value for space, value in found.items()}
+    final = record.final | finite({f"agreement_{space}": value for space, value in found.items()})
     record = replace(record, final=final, weights=file_sha256(exported))
     record.write(exported.with_suffix(".json"))
     return record

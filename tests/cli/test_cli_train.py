@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from run_case import make_images
 from alexnet_repro.cli.train import choose
 from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
 from alexnet_repro.data.store import file_sha256
-from alexnet_repro.training.checkpoint import LOG, RESULT, Files
+from alexnet_repro.training.checkpoint import BEST, CONFIG, LAST, LOG, RESULT, Files, load_checkpoint, save_checkpoint
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import run
 
@@ -62,7 +63,7 @@ def test_a_run_decodes_every_image_of_a_folder_once(folder, tmp_path, monkeypatc
 def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_file(folder, tmp_path):
     done = call("evaluate", str(folder / "0"), str(folder / "1"), "--per-class", "--csv", str(tmp_path / "out.csv"))
     assert done.returncode == 0, done.stderr
-    assert f"{folder / '0'}: top1 error " in done.stdout
+    assert f"{folder / '0' / LAST}: top1 error " in done.stdout
     assert "all 2 together: top1 error " in done.stdout
     assert "most often taken for" in done.stdout
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
@@ -142,3 +143,118 @@ def test_export_writes_a_network_that_evaluate_takes_and_with_likeness_a_record_
     assert done.returncode == 0, done.stderr
     assert "same class: pixels" in done.stdout
     assert Record.load(tmp_path / "net.json").weights == file_sha256(tmp_path / "net.pt")
+
+
+def renamed(images: Path, to: Path, names: dict[str, str]) -> Path:
+    """A copy of the images with other names of classes."""
+    shutil.copytree(images, to)
+    for split in ("train", "val"):
+        for old in names:
+            (to / split / old).rename(to / split / f"{old} moved")
+        for old, new in names.items():
+            (to / split / f"{old} moved").rename(to / split / new)
+    return to
+
+
+def test_images_of_other_classes_are_refused_with_the_names_that_differ(folder, tmp_path):
+    wolves = renamed(folder / "images", tmp_path / "wolves", {"class2": "wolf"})
+    done = call("evaluate", str(folder / "0"), "--dataset", str(wolves))
+    assert done.returncode == 2
+    assert f"{folder / '0' / LAST} knows other classes than the images: class2 there, wolf here" in done.stderr
+    assert call("export", str(folder / "0"), str(tmp_path / "net.pt")).returncode == 0
+    assert "class2 there, wolf here" in call("evaluate", str(tmp_path / "net.pt"), "--dataset", str(wolves)).stderr
+    moved = ("--likeness", "--dataset", str(wolves))
+    assert "class2 there, wolf here" in call("export", str(folder / "0"), str(tmp_path / "net.pt"), *moved).stderr
+
+
+def test_the_same_classes_in_another_order_have_the_same_errors(folder, tmp_path):
+    """Names of which the first is now the last, and the last the first; so are a checkpoint's."""
+    turned = tmp_path / "turned.pt"
+    found = load_checkpoint(folder / "0" / LAST)
+    model = found["state"]["training"]["model"]
+    last = [name for name in model if model[name].shape[0] == 3][-2:]
+    for name in last:
+        model[name] = model[name].flip(0)
+    found["state"]["classes"].reverse()
+    save_checkpoint(turned, found["config"], found["state"])
+    first, second = ("--per-class", "--csv", str(tmp_path / "1.csv")), ("--per-class", "--csv", str(tmp_path / "2.csv"))
+    one, two = call("evaluate", str(folder / "0"), *first), call("evaluate", str(turned), *second)
+    assert one.stdout.partition(": ")[2] == two.stdout.partition(": ")[2]
+    assert (tmp_path / "1.csv").read_text() == (tmp_path / "2.csv").read_text()
+    both = call("evaluate", str(folder / "0"), str(turned))
+    assert both.stdout.splitlines()[-1].partition(": ")[2] == one.stdout.splitlines()[0].partition(": ")[2]
+
+
+def test_an_ensemble_is_of_runs_with_the_same_classes(folder, tmp_path):
+    wolves = renamed(folder / "images", tmp_path / "wolves", {"class1": "wolf"})
+    assert call("train", str(wolves), "--out", str(tmp_path / "2"), *SMALL, "--epochs", "1").returncode == 0
+    done = call("evaluate", str(folder / "0"), str(tmp_path / "2"))
+    assert done.returncode == 2
+    assert f"{tmp_path / '2' / LAST} knows other classes than the images: wolf there, class1 here" in done.stderr
+
+
+def test_a_checkpoint_without_names_is_used_by_number_and_says_so(folder, tmp_path):
+    found = load_checkpoint(folder / "0" / LAST)
+    del found["state"]["classes"]
+    save_checkpoint(tmp_path / "old.pt", found["config"], found["state"])
+    old, new = call("evaluate", str(tmp_path / "old.pt")), call("evaluate", str(folder / "0"))
+    assert old.stdout.partition(": ")[2] == new.stdout.partition(": ")[2]
+    assert old.stderr == f"{tmp_path / 'old.pt'} keeps no names of classes: they are taken by their numbers\n"
+    assert new.stderr == ""
+
+
+def test_evaluate_and_export_take_the_last_weights_as_the_record_does_and_with_best_the_others(folder, tmp_path):
+    record = Record.load(folder / "0" / RESULT)
+    last, best = call("evaluate", str(folder / "0")), call("evaluate", str(folder / "0"), "--best")
+    assert last.stdout.startswith(f"{folder / '0' / LAST}: top1 error {record.final['top1_error']:.2%}")
+    assert best.stdout.startswith(f"{folder / '0' / BEST}, chosen by its error on val: top1 error ")
+    for option, name in (((), LAST), (("--best",), BEST)):
+        done = call("export", str(folder / "0"), str(tmp_path / "net.pt"), *option)
+        assert f"net.pt: {folder / '0' / name} in " in done.stdout
+        weights = [
+            load_checkpoint(path)["state"]["training"]["model"] for path in (tmp_path / "net.pt", folder / "0" / name)
+        ]
+        assert all(a.equal(b.half()) for a, b in zip(*(w.values() for w in weights), strict=True))
+    done = call("export", str(folder / "0"), str(tmp_path / "net.pt"), "--best", "--likeness")
+    assert done.returncode == 2
+    assert "leave out --best" in done.stderr
+
+
+def test_a_run_whose_data_set_was_moved_goes_on_with_its_new_path(folder, tmp_path):
+    shutil.copytree(folder / "0", tmp_path / "0")
+    (tmp_path / "0" / RESULT).unlink()
+    shutil.copytree(folder / "images", tmp_path / "old")
+    config = json.loads((folder / "0" / CONFIG).read_text())
+    found = load_checkpoint(folder / "0" / LAST)
+    lost = found["config"] | {"dataset": str(tmp_path / "old")}
+    save_checkpoint(tmp_path / "0" / LAST, lost, found["state"])
+    (tmp_path / "old").rename(tmp_path / "new")
+    done = call("resume", str(tmp_path / "0"), "--threads", "1")
+    assert done.returncode == 2
+    assert "give its new path: --dataset PATH" in done.stderr
+    done = call("resume", str(tmp_path / "0"), "--threads", "1", "--dataset", str(tmp_path / "new"))
+    assert done.returncode == 0, done.stderr
+    assert Record.load(tmp_path / "0" / RESULT).final == Record.load(folder / "0" / RESULT).final
+    assert json.loads((tmp_path / "0" / CONFIG).read_text())["data"]["val"]["sha256"] == config["data"]["val"]["sha256"]
+    done = call("train", "new", "--out", "0", *SMALL, "--epochs", "2", cwd=tmp_path)  # by yet another name
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "new" / "train" / "class0" / "000.png").unlink()
+    assert (
+        "data.train.sha256 went from"
+        in call("train", "new", "--out", "0", *SMALL, "--epochs", "2", cwd=tmp_path).stderr
+    )
+
+
+def test_resume_begins_a_run_that_was_killed_before_its_first_checkpoint(folder, tmp_path):
+    (tmp_path / "0").mkdir()
+    shutil.copy(folder / "0" / CONFIG, tmp_path / "0")
+    done = call("resume", str(tmp_path / "0"), "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert Record.load(tmp_path / "0" / RESULT).final == Record.load(folder / "0" / RESULT).final
+
+
+def test_more_epochs_for_a_finished_run_are_refused_with_how_to_go_on(folder):
+    done = call("train", str(folder / "images"), "--out", str(folder / "0"), *SMALL, "--epochs", "4")
+    assert done.returncode == 2
+    assert "train.epochs went from 2 to 4" in done.stderr
+    assert "Choose another folder: a finished run gets no more epochs" in done.stderr

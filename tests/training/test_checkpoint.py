@@ -23,6 +23,16 @@ def test_that_of_another_run_is_refused_with_what_differs(tmp_path):
         load_checkpoint(tmp_path / "last.pt", {"train": {"lr": 0.2, "epochs": 3}})
 
 
+def test_the_same_data_in_another_place_are_no_other_run(tmp_path):
+    data = {"train": {"name": "pets", "origin": "class folders pets", "images": 3, "sha256": "0"}}
+    save_checkpoint(tmp_path / "last.pt", {"dataset": "pets", "seed": 0, "data": data}, STATE)
+    moved = {"train": data["train"] | {"name": "animals", "origin": "class folders animals"}}
+    assert load_checkpoint(tmp_path / "last.pt", {"dataset": "/there/animals", "seed": 0, "data": moved})
+    other = {"train": data["train"] | {"sha256": "1"}}
+    with pytest.raises(CheckpointError, match=r"data\.train\.sha256 went from '0' to '1'"):
+        load_checkpoint(tmp_path / "last.pt", {"dataset": "pets", "seed": 0, "data": other})
+
+
 def test_missing_cut_and_foreign_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no such file"):
         load_checkpoint(tmp_path / "last.pt")

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -7,6 +8,7 @@ from torch import nn
 from alexnet_repro import evaluate, top_k_error
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training import evaluate as evaluating
 from alexnet_repro.training.evaluate import class_table, ensemble, errors, predict, predictions_csv
 
 SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
@@ -75,7 +77,7 @@ def test_stored_images_are_asked_for_a_batch_at_a_time(shards):
     for shard in range(shards):
         rows = slice(260 * shard if shards == 2 else 0, 260 * (shard + 1) if shards == 2 else 520)
         found = evaluate(model, stored, labels, plain(), shard, shards)
-        assert found == errors(predict(model, images[rows], plain()), labels[rows])
+        assert found == pytest.approx(errors(predict(model, images[rows], plain()), labels[rows]), rel=1e-6)
     assert max(stored.asked) == 250
     assert sum(stored.asked) == 520
 
@@ -105,6 +107,55 @@ def test_errors_by_hand_and_the_top_five_of_more_than_five_classes():
     expected = probabilities[range(4), labels].log().mean().item()
     assert found["log_probability"] == pytest.approx(expected)
     assert "top5_error" not in errors(SCORES, LABELS)
+
+
+class Certain(nn.Module):
+    """Logits of two classes that are far apart, for an image of ones; for another they are near."""
+
+    def __init__(self, far: float) -> None:
+        super().__init__()
+        self.far, self.weight = far, nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x[:, 0, 0, 0] * self.far, torch.zeros(len(x))], dim=1) * self.weight
+
+
+@pytest.mark.parametrize("far", [200.0, 1e30])
+def test_the_log_probability_is_finite_where_the_probability_is_too_small_for_its_type(far):
+    images = torch.ones(3, 3, 2, 2, dtype=torch.uint8)
+    found = evaluate(Certain(far), images, torch.tensor([1, 1, 0]), plain())
+    assert found == {"top1_error": pytest.approx(2 / 3), "log_probability": pytest.approx(-far * 2 / 3)}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_over_views_the_log_probability_is_that_of_the_mean_probability():
+    images = torch.randint(0, 3, (9, 3, 3, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    labels = torch.arange(9) % 2
+    found = evaluate(Brightness(), images, labels, plain(crop=2))
+    expected = errors(predict(Brightness(), images, plain(crop=2)), labels)
+    assert found["log_probability"] == pytest.approx(expected["log_probability"], rel=1e-6)
+    assert found["top1_error"] == expected["top1_error"]
+
+
+def test_an_empty_share_counts_as_nothing(monkeypatch):
+    monkeypatch.setattr(evaluating, "summed", lambda mine: mine + torch.tensor([0.5, -0.7, 1.0]) * 4)  # of another
+    empty = torch.zeros(0, dtype=torch.int64)
+    assert errors(SCORES[:0], empty) == pytest.approx({"top1_error": 0.5, "log_probability": -0.7})
+    images = torch.zeros(0, 3, 2, 2, dtype=torch.uint8)
+    assert evaluate(Brightness(), images, empty, plain()) == pytest.approx(errors(SCORES[:0], empty))
+
+
+def test_errors_of_no_images_at_all_are_refused():
+    empty = torch.zeros(0, dtype=torch.int64)
+    with pytest.raises(ValueError, match="no images to take errors of"):
+        errors(SCORES[:0], empty)
+    with pytest.raises(ValueError, match="error of no rows"):
+        top_k_error(SCORES[:0], empty)
+
+
+def test_what_is_not_finite_is_left_empty_in_the_file_of_predictions():
+    lines = predictions_csv(SCORES[:1] * math.nan, LABELS[:1], ["cat", "dog", "eel"]).splitlines()
+    assert lines[1].endswith(",,,")
 
 
 def test_the_top_five_miss_what_comes_sixth():

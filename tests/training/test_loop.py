@@ -1,4 +1,6 @@
+import copy
 import math
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training import loop
 from alexnet_repro.training.diagnosis import TrainingError
 
 INPUT = InputConfig(pixels="standardized", batch_size=8)
@@ -67,6 +70,48 @@ def test_a_loss_that_is_no_longer_finite_ends_in_an_error_with_what_was_trained(
     history = caught.value.history
     assert history.ended == "diverged"
     assert not math.isfinite(history.epochs[-1].train_loss)
+
+
+@pytest.mark.parametrize("lr", [1e6, 1e10, 1e30])
+def test_where_losses_are_seen_later_the_error_names_the_same_step(tiny_dataset, monkeypatch, lr):
+    steps = []
+    for free in (True, False):
+        monkeypatch.setattr(loop, "looks_are_free", lambda device, free=free: free)
+        with pytest.raises(TrainingError) as caught:
+            train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=50, lr=lr))
+        steps.append((caught.value.step, str(caught.value).partition(":")[0].partition(",")[0]))
+        assert caught.value.history.ended == "diverged"
+    assert steps[0] == steps[1]
+
+
+def test_no_state_is_given_that_holds_what_is_not_finite(tiny_dataset, monkeypatch):
+    """Though nobody has looked at the losses: not after a step, and not after an epoch."""
+    monkeypatch.setattr(loop, "looks_are_free", lambda device: False)
+    states = []
+    with pytest.raises(TrainingError, match="step 2, layer"):
+        train(
+            build(TINY_NET),
+            batches(tiny_dataset),
+            TrainConfig(epochs=50, lr=1e30),
+            on_step=lambda training: states.append(copy.deepcopy(training.state_dict())),
+        )
+    assert [state["counts"]["step"] for state in states] == [1]
+    assert all(tensor.isfinite().all() for tensor in states[0]["model"].values())
+    ended = []
+    with pytest.raises(TrainingError):
+        train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=1, lr=1e30), on_epoch=ended.append)
+    assert ended == []
+
+
+@pytest.mark.parametrize("ask", ["after the step", "after the epoch"])
+def test_an_update_that_leaves_weights_that_are_not_finite_is_an_error_of_its_step(ask):
+    data = [(1e4 * torch.ones(3, 4), torch.arange(3))]
+    model = nn.Sequential(OrderedDict(fc10=nn.Linear(4, 3)))
+    on_step = (lambda training: training.state_dict()) if ask == "after the step" else (lambda training: None)
+    with pytest.raises(
+        TrainingError, match=r"step 1, layer fc10: the loss is \d.*left weights that are not finite. The"
+    ):
+        train(model, data, TrainConfig(epochs=1, lr=1e37), on_step=on_step)
 
 
 class Counted(nn.Module):

@@ -1,9 +1,11 @@
 import pytest
 import torch
 from tiny_net import TINY_NET
+from torch import nn
 
 from alexnet_repro import build
-from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups, set_learning_rates
+from alexnet_repro.training.schedules import Stage
 
 
 def steps(make, gradients: list[float], lrs: list[float]) -> list[float]:
@@ -61,3 +63,37 @@ def test_every_parameter_is_in_exactly_one_group():
 def test_decay_of_a_layer_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="names fc8; the layers are conv1, fc10"):
         parameter_groups(build(TINY_NET), 0.1, 1.0, {"fc8": 0.1})
+
+
+def test_a_step_takes_a_closure_as_torch_s_do():
+    values = []
+    for make in (KrizhevskySGD, torch.optim.SGD):
+        w = torch.ones(1, dtype=torch.float64, requires_grad=True)
+        optimizer = make([w], lr=0.1, momentum=0.9)
+
+        def closure(w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (w**2).sum()
+            loss.backward()
+            return loss
+
+        values.append([optimizer.step(closure).item(), optimizer.step(closure).item(), w.item()])
+    assert values[0] == pytest.approx(values[1])
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, lambda net: nn.DataParallel(torch.compile(net))])
+def test_a_wrapped_network_s_layers_have_their_own_rates_and_decay(wrap):
+    decay = {"fc10": 0.004}
+    plain, wrapped = (parameter_groups(net, 0.1, 2.0, decay) for net in (build(TINY_NET), wrap(build(TINY_NET))))
+    optimizers = [KrizhevskySGD(groups, 0.1) for groups in (plain, wrapped)]
+    for optimizer in optimizers:
+        set_learning_rates(optimizer, Stage(layer_lr_factors={"conv1": 0.5}))
+    found = [[(g["layer"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups] for optimizer in optimizers]
+    assert found[0] == found[1]
+    assert found[0][0] == ("conv1", pytest.approx(0.05), 0.0)
+
+
+def test_one_layer_that_is_compiled_keeps_its_name():
+    net = build(TINY_NET)
+    net.conv1 = torch.compile(net.conv1)
+    assert {group["layer"] for group in parameter_groups(net, 0.1, 1.0, {})} == {"conv1", "fc10"}

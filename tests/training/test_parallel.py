@@ -37,8 +37,20 @@ def test_several_processes_have_the_numbers_of_one(tmp_path, one, count, towers)
         torch.testing.assert_close(tensor, weights(alone)[name], rtol=1e-6, atol=1e-9)
 
 
+def test_parts_of_minibatches_are_as_many_in_every_process_and_change_no_number(tmp_path, one):
+    """The last minibatch has three images: one process has one of them, and the other two."""
+    config, _ = one
+    process = started(work, config.dataset, str(tmp_path / "one"), False, True, None, None, 2)
+    process.join()
+    assert process.exitcode == 0
+    torchrun(2, work, config.dataset, str(tmp_path / "two"), False, True, None, None, 2)
+    for name, tensor in weights(tmp_path / "two").items():
+        torch.testing.assert_close(tensor, weights(tmp_path / "one")[name], rtol=1e-6, atol=1e-9)
+
+
 def test_alone_there_is_one_process_and_towers_apart_are_refused():
     with processes("cpu") as here:
         assert (here.rank, here.shard, here.shards, here.mesh) == (0, 0, 1, None)
+        assert here.extremes(3) == (3, 3)
     with pytest.raises(ValueError, match="need torchrun: --nproc-per-node 2"), processes("cpu", towers=2):
         pass

@@ -1,13 +1,16 @@
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import time
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from run_case import QUIET, make_images, weights, worker
 from run_worker import work
 
 from alexnet_repro import load_dataset
+from alexnet_repro.training import measures
+from alexnet_repro.training import run as running
 from alexnet_repro.training.checkpoint import (
     BEST,
     CONFIG,
@@ -28,6 +33,7 @@ from alexnet_repro.training.checkpoint import (
 )
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.evaluate import evaluate, predict
+from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import Interrupted, run
 from alexnet_repro.training.trained import load_run
@@ -113,6 +119,93 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, nu
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 
+def stopped(config: RunConfig, out: Path, step: int) -> None:
+    """The run up to that step, whose checkpoint is left."""
+
+    def ask(training):
+        if training.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        run(config, Files.of_folder(out), on_step=[ask])
+
+
+def test_outside_the_main_thread_a_run_leaves_signals_alone(config, tmp_path):
+    before, seen = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)], []
+
+    def look(training):
+        seen.append([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+
+    thread = Thread(target=run, args=(config, Files.of_folder(tmp_path / "out")), kwargs={"on_step": [look]})
+    thread.start()
+    thread.join()
+    assert (tmp_path / "out" / RESULT).exists()
+    assert seen
+    assert all(handlers == before for handlers in seen)
+
+
+def test_a_checkpoint_keeps_the_names_of_the_classes_and_others_are_refused(config, tmp_path):
+    stopped(config, tmp_path / "out", 4)
+    assert load_checkpoint(tmp_path / "out" / LAST)["state"]["classes"] == ["class0", "class1", "class2"]
+    for split in ("train", "val"):
+        (tmp_path / "images" / split / "class2").rename(tmp_path / "images" / split / "wolf")
+    with pytest.raises(CheckpointError, match="class2 there, wolf here"):
+        run(config, Files.of_folder(tmp_path / "out"))
+
+
+def test_the_data_of_a_run_are_known_by_their_checksum_wherever_they_lie(config, tmp_path):
+    stopped(config, tmp_path / "out", 4)
+    whole = run(config, Files.of_folder(tmp_path / "whole"))
+    moved = (tmp_path / "images").rename(tmp_path / "moved")
+    record = run(replace(config, dataset=str(moved)), Files.of_folder(tmp_path / "out"))
+    assert record.final == whole.final
+    assert record.config["dataset"] == str(moved)
+    assert run(replace(config, dataset=str(moved)), Files.of_folder(tmp_path / "whole")) == whole
+    (moved / "train" / "class0" / "000.png").rename(moved / "train" / "class1" / "000.png")  # another label
+    with pytest.raises(CheckpointError, match=r"data\.train\.sha256 went from"):
+        run(replace(config, dataset=str(moved)), Files.of_folder(tmp_path / "out"))
+
+
+class Apart(Processes):
+    """One of two processes, of which the other found the checkpoint of step 6."""
+
+    def extremes(self, value: int) -> tuple[int, int]:
+        return min(value, 6), max(value, 6)
+
+
+def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
+    with pytest.raises(CheckpointError, match=r"other checkpoints in .*last\.pt, this one none"):
+        run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
+    stopped(config, tmp_path / "out", 4)
+    with pytest.raises(CheckpointError, match="this one that of step 4: share it"):
+        run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
+
+
+def test_the_checkpoint_that_a_run_goes_on_from_does_not_stay_in_memory(config, tmp_path, monkeypatch):
+    stopped(config, tmp_path / "out", 4)
+    loaded, alive = [], []
+
+    def load(*arguments):
+        found = load_checkpoint(*arguments)
+        loaded.extend(weakref.ref(tensor) for tensor in found["state"]["training"]["model"].values())
+        return found
+
+    monkeypatch.setattr(running, "load_checkpoint", load)
+    run(config, Files.of_folder(tmp_path / "out"), on_step=[lambda training: alive.extend(ref() for ref in loaded)])
+    assert alive
+    assert not any(tensor is not None for tensor in alive)
+
+
+def test_what_is_not_finite_is_null_in_log_and_record(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(measures, "evaluate", lambda *_: {"top1_error": 0.5, "log_probability": -math.inf})
+    monkeypatch.setattr(measures, "errors", lambda *_: {"top1_error": 0.5, "log_probability": math.nan})
+    run(config, Files.of_folder(tmp_path / "out"))
+    lines = (tmp_path / "out" / LOG).read_text().splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail)["val_log_probability"] for line in lines] == [None] * 3
+    result = json.loads((tmp_path / "out" / RESULT).read_text(), parse_constant=pytest.fail)
+    assert result["final"]["log_probability"] is None
+
+
 def test_a_network_of_other_classes_or_another_size_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"net\.num_classes is 4, but .* has 3 classes"):
         run(replace(config, net=replace(config.net, num_classes=4)), Files.of_folder(tmp_path / "out"))
@@ -163,6 +256,16 @@ def test_a_run_that_loses_a_process_is_started_again_and_ends_with_the_same_bits
     for name, die_at in (("whole", None), ("out", 8)):
         torchrun(2, work, config.dataset, str(tmp_path / name), False, False, die_at)
     assert (tmp_path / "out" / "died").exists()
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_processes_of_which_one_is_asked_to_stop_stop_after_one_step_and_go_on_to_the_same_bits(config, tmp_path):
+    torchrun(2, work, config.dataset, str(tmp_path / "whole"))
+    torchrun(2, work, config.dataset, str(tmp_path / "out"), False, False, None, 7)
+    for rank in (0, 1):
+        assert (tmp_path / "out" / f"{rank} stopped").read_text() == "stopped after step 7"
+    assert load_checkpoint(tmp_path / "out" / LAST)["state"]["training"]["counts"]["step"] == 7
+    torchrun(2, work, config.dataset, str(tmp_path / "out"))
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 

@@ -1,0 +1,64 @@
+"""One process at a time: a lock of the operating system, which is free again however its holder ends."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing is locked
+    fcntl = None
+
+from alexnet_repro.training.checkpoint import CheckpointError
+
+
+@contextmanager
+def locked(path: Path | None) -> Iterator[None]:
+    """Holds a file locked, and removes it afterwards; None: nothing is locked.
+
+    What a killed process leaves of it locks nothing. Where the file system knows no locks, nothing is locked.
+
+    Raises:
+        CheckpointError: another process holds it; names the process.
+    """
+    if path is None or fcntl is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _acquired(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before it is free: another may lock a new file, but not this one
+        os.close(descriptor)
+
+
+def _acquired(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            os.close(descriptor)
+            raise CheckpointError(
+                f"{path.parent} is in use: {holder} trains there. Wait until it has ended, or choose another folder"
+            ) from error
+        except OSError:
+            return descriptor
+        if _is(path, descriptor):
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+            return descriptor
+        os.close(descriptor)  # its holder removed it in the meantime
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,35 @@
+"""Being asked to stop, by Ctrl-C or by a scheduler."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_asked(once: bool = True) -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM arrives; outside the main thread, which no signal reaches, always.
+
+    Args:
+        once: a second signal has its usual effect. Not under torchrun, which passes on what the terminal has sent to
+            all processes already, and kills those that do not end.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {}
+
+    def remember(number: int, _: object) -> None:
+        asked.append(number)
+        if once:
+            signal.signal(number, before[number])
+
+    before.update({number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)})
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
