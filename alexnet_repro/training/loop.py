@@ -49,7 +49,7 @@ def train(
     validate: Callable[[], Mapping[str, float]] | None = None,
     on_step: Callback = lambda training: None,
     on_epoch: Callback = lambda training: None,
-    resume: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> History:
     """Trains ``model`` in place.
 
@@ -62,7 +62,7 @@ def train(
         validate: called after every epoch; its ``top1_error`` is what a schedule looks at.
         on_step: called after every minibatch with the ``Training``, whose state is then complete and can be saved.
         on_epoch: the same after every epoch.
-        resume: a state of such a ``Training`` to go on from, or what gives it, which then need not stay in memory.
+        resume: a state of such a ``Training`` to go on from; not looked at after the first step.
 
     Raises:
         TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
@@ -82,7 +82,7 @@ def train(
         raise ValueError(f"{config.schedule} looks at validation errors: train(..., validate=...) has to give them")
     training = Training(model, batches, config)
     if resume is not None:
-        training.load_state_dict(resume() if callable(resume) else resume)
+        training.load_state_dict(resume)
     model.train()
     while (ended := _ended(training)) is None:
         try:

@@ -179,6 +179,7 @@ class _Run:
         with stop_asked(once=self.here.mesh is None) as stop:
 
             def step_over(training: Training) -> None:
+                self.forget()
                 _all(on_step, training)
                 if self.all_stop(training, bool(stop)):
                     self.save(training, self.files.last)
@@ -199,7 +200,7 @@ class _Run:
                     validate=self.measures.validate if self.validated else None,
                     on_step=step_over,
                     on_epoch=epoch_over,
-                    resume=None if self.resumed is None else self.take_resumed,
+                    resume=None if self.resumed is None else self.resumed["training"],
                 )
             except TrainingError as error:
                 if self.study is None:
@@ -208,10 +209,11 @@ class _Run:
         self.log(history.epochs)  # a kill may have come between the last checkpoint and its line
         return history
 
-    def take_resumed(self) -> dict[str, Any]:
-        """The state to go on from, which is not kept."""
-        state, self.resumed = self.resumed, None
-        return state["training"]
+    def forget(self) -> None:
+        """Empties the checkpoint that the run went on from: whoever still holds it holds none of its tensors."""
+        if self.resumed is not None:
+            self.resumed["training"].clear()
+            self.resumed = None
 
     def all_stop(self, training: Training, asked: bool) -> bool:
         """Whether any process was asked to stop: then all do, after the same step."""
