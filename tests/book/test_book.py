@@ -290,11 +290,11 @@ def test_recorded_runs_saw_the_official_pixels_or_wait_for_them():
 @pytest.mark.real_data
 def test_a_recorded_run_starts_again_as_it_was_recorded(monkeypatch):
     """One epoch of it; other processors add up in another order, hence not to the last digit."""
-    record = next(r for r in load_evidence("relu-modern", "paper") if (r.arm, r.seed) == ("relu", 0))
-    claim = CLAIMS["relu-modern"]
-    protocol = claim.protocol("paper")
-    arm = protocol.arms["relu"]
-    short = replace(protocol, arms={"relu": replace(arm, train=replace(arm.train, epochs=1))})
-    monkeypatch.setitem(STUDIES, "relu-modern", replace(claim.study, protocols={"paper": short}))
-    again = run_one("relu-modern", "paper", "relu", 0, os.environ["ALEXNET_REPRO_DATA"])
+    study = STUDIES["alexnet"]
+    record = next(r for r in load_evidence(study, "laptop") if (r.arm, r.seed) == ("run145", 1))
+    protocol = study.protocol("laptop")
+    arm = protocol.arms["run145"]
+    short = replace(protocol, arms={"run145": replace(arm, train=replace(arm.train, epochs=1, lr_drops=()))})
+    monkeypatch.setitem(STUDIES, "alexnet", replace(study, protocols={"laptop": short}))
+    again = run_one("alexnet", "laptop", "run145", 1, Path(os.environ["ALEXNET_REPRO_DATA"]) / "imagenette-128")
     assert again.epochs[0]["train_error"] == pytest.approx(record.epochs[0]["train_error"], abs=0.01)
