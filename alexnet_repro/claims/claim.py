@@ -10,6 +10,7 @@ from typing import Literal
 from alexnet_repro.claims.study import SCALES, Protocol, Study
 
 Outcome = Literal["reproduced", "smaller", "no effect found", "opposite", "open", "exploratory", "not run"]
+NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
 Effect = Literal["ratio", "difference", "level"]
 Metric = Literal[
     "epochs_to_target",  # training stopped at the arm's target error

@@ -12,6 +12,7 @@ from alexnet_repro.claims.claim import LOOKS, Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.study import Study
+from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.values import as_json, differences
 from alexnet_repro.training.checkpoint import CHECKPOINT
 from alexnet_repro.training.config import RunConfig
@@ -20,7 +21,6 @@ from alexnet_repro.training.record import EvidenceError, Record
 if TYPE_CHECKING:
     import pandas
 
-PACKAGE = Path(__file__).resolve().parents[1]
 BOOK = PACKAGE / "book" if (PACKAGE / "book").is_dir() else PACKAGE.parent / "book"  # installed, else the repository's
 EVIDENCE_FOLDER = BOOK / "evidence"
 
@@ -112,9 +112,13 @@ def load_evidence(
     if study is None:
         return Evidence()
     if scale is None:
-        found = [load_evidence(claim, other, folder, all_arms=all_arms) for other in reversed(study.protocols)]
-        enough = [records for records in found if _enough(records, arms)]
-        return next(iter([*enough, *filter(None, found)]), Evidence())
+        some = Evidence()
+        for other in reversed(study.protocols):
+            records = load_evidence(claim, other, folder, all_arms=all_arms)
+            if _enough(records, arms):
+                return records
+            some = some or records
+        return some
     if isinstance(claim, Claim) and scale not in claim.scales and not all_arms:
         return Evidence()
     root = _root(folder)

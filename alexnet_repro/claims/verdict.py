@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet_repro.claims.claim import LEVEL, LOOKS, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.claims.claim import LEVEL, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
 
@@ -63,7 +63,7 @@ class Verdict:
         """The outcome with its scale: "reproduced, larger (in small)", "open"."""
         value, low = self.claim.paper_value, self.low
         larger = self.outcome == "reproduced" and self.claim.effect != "level" and value is not None and low > value
-        small = self.scale != "paper" and self.outcome not in ("open", "exploratory", "not run")
+        small = self.scale != "paper" and self.outcome not in NO_VERDICT
         return self.outcome + ", larger" * larger + " (in small)" * small
 
     def summary(self) -> str:

@@ -10,9 +10,10 @@ import typer
 
 from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import CLAIMS
-from alexnet_repro.claims.records import EVIDENCE_FOLDER, PACKAGE, problems
+from alexnet_repro.claims.records import EVIDENCE_FOLDER, problems
 from alexnet_repro.claims.sweep import States, run_claim, submit_claim
 from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreboard
+from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.table import Table
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record

@@ -71,6 +71,23 @@ def check(path: Path, md5: str) -> None:
         raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Fetch it again.")
 
 
+def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing: str) -> Path:
+    """What ``unpack`` makes of an archive in ``root``, whose md5 is checked, or which is fetched if that is asked for.
+
+    Raises:
+        DatasetNotFoundError: it is neither there nor to be fetched, with ``missing`` as its words; or no mirror has it.
+        ValueError: its md5 is wrong; or as ``unpack``.
+    """
+    path = root / archive.file
+    if path.is_file():
+        check(path, archive.md5)
+    elif download:
+        fetch(archive, root)
+    else:
+        raise DatasetNotFoundError(missing)
+    return unpack(path, folder)
+
+
 def unpack(archive: Path, folder: str) -> Path:
     """The folder of this name from a tar or zip file, beside the archive: there whole or not at all.
 

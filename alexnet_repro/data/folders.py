@@ -172,7 +172,7 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
     labels = {name: label for label, name in enumerate(classes)}
 
     def listing() -> Iterator[ImageFile | Problem]:
-        for entry in _visible(root / place):
+        for entry in visible(root / place):
             name = f"{place}/{entry.name}".lstrip("/")
             if not Path(entry).is_dir():
                 looks_like_an_image = Path(entry.name).suffix.lower() in Image.registered_extensions()
@@ -210,7 +210,7 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
 def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[ImageFile | Problem]:
     """Everything in one class folder but hidden files; the remedy is for one without any."""
     try:
-        entries = _visible(root / place) if (root / place).is_dir() else []
+        entries = visible(root / place) if (root / place).is_dir() else []
     except OSError as error:
         yield Problem(place, f"can't be listed: {error.strerror}")
         return
@@ -224,7 +224,8 @@ def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[Im
         yield Problem(place, f"has no images: add some, or {remedy}")
 
 
-def _visible(folder: Path) -> list[os.DirEntry]:
+def visible(folder: Path) -> list[os.DirEntry]:
+    """What is in a folder, by name, but for hidden files."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 

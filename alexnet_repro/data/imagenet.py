@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_repro.data.archives import Archive, check, fetch, unpack
+from alexnet_repro.data.archives import Archive, check, unpacked
 from alexnet_repro.data.dataset import DatasetNotFoundError
 from alexnet_repro.data.folders import (
     ImageFile,
@@ -58,17 +58,11 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
     for place in (root / folder, root):
         if all((place / "train" / wnid).is_dir() for wnid in IMAGENETTE_CLASSES):
             return _imagenette(name, place)
-    path = root / archive.file
-    if path.is_file():
-        check(path, archive.md5)
-    elif download:
-        fetch(archive, root)
-    else:
-        raise DatasetNotFoundError(
-            f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."
-            f"\nTo get it: alexnet-repro data get {name} --root {root}; or put {archive.mirrors[0]} there."
-        )
-    return _imagenette(name, unpack(path, folder))
+    missing = (
+        f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."
+        f"\nTo get it: alexnet-repro data get {name} --root {root}; or put {archive.mirrors[0]} there."
+    )
+    return _imagenette(name, unpacked(archive, folder, root, download, missing))
 
 
 def imagenet_source(root: Path) -> Source:

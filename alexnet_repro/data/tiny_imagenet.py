@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from alexnet_repro.data.archives import Archive, check, fetch, unpack
+from alexnet_repro.data.archives import Archive, unpacked
 from alexnet_repro.data.dataset import DatasetNotFoundError
-from alexnet_repro.data.folders import ImageFile, Listing, Problem, Source
+from alexnet_repro.data.folders import ImageFile, Listing, Problem, Source, visible
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVE = Archive(
@@ -33,21 +33,16 @@ def tiny_imagenet_source(name: str, root: Path, download: bool = False) -> Sourc
         DatasetNotFoundError: nothing was found, or only a part; says what is missing and how to get it.
         ValueError: the archive's md5 is wrong, or ``wnids.txt`` does not list 200 classes.
     """
-    folder, path = root / FOLDER, root / ARCHIVE.file
+    folder = root / FOLDER
     if not folder.is_dir() and any((root / file).is_file() for file in (WNIDS, ANNOTATIONS)):
         folder = root
     if not folder.is_dir():
-        if path.is_file():
-            check(path, ARCHIVE.md5)
-        elif download:
-            fetch(ARCHIVE, root)
-        else:
-            raise DatasetNotFoundError(
-                f"{name} was not found in {root}: neither {FOLDER}/, nor {WNIDS} beside train/ and val/, nor "
-                f"{path.name}.\nTo get it (236 MiB, for non-commercial research): alexnet-repro data get {name} --root "
-                f"{root}; or put {ARCHIVE.mirrors[0]} there."
-            )
-        unpack(path, FOLDER)
+        missing = (
+            f"{name} was not found in {root}: neither {FOLDER}/, nor {WNIDS} beside train/ and val/, nor "
+            f"{ARCHIVE.file}.\nTo get it (236 MiB, for non-commercial research): alexnet-repro data get {name} --root "
+            f"{root}; or put {ARCHIVE.mirrors[0]} there."
+        )
+        unpacked(ARCHIVE, FOLDER, root, download, missing)
     return _from_folder(name, folder)
 
 
@@ -83,11 +78,11 @@ def _need(name: str, folder: Path, needed: Sequence[str]) -> None:
 
 def _train(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> Listing:
     def listing() -> Iterator[ImageFile | Problem]:
-        for entry in sorted(set(_visible(folder / "train")).difference(wnids)):
+        for entry in sorted(set(_names(folder / "train")).difference(wnids)):
             yield Problem(f"train/{entry}", f"is no class of {WNIDS}. Remove it.")
         for label, wnid in enumerate(classes):
             place = f"train/{wnid}/images"
-            names = _visible(folder / place)
+            names = _names(folder / place)
             for name in names:
                 if name.startswith(f"{wnid}_") and name.endswith(".JPEG"):
                     yield _image(folder, f"{place}/{name}", label)
@@ -104,7 +99,7 @@ def _val(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> Listin
     labels = {wnid: label for label, wnid in enumerate(classes)}
 
     def listing() -> Iterator[ImageFile | Problem]:
-        there, annotated, images = set(_visible(folder / VAL)), set(), []
+        there, annotated, images = set(_names(folder / VAL)), set(), []
         text = (folder / ANNOTATIONS).read_text(encoding="utf-8", errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
             where = f"{ANNOTATIONS}, line {number},"
@@ -129,9 +124,8 @@ def _val(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> Listin
     return listing
 
 
-def _visible(folder: Path) -> list[str]:
-    """What is in a folder, by name, but for hidden files."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+def _names(folder: Path) -> list[str]:
+    return [entry.name for entry in visible(folder)]
 
 
 def _image(folder: Path, name: str, label: int) -> ImageFile:

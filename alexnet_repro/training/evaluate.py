@@ -123,9 +123,14 @@ def evaluate(
         >>> sorted(errors), round(errors["top1_error"], 1)
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
-    first, last = (len(images) * s // shards for s in (shard, shard + 1))
-    probabilities, logs = predict_labelled(model, images, labels, transform, rows=range(first, last))
-    return errors(probabilities, labels[first:last], logs)
+    rows = share(len(images), shard, shards)
+    probabilities, logs = predict_labelled(model, images, labels, transform, rows=rows)
+    return errors(probabilities, labels[rows.start : rows.stop], logs)
+
+
+def share(count: int, shard: int, shards: int) -> range:
+    """Which of so many consecutive images are one process's, of several."""
+    return range(count * shard // shards, count * (shard + 1) // shards)
 
 
 def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) -> dict[str, float]:

@@ -10,7 +10,7 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, predict_labelled
+from alexnet_repro.training.evaluate import errors, evaluate, predict_labelled, share
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -60,7 +60,8 @@ class Measures:
             return found
         found |= self._tested()
         if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
-            found["centre_error"] = self._centre(self.testing.images, self.testing.labels)["top1_error"]
+            centre = history.epochs[-1].val or self._centre(self.testing.images, self.testing.labels)
+            found["centre_error"] = centre["top1_error"]
             found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
         if self.model is not self.network:  # whole, wherever its towers were
             self.network.load_state_dict(self.model.module.state_dict())
@@ -76,11 +77,10 @@ class Measures:
     def _tested(self) -> dict[str, float]:
         """The errors over all views; keeps which images it is wrong about."""
         here, labels = self.here, self.testing.labels.to(self.here.device)
-        first, last = (len(labels) * shard // here.shards for shard in (here.shard, here.shard + 1))
-        viewed = self.transform.viewed(self.config.input.views)
-        rows = range(first, last)
+        viewed, rows = self.transform.viewed(self.config.input.views), share(len(labels), here.shard, here.shards)
+        own = slice(rows.start, rows.stop)
         probabilities, logs = predict_labelled(self.model, self.testing.images, labels, viewed, rows=rows)
         wrong = torch.zeros(len(labels), device=here.device)
-        wrong[first:last] = (probabilities.topk(1).indices[:, 0] != labels[first:last]).float()
+        wrong[own] = (probabilities.topk(1).indices[:, 0] != labels[own]).float()
         self.mistakes = packed(summed(wrong).bool())
-        return errors(probabilities, labels[first:last], logs)
+        return errors(probabilities, labels[own], logs)

@@ -7,7 +7,7 @@ from pathlib import Path
 import grimp
 from page_tables import between
 
-from alexnet_repro.claims.records import PACKAGE
+from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.files import write_atomically
 
 ROOT = PACKAGE.parent

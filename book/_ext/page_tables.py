@@ -11,14 +11,13 @@ from typing import get_args
 
 from alexnet_repro import CLAIMS, NetConfig, build, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
-from alexnet_repro.claims.claim import LOOKS, Measurement, Outcome
+from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Measurement, Outcome
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
-NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
     for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget")
