@@ -1,7 +1,8 @@
-"""The tables of claims on the front page, the scoreboard and README: ``python book/_ext/page_tables.py PAGE ...``."""
+"""What pages say of the records: tables, findings, and two images. ``python book/_ext/page_tables.py PAGE ...``."""
 
 from __future__ import annotations
 
+import io
 import os
 import statistics
 import sys
@@ -9,26 +10,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import forest
+
 from alexnet_repro import CLAIMS, NetConfig, build, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
 from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Measurement, Outcome
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
+from alexnet_repro.report import figures
+from alexnet_repro.report.in_short import in_short
 from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget")
+    for name in ("claims", "findings", "counts", "forest", "remaining", "costs", "departures", "pilot", "budget")
 }
+IMAGES = BOOK / "_static"
+
+# What a reader should know first: a chapter, the verdicts that the words were written for, and the words.
+FINDINGS = (
+    (
+        "03_relu",
+        {"relu": "reproduced", "relu-scaled": "smaller", "relu-modern": "smaller"},
+        "**ReLU was six times faster on the inputs of 2012.** With unscaled pixels tanh needs {relu} as many epochs as "
+        "ReLU to reach 25 % training error on CIFAR-10; the paper says 6x. Scaled pixels leave {relu-scaled}, and "
+        "today's protocol {relu-modern}.",
+    ),
+    (
+        "04_lrn",
+        {"lrn-cifar": "no effect found"},
+        "**Response normalization does not help our small network.** On CIFAR-10, in a quarter of the "
+        "paper's epochs, it gains {lrn-cifar}; the paper reports 2 points.",
+    ),
+    (
+        "11_paper_vs_code",
+        {},
+        "**What was printed is not what was run.** The surviving files of run 145, the network behind the paper's "
+        "figures, have a third normalization that the paper does not mention, and divide alpha by the size of the "
+        "window.",
+    ),
+)
 
 
 def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     """A Markdown text with the tables between its ``MARKERS`` brought up to date.
 
-    They are all claims, how many have which verdict, all claims at a glance, what is left to run and what ImageNet
-    costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of it takes.
+    They are all claims, the main findings, how many claims have which verdict, all of them in one figure, what is left
+    to run and what ImageNet costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of
+    it takes.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -41,18 +72,19 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     if not any(marker in text for markers in MARKERS.values() for marker in markers):
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
     make = {
-        "claims": lambda: _linked_claims(results, book),
+        "claims": lambda: _linked_claims(results, book).to_markdown(),
+        "findings": lambda: findings(book),
         "counts": lambda: verdict_counts(results),
-        "glance": lambda: glance_table(results, book),
-        "remaining": lambda: remaining_table(results),
-        "costs": cost_table,
-        "departures": departures_table,
-        "pilot": pilot_table,
-        "budget": budget_table,
+        "forest": lambda: forest.html(results, book),
+        "remaining": lambda: remaining_table(results).to_markdown(),
+        "costs": lambda: cost_table().to_markdown(),
+        "departures": lambda: departures_table().to_markdown(),
+        "pilot": lambda: pilot_table().to_markdown(),
+        "budget": lambda: budget_table().to_markdown(),
     }
     for name, (begin, end) in MARKERS.items():
         if begin in text or end in text:
-            text = between(text, begin, end, make[name]().to_markdown())
+            text = between(text, begin, end, make[name]())
     return text
 
 
@@ -74,27 +106,42 @@ def _linked_claims(results: Sequence[Verdict], book: str) -> Table:
     return Table(table.header, rows)
 
 
-def verdict_counts(results: Sequence[Verdict]) -> Table:
-    """How many claims have which verdict, those at the paper's own scale apart from those in small."""
-    outcomes = [outcome for outcome in get_args(Outcome) if outcome not in NO_VERDICT]
-    kinds = {"at the paper's scale": ("paper",), "in small": ("smoke", "laptop", "gpu")}
-    found = {kind: [r.outcome for r in results if r.scale in scales] for kind, scales in kinds.items()}
-    rows = [[kind, *(str(of_kind.count(outcome)) for outcome in outcomes)] for kind, of_kind in found.items()]
-    left = sum(result.outcome in NO_VERDICT for result in results)
-    return Table(["claims", *outcomes], [*rows, ["no verdict yet", str(left), *[""] * (len(outcomes) - 1)]])
+def findings(book: str) -> str:
+    """What a reader should know first, as a list with links to the chapters."""
+    items = [
+        f"* {in_short(verdicts, words).sentences} ([why]({book}{chapter}.ipynb))"
+        for chapter, verdicts, words in FINDINGS
+    ]
+    return "\n".join(items)
 
 
-def glance_table(results: Sequence[Verdict], book: str) -> Table:
-    """What ``scoreboard`` says, in fewer columns.
+def verdict_counts(results: Sequence[Verdict]) -> str:
+    """How many claims have which verdict, those at the paper's own scale apart from those in small, in three lines."""
+    kinds = {"At the paper's scale": ("paper",), "In small": ("smoke", "laptop", "gpu")}
+    lines = []
+    for kind, scales in kinds.items():
+        found = [result.outcome for result in results if result.scale in scales]
+        counts = {word: found.count(word) for word in get_args(Outcome) if word not in NO_VERDICT}
+        lines.append(f"{kind}: " + (", ".join(f"**{n}** {word}" for word, n in counts.items() if n) or "none yet"))
+    left = [result for result in results if result.outcome in NO_VERDICT]
+    begun = sum(result.pairs > 0 for result in left)
+    lines.append(f"No verdict yet: **{len(left)}**, {begun} of them with some runs")
+    return "\n".join(f"* {line}" for line in lines)
 
-    Args:
-        results: what ``judged`` makes of the claims.
-        book: the folder of the chapters, as links must name it.
-    """
-    rows = []
-    for link, _, printed, original, ours, _, _, words in _linked_claims(results, book).rows:
-        rows.append([link, printed, original, ours, words])
-    return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
+
+def figure_one() -> bytes:
+    """Figure 1 of the paper from the recorded runs, with our ratio and the paper's, as a PNG image."""
+    (result,) = judged("relu")
+    figure = figures.error_curves({"": load_evidence("relu", "paper")}, target=0.25)
+    figure.set_size_inches(7, 3)
+    ax = figure.axes[0]
+    slow, fast = (statistics.mean(side) for side in (result.baseline, result.treatment))
+    ax.annotate("", (fast, 20), (slow, 20), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
+    text = f"tanh needs {result.summary()} as many epochs; the paper: {result.claim.paper_summary()}"
+    ax.annotate(text, ((slow + fast) / 2, 17), ha="center", va="top")
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150, metadata={"Software": None})
+    return file.getvalue()
 
 
 def remaining_table(results: Sequence[Verdict]) -> Table:
@@ -187,3 +234,5 @@ def update(*pages: Path) -> None:
 
 if __name__ == "__main__":
     update(*map(Path, sys.argv[1:]))
+    write_atomically(IMAGES / "claims.svg", forest.image(judged(*CLAIMS)))
+    write_atomically(IMAGES / "figure1.png", figure_one())

@@ -1,15 +1,22 @@
 import importlib
+import io
+import math
+import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from alexnet_repro import CLAIMS, AlexNet, NetConfig, verdict
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, load_evidence, verdict
+from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
-page_tables = importlib.import_module("page_tables")
+page_tables, forest = importlib.import_module("page_tables"), importlib.import_module("forest")
 RUN145 = NetConfig.preset("run145")
 
 
@@ -27,28 +34,59 @@ def test_the_table_of_claims_is_replaced_and_nothing_else():
     assert page_tables.with_tables(page, "book/", JUDGED) == page
 
 
-def test_every_claim_is_in_the_table_at_a_glance_and_counted_once():
-    table = page_tables.glance_table(JUDGED, "book/")
-    whole = tables.verdict_table(*CLAIMS)
-    assert [(row[1], row[3], row[-1]) for row in table.rows] == [(row[2], row[4], row[-1]) for row in whole.rows]
-    counts = page_tables.verdict_counts(JUDGED)
-    assert list(counts.header[1:]) == ["reproduced", "smaller", "no effect found", "opposite"]
-    assert [row[0] for row in counts.rows] == ["at the paper's scale", "in small", "no verdict yet"]
-    assert sum(int(count) for row in counts.rows for count in row[1:] if count) == len(CLAIMS)
+def test_every_claim_is_counted_once():
+    counts = re.findall(r"\*\*(\d+)\*\*", page_tables.verdict_counts(JUDGED))
+    assert sum(map(int, counts)) == len(CLAIMS)
 
 
 def test_what_was_found_in_small_is_never_counted_as_found_at_the_paper_s_scale():
     relu = CLAIMS["relu"]
     results = [Verdict(claim=relu, outcome="smaller", scale=scale) for scale in ("paper", "laptop", "gpu", "laptop")]
-    counts = {row[0]: row[2] for row in page_tables.verdict_counts(results).rows}
-    assert (counts["at the paper's scale"], counts["in small"]) == ("1", "3")
+    results += [Verdict(claim=relu, outcome="open", seeds=(1,)), Verdict(claim=relu, outcome="not run")]
+    assert page_tables.verdict_counts(results).splitlines() == [
+        "* At the paper's scale: **1** smaller",
+        "* In small: **3** smaller",
+        "* No verdict yet: **2**, 1 of them with some runs",
+    ]
 
 
-def test_a_claim_that_differs_from_the_one_before_in_its_last_words_shows_these_at_a_glance():
-    first, second, *_, last = [row[0] for row in page_tables.glance_table(JUDGED, "").rows]
-    assert first.startswith("[ReLU reaches 25 % training error")
-    assert second == "[… 2012 protocol, the other candidate](03_relu.ipynb)"
-    assert last.startswith("[Seven networks")
+@pytest.mark.parametrize(("chapter", "verdicts", "words"), page_tables.FINDINGS, ids=lambda value: str(value)[:12])
+def test_a_finding_on_the_front_page_is_what_the_records_say(chapter, verdicts, words):
+    assert {claim: verdict(CLAIMS[claim], load_evidence(claim)).outcome for claim in verdicts} == verdicts
+    assert (BOOK / f"{chapter}.ipynb").is_file()
+    assert "Newer runs" not in page_tables.findings("")
+
+
+def test_the_images_of_the_front_page_are_those_of_the_records():
+    """The drawing of all claims to the last letter; Figure 1 by its size, for its bytes are another release's."""
+    assert (page_tables.IMAGES / "claims.svg").read_text(encoding="utf-8") == forest.image(JUDGED)
+    with (
+        Image.open(page_tables.IMAGES / "figure1.png") as stored,
+        Image.open(io.BytesIO(page_tables.figure_one())) as new,
+    ):
+        assert stored.size == new.size
+        assert np.abs(np.asarray(stored, float) - np.asarray(new, float)).mean() < 1
+
+
+def position(claim: str, estimate: float | None, low: float | None = None, high: float | None = None) -> tuple:
+    result = Verdict(claim=CLAIMS[claim], outcome="open", estimate=estimate, low=low, high=high)
+    return tuple(part and round(part, 6) for part in forest.positions(result))
+
+
+def test_effects_are_drawn_in_multiples_of_the_paper_s_and_ratios_by_their_logarithms():
+    assert position("relu", 6.0, 1.0, 36.0) == (0, 1, 2)
+    assert position("two-gpus", 0.0085, -0.017, 0.034) == (-1, 0.5, 2)
+    assert position("two-gpus", 0.017) == (None, 1, None)
+    assert position("crops-error", 0.02, -0.01, 0.04) == (-0.125, 0.25, 0.5)  # the paper has no number
+    assert position("relu", 6.0, 3.0, math.inf)[2] == math.inf
+
+
+def test_a_variant_folds_under_its_claim_and_shows_its_last_words_alone():
+    rows = ElementTree.fromstring(forest.html(JUDGED))
+    links = [link.text for link in rows.iter("a")]
+    assert len(links) == len(CLAIMS)
+    assert [link.text for link in rows.find("details").iter("a")][1] == "2012 protocol, the other candidate"
+    assert {link.get("href") for link in rows.iter("a")} == {f"{claim.chapter}.html" for claim in CLAIMS.values()}
 
 
 def test_a_page_without_the_markers_is_refused():
@@ -80,7 +118,7 @@ def test_every_claim_is_judged_once_for_all_pages(monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "verdict", lambda claim, records: judged.append(claim.id) or verdict(claim, records))
     pages = [tmp_path / name for name in ("a.md", "b.md")]
     for page in pages:
-        page.write_text("\n".join(line for pair in page_tables.MARKERS.values() for line in pair))
+        page.write_text("\n".join(line for name in ("claims", "forest") for line in page_tables.MARKERS[name]))
     page_tables.update(*pages)
     assert judged == list(CLAIMS)
 

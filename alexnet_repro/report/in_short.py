@@ -1,0 +1,55 @@
+"""The answer of a chapter, before its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from alexnet_repro.claims.claim import Outcome
+from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.report.tables import judged, scoreboard
+from alexnet_repro.support.table import Table
+
+
+@dataclass(frozen=True)
+class InShort:
+    """Sentences about some claims and a table of their verdicts, shown as Markdown."""
+
+    sentences: str  #: with the measured effects in them
+    results: Sequence[Verdict]  #: a row each
+
+    def to_markdown(self) -> str:
+        """The sentences, and a table: the paper's number, ours with its interval, how many runs, the verdict."""
+        rows = []
+        for result, (statement, _, printed, _, ours, scale, seeds, words) in zip(
+            self.results, scoreboard(self.results).rows, strict=True
+        ):
+            runs = f"{seeds} pairs, {scale}" if result.pairs else "none"
+            rows.append([statement, printed, ours, runs, words])
+        table = Table(["claim", "paper", "ours, 95\u00a0% interval", "runs", "verdict"], rows)
+        return f"**In short.** {self.sentences}\n\n{table.to_markdown()}"
+
+    _repr_markdown_ = to_markdown
+
+    def __repr__(self) -> str:
+        return self.to_markdown()
+
+
+def in_short(verdicts: Mapping[str, Outcome], sentences: str) -> InShort:
+    """What the records say about these claims today, in sentences that were written for the verdicts given here.
+
+    Where a verdict has changed since, one line that says so takes the place of the sentences.
+
+    Args:
+        verdicts: id of a claim -> the verdict that the sentences were written for.
+        sentences: with ``{id}`` where the measured effect of that claim belongs.
+
+    Raises:
+        KeyError: the sentences name a claim that is not among ``verdicts``, or a claim that does not exist.
+    """
+    results = judged(*verdicts)
+    filled = sentences.format_map({result.claim.id: result.summary() for result in results})
+    changed = [f"{r.claim.id}: {r.outcome}" for r in results if r.outcome != verdicts[r.claim.id]]
+    if changed:
+        filled = f"Newer runs have changed verdicts since this page was written ({', '.join(changed)})."
+    return InShort(filled, results)

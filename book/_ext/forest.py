@@ -1,0 +1,141 @@
+"""All claims in one figure: our effects with their intervals beside the paper's, a row a claim.
+
+As HTML for the front page, where rows lead to chapters and variants fold away; and as one SVG image for README.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from alexnet_repro.claims.verdict import Verdict
+
+LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's
+WIDTH, HEIGHT = 170, 20  # of a row's drawing
+LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 830, 1000  # of the image: height of a row, where its parts begin
+MARKS = {  # differ in shape too, for print and for the colour-blind
+    "reproduced": '<circle class="ours" cx="{x}" cy="{y}" r="4.5"/>',
+    "smaller": '<path class="ours" d="M{x},{y} m-5,0 l8,-5 v10 z"/>',
+    "opposite": '<path class="ours" d="M{x},{y} m-4,-4 l8,8 m0,-8 l-8,8" stroke-width="3"/>',
+    "no effect found": '<circle class="ours hollow" cx="{x}" cy="{y}" r="4"/>',
+}
+OPEN_MARK = '<rect class="ours hollow" x="{x}" y="{y}" width="7" height="7" transform="translate(-3.5 -3.5)"/>'
+COLOURS = {"reproduced": "#00664b", "smaller": "#005a8c", "no-effect-found": "#005a8c", "opposite": "#a03f00"}
+LEGEND = (
+    "The thin line is no effect, the diamond the paper's effect, and the mark with its interval ours, in multiples of "
+    "the paper's (ratios by their logarithms). Where the paper gives no number, each row has a scale of its own."
+)
+
+
+def html(results: Sequence[Verdict], book: str = "") -> str:
+    """The rows as HTML without an empty line, as Markdown needs it.
+
+    Args:
+        results: what ``judged`` makes of the claims, variants of a claim after it.
+        book: the folder of the chapters, as links must name it.
+    """
+    lines = ['<div class="forest">', f"<p>{escape(LEGEND)}</p>"]
+    for first, *variants in _families(results):
+        if variants:
+            lines += [f"<details><summary>{_html_row(first, book, first.claim.statement)}</summary>"]
+            lines += [_html_row(result, book, _last_words(result)) for result in variants]
+            lines += ["</details>"]
+        else:
+            lines += [_html_row(first, book, first.claim.statement)]
+    return "\n".join([*lines, "</div>"])
+
+
+def _html_row(result: Verdict, book: str, statement: str) -> str:
+    drawing = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{strip(result)}</svg>'
+    ours = f"{result.summary()}<br/>" if result.estimate is not None else ""
+    return (
+        f'<span class="claim {_kind(result)}"><a href="{book}{result.claim.chapter}.html">{escape(statement)}</a> '
+        f"{drawing} <span>{ours}<b>{result.words}</b></span></span>"
+    )
+
+
+def image(results: Sequence[Verdict]) -> str:
+    """The rows as an SVG image on a white ground, with the words of the claims."""
+    rows = []
+    for i, result in enumerate(results):
+        variant = i > 0 and _common(result) == _common(results[i - 1])
+        words = f"… {_last_words(result)}" if variant else result.claim.statement
+        rows.append(
+            f'<g class="{_kind(result)}" transform="translate(0 {LINE * (i + 1)})">'
+            f'<text x="{30 if variant else 10}" y="14">{escape(_shortened(words))}</text>'
+            f'<g transform="translate({DRAWING})">{strip(result)}</g>'
+            f'<text x="{NUMBERS}" y="14">{result.summary()}</text>'
+            f'<text class="verdict" x="{WORDS}" y="14">{result.words}</text></g>'
+        )
+    height = LINE * (len(rows) + 1) + 10
+    styles = (f".{kind}{{color:{colour}}}.{kind} .verdict{{font-weight:600}}" for kind, colour in COLOURS.items())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {END} {height}">'
+        "<style>svg{font:13px sans-serif;color:#555}text{fill:#222}.verdict{fill:currentColor}"
+        ".zero{stroke:#888}.interval{stroke:currentColor;stroke-width:2;fill:none}.paper{fill:#d55e00}"
+        ".ours{fill:currentColor;stroke:currentColor}.hollow{fill:#fff;stroke-width:2}" + "".join(styles) + "</style>"
+        f'<rect width="{END}" height="{height}" fill="#fff"/>'
+        f'<text x="{DRAWING + _x(0)}" y="16" text-anchor="end">no effect</text>'
+        f'<text x="{DRAWING + _x(1)}" y="16" text-anchor="middle">the paper\'s</text>'
+        f'<text x="{NUMBERS}" y="16">ours</text><text x="{WORDS}" y="16">verdict</text>' + "".join(rows) + "</svg>\n"
+    )
+
+
+def strip(result: Verdict) -> str:
+    """The drawing of one row, elements of an SVG: the line of no effect, the paper's number, and ours."""
+    claim, y = result.claim, HEIGHT // 2
+    parts = [f'<path class="zero" d="M{_x(0)},0 V{HEIGHT}"/>']
+    if claim.paper_value is not None:
+        parts.append(f'<path class="paper" d="M{_x(1)},{y} m-5,0 l5,-5 l5,5 l-5,5 z"/>')
+    if result.estimate is None:
+        return "".join(parts)
+    low, middle, high = positions(result)
+    if low is not None:
+        parts.append(f'<path class="interval" d="M{_x(low)},{y} H{_x(high)}"/>')
+        arrows = [(low < LEFT, _x(LEFT), 5), (high > RIGHT, _x(RIGHT), -5)]
+        shapes = [f"M{x + d},{y - 4} L{x},{y} L{x + d},{y + 4}" for cut, x, d in arrows if cut]
+        parts += [f'<path class="interval" d="{shape}"/>' for shape in shapes]
+    parts.append(MARKS.get(result.outcome, OPEN_MARK).format(x=_x(middle), y=y))
+    return "".join(parts)
+
+
+def positions(result: Verdict) -> tuple[float | None, float, float | None]:
+    """Lower end of the interval, estimate and upper end on the axis: 0 is no effect, 1 the paper's."""
+    claim = result.claim
+    ends = [None if result.high is None else result.low, result.estimate, result.high]
+    if claim.effect == "ratio":
+        ends = [None if end is None else math.log(end) if end else -math.inf for end in ends]
+    if claim.paper_value is not None:
+        unit = math.log(claim.paper_value) if claim.effect == "ratio" else claim.paper_value
+    else:
+        unit = 2 * max(abs(end) for end in ends if end is not None and math.isfinite(end)) or 1  # left of the paper's
+    return tuple(None if end is None else end / unit for end in ends)
+
+
+def _x(position: float) -> float:
+    """In the drawing, cut off at the ends of the axis."""
+    clipped = min(max(position, LEFT), RIGHT)
+    return round(6 + (clipped - LEFT) / (RIGHT - LEFT) * (WIDTH - 12), 1)
+
+
+def _families(results: Sequence[Verdict]) -> Iterator[list[Verdict]]:
+    """Each claim with its variants, which have its words up to a bracket."""
+    return (list(family) for _, family in itertools.groupby(results, _common))
+
+
+def _common(result: Verdict) -> str:
+    return result.claim.statement.partition(" (")[0]
+
+
+def _last_words(result: Verdict) -> str:
+    return result.claim.statement.partition(" (")[2].removesuffix(")")
+
+
+def _kind(result: Verdict) -> str:
+    return result.outcome.replace(" ", "-")
+
+
+def _shortened(words: str, most: int = 78) -> str:
+    return words if len(words) <= most else words[: words.rindex(" ", 0, most)] + " …"
