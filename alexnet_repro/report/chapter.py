@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """A chapter's parameters, checked, as keyword arguments of ``run_claim``; as often as the cell is run.
 
     At scale smoke nothing is written; at the others every run is recorded in ``RUNS``, so that an interrupted chapter
-    goes on where it stopped.
+    goes on where it stopped. What matplotlib logs of this machine, its fonts and folders, gets on no page.
 
     Args:
         namespace: the notebook's ``globals()``.
@@ -43,6 +44,7 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     if not _is_whole(values["threads"]):
         raise ValueError(f"threads must be a whole number of at least 1, not {values['threads']!r}")
     resolve_device(values["device"])
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     return values | {"out": None if values["scale"] == "smoke" else RUNS}
 
 

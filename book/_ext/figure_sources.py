@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from pages import in_repository
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -97,15 +98,12 @@ def _download(env: BuildEnvironment, path: Path, text: str) -> nodes.Node:
 
 
 def _revisions(env: BuildEnvironment, revisions: Sequence[str]) -> Iterator[nodes.Node]:
-    repository = env.config.html_theme_options["repository_url"]
     for i, name in enumerate(dict.fromkeys(revisions)):
         if i:
             yield nodes.Text(", ")
         commit, plus, changes = name.partition("+")
-        if commit == "unknown":
-            yield nodes.Text(commit)
-        else:
-            yield nodes.reference("", commit[:7] + plus + changes, refuri=f"{repository}/commit/{commit}")
+        text = nodes.Text(name if commit == "unknown" else commit[:7] + plus + changes)
+        yield text if commit == "unknown" else in_repository(env.config, f"commit/{commit}", text)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

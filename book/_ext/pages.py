@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from alexnet_repro.claims.claim import Outcome
 
 LINE = 100  # characters in a printed table's line
 LONG = 12  # rows; a longer table may go on on the next page
+REPOSITORY_BUTTONS = ("use_repository_button", "use_edit_page_button", "use_issues_button")
 
 
 class Verdicts(SphinxPostTransform):
@@ -73,14 +75,18 @@ def _numbered(yes: bool) -> nodes.Node:
     return nodes.raw("", rf"\setcounter{{secnumdepth}}{{{0 if yes else -1}}}", format="latex")
 
 
+def in_repository(config: Config, path: str, node: nodes.Node) -> nodes.Node:
+    """A node that leads to a path of the repository; where it is not known which one that is, the node as it is."""
+    return nodes.reference("", "", node, refuri=f"{config.repository}/{path}") if config.repository else node
+
+
 class RepositoryRole(SphinxRole):
-    """A file or folder of the repository as a link: {repo}`book/evidence`."""
+    """A file or folder of the repository: {repo}`book/evidence`."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """The path as it is, linked."""
-        options = self.config.html_theme_options
-        target = f"{options['repository_url']}/tree/{options['repository_branch']}/{self.text}"
-        return [nodes.reference("", "", nodes.literal(text=self.text), refuri=target)], []
+        branch = self.config.html_theme_options["repository_branch"]
+        return [in_repository(self.config, f"tree/{branch}/{self.text}", nodes.literal(text=self.text))], []
 
 
 def adapt_buttons(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
@@ -107,6 +113,17 @@ def _described(file: Any) -> str:
     return f"{file.filename} {getattr(file, 'attributes', {}).get('body', '')}"
 
 
+def find_repository(app: Sphinx, config: Config) -> None:
+    """Its address is that of the GitHub workflow that builds the book, else _config.yml's; without one, no button."""
+    options = config.html_theme_options
+    if name := os.environ.get("GITHUB_REPOSITORY"):
+        options["repository_url"] = f"https://github.com/{name}"
+    config.repository = options["repository_url"]
+    options |= dict.fromkeys(REPOSITORY_BUTTONS, bool(config.repository))
+    if not config.repository:
+        options["launch_buttons"] = {}
+
+
 def name_version(app: Sphinx, config: Config) -> None:
     """The package's version is the book's."""
     config.version = config.release = __version__
@@ -130,6 +147,8 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(Verdicts)
     app.add_post_transform(Print)
     app.add_role("repo", RepositoryRole())
+    app.add_config_value("repository", "", "env")  # pages are read again when it changes
+    app.connect("config-inited", find_repository)
     app.connect("config-inited", name_version)
     app.connect("builder-inited", for_epub)
     app.connect("doctree-resolved", drop_thebe, priority=900)

@@ -115,19 +115,47 @@ def test_the_first_cell_holds_the_five_parameters_as_literals(path):
     assert assigned["data_root"] is None
 
 
-@each_chapter
-def test_where_only_the_notebook_is_its_second_cell_installs_the_package(path, monkeypatch):
-    """As on Colab. Where the package is there, the cell does nothing."""
-    cell = code_cells(path)[1]
-    assert cell.metadata.tags == ["remove-cell"]
+def second_cell(monkeypatch, *, installed: bool = False, colab: bool = False, source: str = "") -> list[tuple]:
+    """The commands of IPython that a chapter's second cell gives, with a kernel that has the package or not."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+    if colab:
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setenv("ALEXNET_REPRO_SOURCE", source)
     commands = []
     shell = SimpleNamespace(run_line_magic=lambda *command: commands.append(command))
-    exec(cell.source, {"get_ipython": lambda: shell})
-    assert commands == []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    exec(cell.source, {"get_ipython": lambda: shell})
-    url = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
-    assert commands == [("pip", f"install --quiet 'alexnet_repro[book] @ git+{url}'")]
+    exec(code_cells(CHAPTERS[0])[1].source, {"get_ipython": lambda: shell})
+    return commands
+
+
+def test_the_second_cell_is_the_same_in_every_chapter_and_on_no_page():
+    cells = [code_cells(path)[1] for path in CHAPTERS]
+    assert len({cell.source for cell in cells}) == 1
+    assert all((cell.metadata.tags, cell.outputs) == (["remove-cell"], []) for cell in cells)
+
+
+@pytest.mark.parametrize("colab", [False, True])
+def test_the_second_cell_installs_the_package_where_it_is_missing_and_a_source_is_named(monkeypatch, colab):
+    source = "git+https://github.com/some/book"
+    asked = second_cell(monkeypatch, colab=colab, source=source)
+    assert asked == [("pip", f"install --quiet 'alexnet_repro[book] @ {source}'")]
+    assert second_cell(monkeypatch, installed=True, colab=colab, source=source) == []
+
+
+def test_on_colab_the_second_cell_says_what_to_run_first(monkeypatch):
+    with pytest.raises(ModuleNotFoundError) as error:
+        second_cell(monkeypatch, colab=True)
+    advice, command = str(error.value).splitlines()
+    assert "OWNER and NAME from the address of this page" in advice
+    assert command == "%env ALEXNET_REPRO_SOURCE=git+https://github.com/OWNER/NAME"
+
+
+def test_elsewhere_the_second_cell_installs_nothing_and_names_the_python_of_the_kernel(monkeypatch):
+    with pytest.raises(ModuleNotFoundError) as error:
+        second_cell(monkeypatch)
+    advice, command = str(error.value).splitlines()
+    assert f"not installed in {sys.executable}" in advice
+    assert "kernel of .venv" in advice
+    assert command == f"{sys.executable} -m pip install -e '.[book]'"
 
 
 @each_chapter

@@ -2,15 +2,18 @@
 
 import ast
 import importlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 
 from alexnet_repro import load_evidence
@@ -50,6 +53,9 @@ pair
   Two runs.
 ```
 """
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="  # a PNG of a pixel
+
+COMMITS = {record.environment["revision"].partition("+")[0] for record in load_evidence("lrn-cifar")}
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +64,40 @@ def site(tmp_path_factory) -> Path:
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
     (source / "index.md").write_text(PAGE + "\n```{toctree}\nglossary\n```\n", encoding="utf-8")
     (source / "glossary.md").write_text(GLOSSARY, encoding="utf-8")
-    options = {"repository_url": "https://github.com/some/book", "repository_branch": "main"}
     settings = {
         "extensions": ["myst_parser", "sphinx_book_theme", "glossary_links", "figure_sources", "pages"],
         "html_theme": "sphinx_book_theme",
-        "html_theme_options": options,
+        "html_theme_options": {"repository_url": "", "repository_branch": "main"},
     }
     Sphinx(source, None, out, out / "doctrees", "html", settings, status=None, warningiserror=True).build()
     return out
+
+
+@pytest.fixture(scope="module")
+def chapter(tmp_path_factory) -> Callable[[str], BeautifulSoup]:
+    """A page with a figure, built as the book is, in turn by workflows of several repositories or by none."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
+    figure = {"figure": {"name": "fig-line", "caption": "A line."}}
+    drawn = nbformat.v4.new_output("display_data", data={"image/png": DOT})
+    cells = [
+        nbformat.v4.new_markdown_cell("# A chapter\n\n{repo}`book/evidence`"),
+        nbformat.v4.new_code_cell('plot(load_evidence("lrn-cifar"))', outputs=[drawn], metadata={"mystnb": figure}),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    (source / "book").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), source / "book" / "chapter.ipynb")
+    (source / "_toc.yml").write_text("{format: jb-book, root: book/chapter}", encoding="utf-8")
+    for name in ("_config.yml", "book/_ext", "book/_static", "book/references.bib"):
+        (source / name).symlink_to(ROOT / name)
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "--path-output", out, "-W", "-n"]
+
+    def build(repository: str) -> BeautifulSoup:
+        environment = os.environ | {"GITHUB_REPOSITORY": repository}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return BeautifulSoup((out / "_build/html/book/chapter.html").read_text(encoding="utf-8"), "html.parser")
+
+    return build
 
 
 @pytest.fixture
@@ -84,8 +116,33 @@ def test_a_page_s_verdicts_are_marked_and_nothing_else_is(body):
     assert re.findall(r'<table class="([^"]*)"', body) == ["verdicts table", "commands table"]
 
 
-def test_a_file_of_the_repository_is_linked_where_the_repository_is(body):
-    assert 'href="https://github.com/some/book/tree/main/book/evidence"' in body
+def elsewhere(page: BeautifulSoup) -> list[str]:
+    """The addresses on a page that are not the book's own."""
+    return [link["href"] for link in page.select("a[href*='//']")]
+
+
+def test_a_book_that_no_workflow_builds_leads_to_no_repository(chapter):
+    page = chapter("")
+    assert elsewhere(page) == []
+    assert "book/evidence" in [code.text for code in page.select("p code")]
+    assert all(commit[:7] in page.select_one("p.source").text for commit in COMMITS)
+    assert page.select_one(".dropdown-download-buttons")
+    assert not page.select(".dropdown-source-buttons, .dropdown-launch-buttons")
+
+
+def test_links_and_buttons_lead_to_the_repository_whose_workflow_builds_the_book(chapter):
+    """In the folder of the book before, whose pages lead nowhere."""
+    address = "https://github.com/some/book"
+    found = elsewhere(chapter("some/book"))
+    assert [link for link in found if "/commit/" not in link] == [
+        "https://mybinder.org/v2/gh/some/book/main?urlpath=lab/tree/book/chapter.ipynb",
+        "https://colab.research.google.com/github/some/book/blob/main/book/chapter.ipynb",
+        address,
+        f"{address}/edit/main/book/text/chapter.md",
+        f"{address}/issues/new?title=Issue%20on%20page%20%2Fbook/chapter.html&body=Your%20issue%20content%20here.",
+        f"{address}/tree/main/book/evidence",
+    ]
+    assert {f"{address}/commit/{commit}" for commit in COMMITS} <= set(found)
 
 
 def test_the_glossary_does_not_link_itself(site):
@@ -133,19 +190,16 @@ def test_printed_columns_have_room_for_their_longest_words_and_fill_a_line():
     assert pages.LINE - 2 <= claim + verdict <= pages.LINE
 
 
-def configured() -> str:
-    return yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
-
-
-def test_every_address_of_the_repository_is_the_configured_one():
+def test_no_text_has_an_address_of_the_repository():
+    """A fork's book would lead to it, and not to the fork."""
     files = [
-        ROOT / "CITATION.cff",
-        ROOT / "README.md",
+        *(ROOT / name for name in ("CITATION.cff", "README.md", "CONTRIBUTING.md", "pyproject.toml", "_config.yml")),
         *(ROOT / "book").glob("*.md"),
+        *(ROOT / "book").glob("*.ipynb"),
         *(ROOT / "book" / "text").iterdir(),
     ]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    assert set(re.findall(r"https://github\.com/[\w-]+/alexnet_repro", text)) == {configured()}
+    assert set(re.findall(r"github\.com/([\w-]+)/(?:alexnet_repro|NAME)", text)) == {"OWNER"}
 
 
 def test_the_book_is_cited_as_citation_cff_says():
@@ -159,9 +213,7 @@ def test_the_book_is_cited_as_citation_cff_says():
         "title": citation["title"],
         "version": citation["version"],
         "year": config["copyright"],
-        "url": citation["repository-code"],
     }
-    assert citation["repository-code"] == configured()
 
 
 def test_binder_installs_this_package_at_the_pinned_versions():

@@ -1,6 +1,8 @@
 """What holds for the built files, without a browser: links, images, captions, downloads, the way through the book."""
 
 import json
+import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -45,6 +47,14 @@ def test_every_link_anchor_script_style_and_image_of_the_site_is_there(parsed):
                 broken.append(f"{path.name}: {url.geturl()}")
     assert checked > 1000
     assert not broken, "\n".join(broken)
+
+
+def test_every_link_to_the_book_s_repository_leads_to_that_of_the_workflow_and_elsewhere_there_is_none(parsed):
+    kinds = re.compile(r"/commit/|/(tree|edit)/main/|/issues/new|mybinder|colab\.")
+    found = [a["href"] for tree in parsed.values() for a in tree.select("a[href]") if kinds.search(a["href"])]
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    assert bool(found) == bool(repository)
+    assert [href for href in found if f"/{repository}/" not in href] == []
 
 
 def test_previous_and_next_lead_through_every_page_in_the_order_of_the_contents(parsed, site, pages):

@@ -85,3 +85,13 @@ def test_a_notebook_can_be_run_twice_in_one_kernel_and_refuses_what_papermill_ad
     injected = nbformat.v4.new_code_cell("# Parameters\nepochs = 3\n")
     with pytest.raises(CellExecutionError, match="not epochs"):
         NotebookClient(nbformat.v4.new_notebook(cells=[cells[0], injected, cells[1]])).execute()
+
+
+def test_what_matplotlib_says_of_the_machine_gets_on_no_page(monkeypatch):
+    """Without a folder of its own it makes one, builds its font cache, and warns of both."""
+    monkeypatch.setenv("MPLCONFIGDIR", "/dev/null/none")
+    first = "from alexnet_repro.report import chapter\nchapter.settings(globals());"
+    cells = [nbformat.v4.new_code_cell(source) for source in (CELL, first, "from matplotlib import pyplot")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook).execute()
+    assert [cell.outputs for cell in notebook.cells] == [[], [], []]
