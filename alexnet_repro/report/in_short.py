@@ -20,6 +20,9 @@ class InShort:
 
     def to_markdown(self) -> str:
         """The sentences, and a table: the paper's number, ours with its interval, how many runs, the verdict."""
+        text = f"**In short.** {self.sentences}"
+        if not self.results:
+            return text
         rows = []
         for result, (statement, _, printed, _, ours, scale, seeds, words) in zip(
             self.results, scoreboard(self.results).rows, strict=True
@@ -27,7 +30,7 @@ class InShort:
             runs = f"{seeds} pairs, {scale}" if result.pairs else "none"
             rows.append([statement, printed, ours, runs, words])
         table = Table(["claim", "paper", "ours, 95\u00a0% interval", "runs", "verdict"], rows)
-        return f"**In short.** {self.sentences}\n\n{table.to_markdown()}"
+        return f"{text}\n\n{table.to_markdown()}"
 
     _repr_markdown_ = to_markdown
 

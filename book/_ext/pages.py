@@ -62,6 +62,18 @@ class Print(SphinxPostTransform):
             page.parent.insert(page.parent.index(page), number)
 
 
+class Unfolded(SphinxPostTransform):
+    """Nothing is folded away in an ePub, whose reader may be unable to open it."""
+
+    default_priority = 198  # before MyST-NB folds
+    formats = ("html",)
+
+    def run(self, **_: Any) -> None:
+        """Every cell of the page."""
+        for cell in self.document.findall(nodes.container) if self.app.builder.name == "epub" else ():
+            cell.attributes.pop("hide_mode", None)
+
+
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
     """Shares of a printed line: a column gets its longest word, and of the rest by how much longer cells are."""
     columns = list(zip(*rows, strict=True))
@@ -146,6 +158,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Registers all of it; the buttons after the theme has made them."""
     app.add_post_transform(Verdicts)
     app.add_post_transform(Print)
+    app.add_post_transform(Unfolded)
     app.add_role("repo", RepositoryRole())
     app.add_config_value("repository", "", "env")  # pages are read again when it changes
     app.connect("config-inited", find_repository)

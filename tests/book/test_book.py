@@ -106,52 +106,51 @@ def test_every_figure_has_alt_text_a_caption_and_a_name(path):
 
 
 @each_chapter
-def test_the_first_cell_holds_the_five_parameters_as_literals(path):
-    first = code_cells(path)[0]
-    assert first.metadata.tags == ["parameters"]
-    assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(first.source).body}
+def test_one_cell_holds_the_five_parameters_as_literals(path):
+    (cell,) = [cell for cell in code_cells(path) if cell.metadata.get("tags") == ["parameters"]]
+    assigned = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
     assert tuple(assigned) == chapter.PARAMETERS
     assert assigned["scale"] == "smoke"
     assert assigned["data_root"] is None
 
 
-def second_cell(monkeypatch, *, installed: bool = False, colab: bool = False, source: str = "") -> list[tuple]:
-    """The commands of IPython that a chapter's second cell gives, with a kernel that has the package or not."""
+def first_cell(monkeypatch, *, installed: bool = False, colab: bool = False, source: str = "") -> list[tuple]:
+    """The commands of IPython that a chapter's first cell gives, with a kernel that has the package or not."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     if colab:
         monkeypatch.setitem(sys.modules, "google.colab", object())
     monkeypatch.setenv("ALEXNET_REPRO_SOURCE", source)
     commands = []
     shell = SimpleNamespace(run_line_magic=lambda *command: commands.append(command))
-    exec(code_cells(CHAPTERS[0])[1].source, {"get_ipython": lambda: shell})
+    exec(code_cells(CHAPTERS[0])[0].source, {"get_ipython": lambda: shell})
     return commands
 
 
-def test_the_second_cell_is_the_same_in_every_chapter_and_on_no_page():
-    cells = [code_cells(path)[1] for path in CHAPTERS]
+def test_the_first_cell_is_the_same_in_every_chapter_and_on_no_page():
+    cells = [code_cells(path)[0] for path in CHAPTERS]
     assert len({cell.source for cell in cells}) == 1
     assert all((cell.metadata.tags, cell.outputs) == (["remove-cell"], []) for cell in cells)
 
 
 @pytest.mark.parametrize("colab", [False, True])
-def test_the_second_cell_installs_the_package_where_it_is_missing_and_a_source_is_named(monkeypatch, colab):
+def test_the_first_cell_installs_the_package_where_it_is_missing_and_a_source_is_named(monkeypatch, colab):
     source = "git+https://github.com/some/book"
-    asked = second_cell(monkeypatch, colab=colab, source=source)
+    asked = first_cell(monkeypatch, colab=colab, source=source)
     assert asked == [("pip", f"install --quiet 'alexnet_repro[book] @ {source}'")]
-    assert second_cell(monkeypatch, installed=True, colab=colab, source=source) == []
+    assert first_cell(monkeypatch, installed=True, colab=colab, source=source) == []
 
 
-def test_on_colab_the_second_cell_says_what_to_run_first(monkeypatch):
+def test_on_colab_the_first_cell_says_what_to_run_first(monkeypatch):
     with pytest.raises(ModuleNotFoundError) as error:
-        second_cell(monkeypatch, colab=True)
+        first_cell(monkeypatch, colab=True)
     advice, command = str(error.value).splitlines()
     assert "OWNER and NAME from the address of this page" in advice
     assert command == "%env ALEXNET_REPRO_SOURCE=git+https://github.com/OWNER/NAME"
 
 
-def test_elsewhere_the_second_cell_installs_nothing_and_names_the_python_of_the_kernel(monkeypatch):
+def test_elsewhere_the_first_cell_installs_nothing_and_names_the_python_of_the_kernel(monkeypatch):
     with pytest.raises(ModuleNotFoundError) as error:
-        second_cell(monkeypatch)
+        first_cell(monkeypatch)
     advice, command = str(error.value).splitlines()
     assert f"not installed in {sys.executable}" in advice
     assert "kernel of .venv" in advice
@@ -159,8 +158,22 @@ def test_elsewhere_the_second_cell_installs_nothing_and_names_the_python_of_the_
 
 
 @each_chapter
+def test_a_chapter_answers_first_and_in_words_that_fit_its_verdicts(path):
+    """The box is the first thing below the title that a page shows, and its sentences are today's."""
+    text = (path.parent / "text" / f"{path.stem}.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^(#.*|:tags: .*)$", text.partition("\n# ")[2].partition("[parameters]")[0], re.MULTILINE)
+    assert cells[:2] == [":tags: [remove-cell]", ":tags: [remove-input, in-short]"]
+    (box,) = [cell for cell in code_cells(path) if "in-short" in cell.metadata.get("tags", [])]
+    claims = [claim.id for claim in CLAIMS.values() if claim.chapter == path.stem]
+    assert bool(claims) == bool(re.search(rf'"({"|".join(claims) or "none"})": "', box.source))
+    assert "Newer runs" not in box.outputs[0].data["text/markdown"]
+
+
+@each_chapter
 def test_cells_are_short_and_define_nothing_long(path):
-    shown = [cell for cell in code_cells(path) if "remove-cell" not in cell.metadata.get("tags", [])]
+    shown = [
+        cell for cell in code_cells(path) if not {"remove-cell", "remove-input"} & {*cell.metadata.get("tags", [])}
+    ]
     cells = [cell.source.splitlines() for cell in shown]
     assert 5 <= len(cells) <= 12
     assert max(map(len, cells)) <= 20
