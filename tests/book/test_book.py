@@ -154,6 +154,7 @@ def test_a_chapter_has_the_book_s_sections_in_their_order(path):
         "What we measured",
         "Verdict",
         "Limits",
+        "Change this",
     ]
     assert re.search(r"^# .*\?$", text, re.MULTILINE)
 
