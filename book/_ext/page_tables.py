@@ -20,15 +20,17 @@ from alexnet_repro.support.table import Table
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget")
+    for name in ("claims", "counts", "glance", "remaining", "costs", "departures", "pilot", "budget", "asked")
 }
+ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of questions
 
 
 def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     """A Markdown text with the tables between its ``MARKERS`` brought up to date.
 
     They are all claims, how many have which verdict, all claims at a glance, what is left to run and what ImageNet
-    costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of it takes.
+    costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of it takes; the claims
+    ``ASKED``.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -49,6 +51,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
         "departures": departures_table,
         "pilot": pilot_table,
         "budget": budget_table,
+        "asked": lambda: glance_table([result for result in results if result.claim.id in ASKED], book),
     }
     for name, (begin, end) in MARKERS.items():
         if begin in text or end in text:

@@ -176,6 +176,7 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
         ("book/scoreboard.md", ""),
         ("book/studies.md", ""),
         ("book/full_scale.md", ""),
+        ("book/questions.md", ""),
     ],
 )
 def test_the_tables_of_a_page_are_those_of_the_records(page, book):
