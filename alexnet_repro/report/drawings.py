@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from alexnet_repro.networks.inspect import color_share, orientation
 from alexnet_repro.networks.spec import Conv, Linear
 from alexnet_repro.report.figures import STYLES, Figure, finished, panels, plt
 from alexnet_repro.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from IPython.display import DisplayObject
 
 
 def layer_costs(network: Network) -> Figure:
@@ -102,6 +107,15 @@ def images(rows: Mapping[str, Tensor]) -> Figure:
             ax.spines[:].set_color("0.7")  # a white image has an edge too
             ax.imshow(image.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
     return finished(figure)
+
+
+def jpeg(figure: Figure) -> DisplayObject:
+    """A figure of photographs for a notebook, as a JPEG image: a fraction of the size that a PNG image would have."""
+    from IPython.display import Image
+
+    file = BytesIO()
+    figure.savefig(file, format="jpeg", dpi=100, pil_kwargs={"quality": 75})
+    return Image(file.getvalue(), format="jpeg")
 
 
 def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:

@@ -25,7 +25,18 @@ from alexnet_repro.support.table import Table
 
 MARKERS = {
     name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in ("claims", "findings", "counts", "forest", "remaining", "costs", "departures", "pilot", "budget")
+    for name in (
+        "claims",
+        "findings",
+        "counts",
+        "forest",
+        "remaining",
+        "costs",
+        "departures",
+        "pilot",
+        "budget",
+        "asked",
+    )
 }
 IMAGES = BOOK / "_static"
 
@@ -52,6 +63,7 @@ FINDINGS = (
         "window.",
     ),
 )
+ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of questions
 
 
 def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
@@ -59,7 +71,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
 
     They are all claims, the main findings, how many claims have which verdict, all of them in one figure, what is left
     to run and what ImageNet costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of
-    it takes.
+    it takes; the claims ``ASKED``.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -81,6 +93,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
         "departures": lambda: departures_table().to_markdown(),
         "pilot": lambda: pilot_table().to_markdown(),
         "budget": lambda: budget_table().to_markdown(),
+        "asked": lambda: asked_table(results, book).to_markdown(),
     }
     for name, (begin, end) in MARKERS.items():
         if begin in text or end in text:
@@ -142,6 +155,13 @@ def figure_one() -> bytes:
     file = io.BytesIO()
     figure.savefig(file, dpi=150, metadata={"Software": None})
     return file.getvalue()
+
+
+def asked_table(results: Sequence[Verdict], book: str) -> Table:
+    """The claims on the page of questions, each with a link, the paper's number, that of 2012, ours, and the verdict."""
+    asked = [result for result in results if result.claim.id in ASKED]
+    rows = [[*row[:1], *row[2:5], *row[-1:]] for row in _linked_claims(asked, book).rows]
+    return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
 
 
 def remaining_table(results: Sequence[Verdict]) -> Table:

@@ -73,6 +73,11 @@ def test_every_code_cell_was_executed_in_order(path):
 
 
 @each_chapter
+def test_a_notebook_takes_less_than_half_a_megabyte(path):
+    assert path.stat().st_size < 500_000
+
+
+@each_chapter
 def test_no_output_is_an_error_or_a_warning(path):
     for _, output in outputs(path):
         assert output.output_type != "error"
@@ -97,7 +102,7 @@ def test_no_output_that_is_compared_holds_a_timing(path):
 
 @each_chapter
 def test_every_figure_has_alt_text_a_caption_and_a_name(path):
-    figures = [cell for cell, output in outputs(path) if "image/png" in output.get("data", {})]
+    figures = [cell for cell, output in outputs(path) if {"image/png", "image/jpeg"} & set(output.get("data", {}))]
     assert figures
     for cell in figures:
         assert len(cell.metadata.mystnb.image.alt) > 30
@@ -195,6 +200,7 @@ def test_a_chapter_has_the_book_s_sections_in_their_order(path):
         "What we measured",
         "Verdict",
         "Limits",
+        "Change this",
     ]
     assert re.search(r"^# .*\?$", text, re.MULTILINE)
 
@@ -216,6 +222,7 @@ def test_the_stored_verdicts_are_those_of_the_records(name):
         ("book/scoreboard.md", ""),
         ("book/studies.md", ""),
         ("book/full_scale.md", ""),
+        ("book/questions.md", ""),
     ],
 )
 def test_the_tables_of_a_page_are_those_of_the_records(page, book):

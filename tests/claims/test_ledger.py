@@ -27,6 +27,28 @@ def test_the_papers_numbers_are_the_papers():
     assert CLAIMS["dropout"].paper_summary() == "an effect"
 
 
+def test_the_logged_errors_of_run_145_are_the_printed_ones():
+    logged = {views: tuple(round(error, 3) for error in errors) for views, errors in paper.RUN145_ERRORS_2010.items()}
+    assert logged == paper.ERRORS_2010 == {"centre": (0.390, 0.183), "ten": (0.375, 0.170)}
+    assert tuple(round(error, 3) for error in paper.RUN145_ERRORS_2012) == paper.ERRORS_2012
+
+
+def test_the_gains_in_the_logs_are_the_printed_ones():
+    """Of normalization and overlapping pools on ILSVRC-2012, of two towers on ILSVRC-2010, top-1 and top-5."""
+    pairs = {
+        paper.LRN_GAIN: (paper.RUN148_ERRORS_2012, paper.RUN145_ERRORS_2012),
+        paper.POOLING_GAIN: (paper.RUN147_ERRORS_2012, paper.RUN145_ERRORS_2012),
+        paper.TWO_GPUS_GAIN: (paper.RUN145_HALF_ERRORS_2010, paper.RUN145_ERRORS_2010["ten"]),
+    }
+    for printed, (without, with_) in pairs.items():
+        assert tuple(round(a - b, 3) for a, b in zip(without, with_, strict=True)) == printed
+
+
+def test_the_printed_accuracies_are_those_of_ten_views_and_of_several_networks():
+    assert [round(1 - error, 3) for error in paper.ERRORS_2012] == [0.593, 0.818]
+    assert {name: round(1 - error, 3) for name, error in paper.ENSEMBLE_TOP5.items()} == {"five": 0.836, "seven": 0.847}
+
+
 @pytest.mark.parametrize(
     ("claim", "printed", "logged"),  # errors: facts of the layer files of 2012
     [

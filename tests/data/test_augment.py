@@ -145,6 +145,11 @@ def test_readings_differ_as_the_notes_on_the_code_say():
     assert printed.allclose(255 * PCAColor.imagenet("lighting").shifts(1, seeded()))
 
 
+def test_shifts_of_the_widespread_variant_are_weaker_than_those_that_were_run():
+    shifts = [PCAColor.imagenet(name).shifts(1, seeded()) @ PCAColor.imagenet().axes for name in ("run145", "lighting")]
+    assert (shifts[0] / shifts[1])[0].tolist() == pytest.approx([2.1, 6.9, 12.9], abs=0.1)
+
+
 def test_the_axes_of_images_are_those_of_their_covariance():
     images = torch.randint(0, 256, (300, 3, 5, 5), generator=seeded()).to(torch.uint8)
     images[:, 1] = images[:, 0] // 2 + images[:, 1] // 4

@@ -63,6 +63,10 @@ def test_parameters_per_layer_of_alexnet_are_those_on_record():
     }
 
 
+def test_without_towers_alexnet_has_62_million_parameters():
+    assert parameters(build(replace(NetConfig.preset("paper"), towers=1))) == 62_378_344
+
+
 def test_the_half_net_counts_as_one_tower_of_48_to_256_channels():
     convs = [(48, 3, 11), (128, 48, 5), (192, 128, 3), (192, 192, 3), (256, 192, 3)]
     count = sum(outputs * (inputs * kernel**2 + 1) for outputs, inputs, kernel in convs)

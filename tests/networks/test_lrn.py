@@ -56,6 +56,15 @@ def test_the_average_reading_is_torchs(size):
     torch.testing.assert_close(ours, torch.nn.LocalResponseNorm(size, 0.01, 0.75, 1.0)(a), rtol=1e-12, atol=0)
 
 
+def test_either_convention_of_alpha_makes_the_layer_as_printed_and_as_run():
+    a = activations(2, 8, 3, 3)
+    for divided, undivided in ((5e-4, 1e-4), (1e-4, 2e-5)):  # as printed, as run
+        expected = as_printed(a, 5, alpha=undivided, beta=0.75, k=2.0)
+        torch.testing.assert_close(LocalResponseNorm(alpha=undivided)(a), expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(LocalResponseNorm(alpha=divided, average=True)(a), expected, rtol=1e-12, atol=0)
+        torch.testing.assert_close(torch.nn.LocalResponseNorm(5, divided, 0.75, 2.0)(a), expected, rtol=1e-12, atol=0)
+
+
 def test_it_never_mixes_positions():
     a = torch.zeros(1, 5, 3, 3)
     a[..., 1, 1] = 10.0

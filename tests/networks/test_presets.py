@@ -4,7 +4,7 @@ import pytest
 
 from alexnet_repro import NetConfig
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Norm, WithinChannelNorm
+from alexnet_repro.networks.spec import Conv, Norm, WithinChannelNorm
 from alexnet_repro.support.values import as_json
 
 
@@ -37,6 +37,28 @@ def test_the_half_net_has_half_the_channels_everywhere_but_in_conv5():
 def test_run_145_differs_from_the_paper_in_what_was_not_printed():
     # In order alone, which this does not see: norm1 before relu1, relu5 after pool5.
     assert differing("paper", "run145") == {"norm1", "norm2", "cnorm2", "conv3", "conv4", "conv5"}
+
+
+@pytest.mark.parametrize("name", ["paper", "run145", "run147", "caffe"])
+def test_no_alexnet_pools_before_it_normalizes(name):
+    names = [layer.name for layer in NetConfig.preset(name).layers]
+    assert names.index("norm1") < names.index("pool1")
+    assert names.index("norm2") < names.index("pool2")
+
+
+@pytest.mark.parametrize("name", ["paper", "run145", "caffe"])
+def test_dropout_follows_fc6_and_fc7_but_torchvision_has_it_before_them(name):
+    ends = [[layer.name for layer in NetConfig.preset(net).layers][-7:] for net in (name, "torchvision")]
+    assert ends[0] == ["fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"]
+    assert ends[1] == ["drop6", "fc6", "relu6", "drop7", "fc7", "relu7", "fc8"]
+
+
+def test_torchvision_has_other_channels_and_no_normalization():
+    layers = {name: NetConfig.preset(name).layers for name in ("torchvision", "paper")}
+    channels = {name: [layer.channels for layer in net if isinstance(layer, Conv)] for name, net in layers.items()}
+    assert channels == {"torchvision": [64, 192, 384, 256, 256], "paper": [96, 256, 384, 384, 256]}
+    assert not [layer for layer in layers["torchvision"] if isinstance(layer, Norm | WithinChannelNorm)]
+    assert NetConfig.preset("torchvision").towers == 1
 
 
 def test_the_published_11pct_net_has_wider_norms_and_local3():
