@@ -158,7 +158,7 @@ def figure_one() -> bytes:
 
 
 def asked_table(results: Sequence[Verdict], book: str) -> Table:
-    """The claims on the page of questions, each with a link, the paper's number, that of 2012, ours, and the verdict."""
+    """The claims on the page of questions: link, the paper's number, that of 2012, ours, and the verdict."""
     asked = [result for result in results if result.claim.id in ASKED]
     rows = [[*row[:1], *row[2:5], *row[-1:]] for row in _linked_claims(asked, book).rows]
     return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
