@@ -1,5 +1,6 @@
 # `make book` and `make test` do everything from a fresh clone; each step is skipped while nothing it reads has changed.
 PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13 3.14
 CONSTRAINTS ?= constraints.txt
 # Chapters, and files of tests, at a time: one thread each, for small networks gain little from a second one.
 # Of several goals, as in `make clean book`, each waits for the one before.
@@ -23,11 +24,13 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 needs = @for tool in $(1); do command -v $$tool > /dev/null || { echo "make $(@:-tools=) needs the command $$tool:" \
 	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
 
-.PHONY: help book pdf epub pdf-tools epub-tools test browser notebooks house evidence bench links dist lint format clean
+.PHONY: help book pdf epub pdf-tools epub-tools test test-oldest browser notebooks house evidence bench links dist
+.PHONY: lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
 	@echo "make pdf        the book as one file, _build/alexnet-claim-by-claim.pdf;  make epub: for readers of e-books"
 	@echo "make test       the package's tests, then the book's notebooks against their stored outputs"
+	@echo "make test-oldest: the package's tests with the oldest of everything that pyproject.toml allows, in _build/oldest"
 	@echo "make browser    the built book's tests in a browser: needs chromium"
 	@echo "make notebooks  book/*.ipynb brought up to date with book/text/*.md, and executed"
 	@echo "make house      the rooms of the library in README and CONTRIBUTING.md: sizes, and a picture of their imports"
@@ -39,14 +42,22 @@ help:
 	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
-# $(call usable,PYTHON,MODULE): whether it runs, is new enough, and has the module.
-usable = $(1) -c 'import sys, $(2); sys.exit(sys.version_info < (3, 11))'
+# $(call usable,PYTHON,MODULE,PYTHONS): whether it runs, is one of these versions, and has the module.
+usable = $(1) -c 'import sys, $(2); sys.exit("%d.%d" % sys.version_info[:2] not in "$(3)".split())'
+# $(call environment,FOLDER,PYTHONS): makes one there, unless there is one that is usable.
+environment = @echo "== installing the environment into $(1)"; $(call usable,$(1)/bin/python,pip,$(2)) 2> /dev/null \
+	|| { $(call usable,$(PYTHON),ensurepip,$(2)) && $(PYTHON) -m venv --clear $(1); } || { echo "$(PYTHON) has no venv," \
+	"or is none of the Pythons that work here, $(2): make PYTHON=... names another" >&2; exit 1; }
 
 .venv/.installed: pyproject.toml constraints.txt
-	@echo "== installing the environment into .venv"
-	@$(call usable,$(BIN)/python,pip) 2> /dev/null || { $(call usable,$(PYTHON),ensurepip) && $(PYTHON) -m venv --clear .venv; } \
-	    || { echo "$(PYTHON) is older than Python 3.11, or has no venv: make PYTHON=... names another" >&2; exit 1; }
+	$(call environment,.venv,$(PYTHONS))
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=-c %) -e '.[book,test,dev]'
+	@touch $@
+
+_build/oldest/.installed: pyproject.toml
+	$(call environment,$(@D),$(firstword $(PYTHONS)))
+	@sed -nE 's/^ *"([a-z0-9-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml > $(@D)/floors.txt
+	$(@D)/bin/python -m pip install --quiet -c $(@D)/floors.txt -e '.[book,test]'
 	@touch $@
 
 book: _build/html/index.html
@@ -97,6 +108,11 @@ _build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TEST
 	@echo "== testing the notebooks against their stored outputs"
 	OMP_NUM_THREADS=1 pytest --nbval book/ -n $(JOBS) --dist loadfile
 	@mkdir -p $(@D) && touch $@
+
+# Old packages warn of what newer ones under them have renamed: that is no failure here.
+test-oldest: _build/oldest/.installed
+	OMP_NUM_THREADS=1 $(<D)/bin/python -m pytest -W default --ignore tests/book --ignore tests/browser \
+	    -n $(JOBS) --dist loadfile
 
 browser: book
 	$(call needs,chromium,chromium)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +15,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def project() -> dict:
     """The table ``project`` of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pythons() -> list[str]:
+    """The versions that ``requires-python`` allows, from the oldest."""
+    allowed = SpecifierSet(project()["requires-python"])
+    return [f"3.{minor}" for minor in range(100) if f"3.{minor}" in allowed]
 
 
 def needed(requirements: Iterable[str]) -> set[str]:

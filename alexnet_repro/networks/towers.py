@@ -171,7 +171,8 @@ class _Gather(torch.autograd.Function):
     def backward(ctx, grad):
         parts = torch.cat(grad.chunk(ctx.count, 1))
         mine = parts.new_empty(len(grad), *parts.shape[1:])
-        dist.reduce_scatter_single(mine, parts.contiguous(), group=ctx.group)
+        reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor  # its name before
+        reduce_scatter(mine, parts.contiguous(), group=ctx.group)
         ctx.traffic[ctx.layer] += (ctx.count - 1) * mine.numel() * mine.element_size()
         return mine, None, None, None
 

@@ -45,7 +45,7 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
     Args:
         runs: title -> records; a title alone is not shown.
     """
-    frames = [Evidence(records).runs().assign(runs=title) for title, records in runs.items() if records]
+    titled = [(title, record) for title, records in runs.items() for record in records]
     columns = {
         "runs": ("runs", str),
         "arm": ("arm", str),
@@ -57,7 +57,8 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
     }
     if len(runs) == 1:
         del columns["runs"]
-    return shown(pandas.concat(frames), columns) if frames else Table(list(columns), [])
+    frame = Evidence(record for _, record in titled).runs().assign(runs=[title for title, _ in titled])
+    return shown(frame, columns) if titled else Table(list(columns), [])
 
 
 def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:

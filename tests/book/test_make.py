@@ -1,18 +1,24 @@
-"""The environment that ``make`` makes, with a python that only says what it is asked."""
+"""The environments that ``make`` makes, with a python that only says what it is asked."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from project import project as metadata
+from project import pythons
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = """#!/bin/sh
 echo "$*" >> {log}
 case "$*" in
     *"import sys"*) exit {status} ;;
-    "-m venv --clear .venv") rm -rf .venv; mkdir -p .venv/bin; cp {new} .venv/bin/python ;;
+    "-m venv --clear "*) rm -rf $4; mkdir -p $4/bin; cp {new} $4/bin/python ;;
 esac
 """
 
@@ -21,7 +27,7 @@ esac
 def project(tmp_path) -> Path:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("pyproject.toml", "constraints.txt"):
-        (tmp_path / name).touch()
+        shutil.copyfile(ROOT / name, tmp_path / name)
     python(tmp_path, "new", 0)
     return tmp_path
 
@@ -34,9 +40,9 @@ def python(project: Path, name: str, status: int) -> Path:
     return path
 
 
-def installed(project: Path, called: str = "new") -> list[str]:
+def installed(project: Path, folder: str = ".venv") -> list[str]:
     """What the pythons were asked, after the checks."""
-    command = ["make", f"PYTHON={project / called}", ".venv/.installed"]
+    command = ["make", f"PYTHON={project / 'new'}", f"{folder}/.installed"]
     subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
     asked = (project / "log").read_text().splitlines()
     (project / "log").unlink()
@@ -64,9 +70,30 @@ def test_an_environment_that_is_half_made_or_too_old_is_made_anew(project, left)
     assert installed(project) == [MADE, FILLED]
 
 
-def test_a_python_that_can_make_none_is_named(project):
-    python(project, "old", 1)
-    with pytest.raises(subprocess.CalledProcessError) as error:
-        installed(project, "old")
-    assert "old is older than Python 3.11, or has no venv: make PYTHON=... names another" in error.value.stderr
-    assert not (project / ".venv").exists()
+@pytest.mark.parametrize(("folder", "working"), [(".venv", "3.98 3.99"), ("_build/oldest", "3.98")])
+@pytest.mark.parametrize("lacks", ["venv", "wheels"])
+def test_a_python_that_can_make_none_is_named_with_those_that_can(project, lacks, folder, working):
+    called = python(project, "old", 1) if lacks == "venv" else sys.executable
+    command = ["make", f"PYTHON={called}", "PYTHONS=3.98 3.99", f"{folder}/.installed"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"{called} has no venv, or is none of the Pythons that work here, {working}: make PYTHON=" in done.stderr
+    assert not (project / folder).exists()
+
+
+def test_make_takes_the_pythons_that_pip_takes():
+    named = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    assert named == pythons()
+    assert {f"Programming Language :: Python :: {version}" for version in named} == {
+        line for line in metadata()["classifiers"] if "Python" in line
+    }
+
+
+def test_the_oldest_of_everything_is_the_floor_of_its_range(project):
+    floors = "_build/oldest/floors.txt"
+    assert installed(project, "_build/oldest") == ["-m venv --clear _build/oldest", f"{FILLED} -c {floors}"]
+    stated = [*metadata()["dependencies"], *chain.from_iterable(metadata()["optional-dependencies"].values())]
+    ranges = [
+        (line.name, {part.operator: part.version for part in line.specifier}) for line in map(Requirement, stated)
+    ]
+    assert {f"{name}=={versions['>=']}" for name, versions in ranges} == set((project / floors).read_text().split())

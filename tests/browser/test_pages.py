@@ -70,6 +70,24 @@ def test_axe_finds_enough_contrast(visit, scheme):
     assert not found, found
 
 
+TOO_WIDE = """() => [...document.querySelectorAll("main table, main figure, main img, main svg")]
+    .filter(element => {
+        let space = document.documentElement.clientWidth;
+        for (let box = element.parentElement; box.matches("main *"); box = box.parentElement) {
+            if (getComputedStyle(box).overflowX !== "visible") space = Math.min(space, box.getBoundingClientRect().right);
+        }
+        return element.checkVisibility() && element.getBoundingClientRect().right > space + 1;
+    })
+    .map(element => element.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("width", [1280, 768])
+def test_every_table_and_figure_is_seen_whole(visit, width):
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    found = visit.page.evaluate(TOO_WIDE)
+    assert not found, "\n".join(found)
+
+
 def test_nothing_is_cut_off_on_a_phone(visit, phone):
     visit.page.set_viewport_size(phone)
     found = visit.page.evaluate(CUT_OFF)

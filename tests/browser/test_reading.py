@@ -20,11 +20,30 @@ def test_search_finds_overlapping_pooling_in_its_chapter(reader, pages):
     visit.page.keyboard.press("Enter")
     results = visit.page.locator("#search-results ul.search li > a")
     results.nth(1).wait_for()
-    found = [result.get_attribute("href") for result in results.all()][:2]
-    assert any(href.startswith(f"{CHAPTER}.html") for href in found), found  # the other one is the glossary's entry
+    found = [result.get_attribute("href") for result in results.all()]
+    glossary = next(i for i, href in enumerate(found) if href.startswith("book/glossary.html"))
+    assert any(href.startswith(f"{CHAPTER}.html") for href in found[:glossary]), found
     visit.page.locator(f"#search-results li > a[href^='{CHAPTER}.html']").first.click()
     visit.page.wait_for_url(f"**/{CHAPTER}.html*")
     assert not visit.troubles, "\n".join(visit.troubles)
+
+
+def test_the_first_screen_of_the_front_page_has_a_figure_and_a_finding(reader, pages):
+    visit = reader(pages[0])
+    for first in ("main figure img", "#what-we-found li"):
+        assert visit.page.locator(first).first.bounding_box()["y"] < 900, first
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_the_first_screen_of_a_chapter_has_its_answer_and_verdict(reader, pages, number):
+    (chapter,) = [name for name in pages if f"/{number:02}_" in name]
+    visit = reader(chapter)
+    box = visit.page.locator(".tag_in-short")
+    assert box.locator("p").first.inner_text().startswith("In short.")
+    places = [cell.bounding_box()["y"] for cell in box.locator("td.verdict").all()]
+    assert box.bounding_box()["y"] < 400
+    assert [y for y in places if y > 900] == []
+    assert bool(places) == (number not in (1, 11))  # which test no claim
 
 
 def theme(visit) -> str:
