@@ -1,4 +1,5 @@
-/* How search ranks what it finds: as Sphinx does by itself, but a glossary's entry stands behind a page about the term. "var": Sphinx has one already. */
+/* How search ranks what it finds: as Sphinx does by itself, but a glossary's entry stands behind a page about the term.
+   With "var", for Sphinx has one already. */
 var Scorer = {
   score: ([page, , , , score]) => (page === "book/glossary" ? Math.min(score, 12) : score),
   objNameMatch: 11,

@@ -74,7 +74,8 @@ TOO_WIDE = """() => [...document.querySelectorAll("main table, main figure, main
     .filter(element => {
         let space = document.documentElement.clientWidth;
         for (let box = element.parentElement; box.matches("main *"); box = box.parentElement) {
-            if (getComputedStyle(box).overflowX !== "visible") space = Math.min(space, box.getBoundingClientRect().right);
+            const clips = getComputedStyle(box).overflowX !== "visible";
+            if (clips) space = Math.min(space, box.getBoundingClientRect().right);
         }
         return element.checkVisibility() && element.getBoundingClientRect().right > space + 1;
     })
