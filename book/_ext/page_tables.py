@@ -165,7 +165,7 @@ def asked_table(results: Sequence[Verdict], book: str) -> Table:
 
 
 def remaining_table(results: Sequence[Verdict]) -> Table:
-    """Per claim without a verdict how far it is, and the command that goes on with it.
+    """Per claim without a verdict how far it is, and the command that completes it.
 
     Args:
         results: what ``judged`` makes of the claims.
@@ -179,7 +179,7 @@ def remaining_table(results: Sequence[Verdict]) -> Table:
         seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""
         command = claim.command(result.scale, result.pairs)
         rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{command}`"])
-    return Table(["claim", "state", "smallest effect that would be found", "what goes on with it"], rows)
+    return Table(["claim", "state", "smallest effect that would be found", "command that completes it"], rows)
 
 
 def cost_table() -> Table:
