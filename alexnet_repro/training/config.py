@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -81,10 +82,11 @@ class TrainConfig:
         schedule = self.schedule.shortened(epochs) if isinstance(self.schedule, Stages) else self.schedule
         return dataclasses.replace(self, epochs=epochs, lr_drops=drops, schedule=schedule)
 
-    def autocast(self, device: torch.device | str) -> torch.autocast:
+    def autocast(self, device: torch.device | str) -> AbstractContextManager[object]:
         """Within it a forward pass on the device has this precision."""
-        dtype = getattr(torch, self.precision)
-        return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not torch.float32)
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(device).type, getattr(torch, self.precision))
 
     def needs_validation(self) -> bool:
         """Whether the schedule looks at validation errors."""

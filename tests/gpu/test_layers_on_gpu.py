@@ -13,7 +13,8 @@ from alexnet_repro import LocalResponseNorm, build, place
 from alexnet_repro.networks.layers import Dropout, LocallyConnected2d, PaddedConv2d, TowerLinear
 from alexnet_repro.networks.lrn import WithinChannelResponseNorm
 
-pytestmark = pytest.mark.gpu
+# The warnings are torch's own, when it imports its compiler.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 LAYERS = {
     "convolution": (lambda: PaddedConv2d(6, 8, 3, 2, (0, 2), groups=2), (4, 6, 9, 9)),

@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from run_case import NET
+from tiny_net import TINY_NET
 
 from alexnet_repro import TrainConfig, build, evaluate, first_losses, run_claim, train
+from alexnet_repro.claims.study import Arm, Protocol, Study
 from alexnet_repro.data import Batches, Dataset
 from alexnet_repro.data import batches as batching
 from alexnet_repro.data.config import InputConfig
@@ -17,7 +19,8 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.support.environment import environment, settle_gpu
 from alexnet_repro.training.evaluate import predict
 
-pytestmark = pytest.mark.gpu
+# The warnings are torch's own, when it imports its compiler.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 INPUT = InputConfig(crop=12, batch_size=16, reshuffle=True, color="run145", views="ten")
 PLAIN = replace(NET, dropout=0.0)
@@ -150,15 +153,16 @@ def test_errors_are_those_of_a_cpu(device):
         assert predict(net, made.images, transform).dtype == torch.float32
 
 
-@pytest.mark.parametrize("parallel", [1, 2])
-def test_runs_share_the_gpu_and_have_the_numbers_of_a_cpu(device, tiny_claim, parallel):
-    here = run_claim(tiny_claim.study, "smoke", 1, device="cpu")
-    there = run_claim(tiny_claim.study, "smoke", 1, device=str(device), parallel=parallel)
-    assert len(here) == len(there) == 2
+def test_runs_share_the_gpu_and_have_the_numbers_of_a_cpu(device):
+    net = replace(TINY_NET, image_size=32, num_classes=10)
+    arm = Arm(net=net, input=InputConfig(pixels="standardized"), train=TrainConfig(epochs=2, lr=0.01))
+    arms = {"relu": arm, "tanh": replace(arm, net=replace(net, activation="tanh"))}
+    study = Study(id="tiny", protocols={"smoke": Protocol(dataset="photos", seeds=1, arms=arms)})
+    here, there = (run_claim(study, "smoke", device=where, parallel=2) for where in ("cpu", str(device)))
     for a, b in zip(here, there, strict=True):
         assert b.environment["device_kind"] == device.type
         assert [e["train_loss"] for e in b.epochs] == pytest.approx([e["train_loss"] for e in a.epochs], rel=1e-3)
-        assert b.final["top1_error"] == pytest.approx(a.final["top1_error"], abs=0.05)
+        assert b.final["top1_error"] == pytest.approx(a.final["top1_error"], abs=0.02)
 
 
 def test_the_first_losses_end_with_the_one_that_is_no_number(device, tiny_claim, tiny_dataset):
