@@ -134,7 +134,7 @@ def tests(bench: Bench) -> dict[str, Any]:
             )
         except subprocess.TimeoutExpired as error:
             return {"failed": f"they took more than {TESTS} s", "output": (error.stdout or b"").decode()[-3000:]}
-        print(done.stdout[-3000:], done.stderr[-1000:], sep="\n")
+        print(done.stdout[-6000:], done.stderr[-1000:], sep="\n")
         cases = list(ET.parse(report).iter("testcase"))
     failed = {case.get("name"): case.find("failure") for case in cases if case.find("failure") is not None}
     counts = {"run": len(cases), "failed": len(failed), "skipped": sum(c.find("skipped") is not None for c in cases)}
@@ -365,6 +365,8 @@ def main() -> int:
         except Exception as error:
             found[section] = {"error": "".join(traceback.format_exception(error))[-4000:]}
             failed.append(section)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the runs at once are in other processes
         print(*lines({section: found[section]}), f"{section}: {perf_counter() - begun:.0f} s\n", sep="\n", flush=True)
         found["seconds"] = round(perf_counter() - start, 1)
         write_atomically(file, json.dumps(found, indent=1) + "\n")

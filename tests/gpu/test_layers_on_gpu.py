@@ -13,8 +13,8 @@ from alexnet_repro import LocalResponseNorm, build, place
 from alexnet_repro.networks.layers import Dropout, LocallyConnected2d, PaddedConv2d, TowerLinear
 from alexnet_repro.networks.lrn import WithinChannelResponseNorm
 
-# The warnings are torch's own, when it imports its compiler.
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+# What torch warns of on a machine that nobody has seen is shown, and fails nothing.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]
 
 LAYERS = {
     "convolution": (lambda: PaddedConv2d(6, 8, 3, 2, (0, 2), groups=2), (4, 6, 9, 9)),
@@ -91,11 +91,11 @@ def test_a_network_and_its_gradients(device, preset):
 
 
 def test_float32_is_float32_in_convolutions_and_in_products(device):
-    """TF32 keeps ten bits of every factor: its errors are a thousandth."""
+    """TF32 keeps ten bits of every factor: the largest error would be some 3e-4 of the largest number."""
     x, kernel = (normal(*shape).to(device) for shape in ((8, 64, 16, 16), (64, 64, 3, 3)))
-    assert_close([F.conv2d(x.float(), kernel.float())], [F.conv2d(x, kernel)], 1e-5)
+    assert_close([F.conv2d(x.float(), kernel.float())], [F.conv2d(x, kernel)], 5e-5)
     a, b = x.flatten(2).flatten(0, 1), kernel.flatten()[: 256 * 64].view(256, 64)
-    assert_close([a.float() @ b.float()], [a @ b], 1e-5)
+    assert_close([a.float() @ b.float()], [a @ b], 5e-5)
 
 
 def test_towers_on_one_device_are_the_undivided_network(device):
