@@ -127,7 +127,7 @@ bench: .venv/.installed
 
 # With the environment in .venv or, where that can't be made, with PYTHON as it is.
 gpu:
-	$(PYTHON) benchmarks/gpu.py $(OUT:%=--out %)
+	PYTHONPATH=$(CURDIR) $(PYTHON) benchmarks/gpu.py $(OUT:%=--out %)
 
 links: book
 	jupyter-book build _build/source --path-output _build/links --builder linkcheck --quiet

@@ -164,7 +164,8 @@ def norms(bench: Bench, compiled: bool = False) -> dict[str, Any]:
                     if bench.late:
                         found[key] = LATE
                         continue
-                    torch.compiler.reset()
+                    if compiled:
+                        torch.compiler.reset()
                     work = partial(forward_and_backward, make(), a, grad)
                     try:
                         seconds = bench.seconds(work)
@@ -190,7 +191,8 @@ def steps(bench: Bench, compiled: bool = False) -> dict[str, Any]:
             if bench.late:
                 found[f"{precision} {batch}"] = LATE
                 continue
-            torch.compiler.reset()
+            if compiled:
+                torch.compiler.reset()
             inputs = 60 * torch.randn(batch, 3, net.image_size, net.image_size, device=bench.device)
             minibatch = inputs, torch.arange(batch, device=bench.device) % net.num_classes
             config = recipe(precision, compile=compiled)
