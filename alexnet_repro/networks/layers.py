@@ -104,11 +104,11 @@ class Dropout(nn.Module):
         self.p, self.rescale, self.generator = p, rescale, generator
         self.place: Callable[[], tuple[int, int]] | None = None
         self.tower, self.towers = 0, 1
+        _DROPOUTS[id(self)] = self
 
-    def __new__(cls, *_: Any, **__: Any) -> Dropout:
-        layer = super().__new__(cls)
-        _DROPOUTS[id(layer)] = layer
-        return layer
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _DROPOUTS[id(self)] = self  # a copy
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
