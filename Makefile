@@ -19,12 +19,14 @@ TEX := latexmk texlive-xetex texlive-latex-extra fonts-freefont-otf fonts-dejavu
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
+# What notebooks print is compared with what is stored in them, which a CPU has computed.
+_build/tested notebooks $(EXECUTED): export CUDA_VISIBLE_DEVICES :=
 
 # $(call needs,COMMANDS,PACKAGES): stops where a command is missing, with Debian's packages that have it.
 needs = @for tool in $(1); do command -v $$tool > /dev/null || { echo "make $(@:-tools=) needs the command $$tool:" \
 	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
 
-.PHONY: help book pdf epub pdf-tools epub-tools test test-oldest browser notebooks house evidence bench links dist
+.PHONY: help book pdf epub pdf-tools epub-tools test test-oldest browser notebooks house evidence bench gpu links dist
 .PHONY: lint format clean
 help:
 	@echo "make book       environment, every chapter executed at scale smoke, the book built into _build/html"
@@ -39,6 +41,7 @@ help:
 	@echo "make links      the book's links to other places, each tried; _build/links/_build/html/output.txt"
 	@echo "make dist       source archive and wheel in _build/dist, checked"
 	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
+	@echo "make gpu        tests and speed on a GPU, some five minutes; OUT=folder for their numbers, a file of JSON"
 	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
@@ -137,6 +140,10 @@ bench: .venv/.installed
 	python benchmarks/network.py
 	python benchmarks/data.py
 	python benchmarks/training.py
+
+# With the environment in .venv or, where that can't be made, with PYTHON as it is.
+gpu:
+	PYTHONPATH=$(CURDIR) $(PYTHON) benchmarks/gpu.py $(OUT:%=--out %)
 
 links: book
 	jupyter-book build _build/source --path-output _build/links --builder linkcheck --quiet

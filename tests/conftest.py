@@ -1,5 +1,6 @@
 """What several test modules need: tiny images, a tiny study, and records made by hand."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,12 @@ from alexnet_repro.data.config import InputConfig
 from alexnet_repro.support.values import as_json, digest
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.record import Record
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All tests but those marked ``gpu`` are about a CPU's numbers: ``device="auto"`` finds no GPU in them."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

@@ -176,8 +176,7 @@ def run_one(
     """
     study = STUDIES[study] if isinstance(study, str) else study
     config = study.protocol(scale).run(arm, seed)
-    device = resolve_device(device)
-    _settle(device)
+    device = _settled(device)
     files = Files() if out is None else Files.of_record(Path(out) / record_path(study.id, scale, arm, seed))
     labels = {"study": study.id, "scale": scale, "arm": arm}
     return run(config, files, study=labels, data_root=data_root, processes=Processes(device), load=_loaded)
@@ -216,22 +215,24 @@ def first_losses(
 
 
 def _losses(arm: Arm, images: Dataset, seed: int, device: str) -> list[float]:
-    _settle(device)
+    device = _settled(device)
     model, _, batches = fresh(arm, images, seed, device)
-    losses: list[Tensor] = []
+    losses: list[Tensor | float] = []
     once = dataclasses.replace(arm.train, epochs=1, target_error=None)
     try:
         train(model, batches, once, on_step=lambda training: losses.append(training.loss))
     except TrainingError as error:
-        losses.append(torch.tensor(error.loss))
-    return torch.stack(losses).tolist()
+        losses.append(error.loss)
+    return [float(loss) for loss in losses]
 
 
-def _settle(device: str) -> None:
-    """On a CPU one thread, and memory that is kept: for the whole process."""
+def _settled(device: str) -> str:
+    """The device, and on a CPU one thread, and memory that is kept: for the whole process."""
+    device = resolve_device(device)
     if device == "cpu":
         torch.set_num_threads(1)
         keep_large_blocks()
+    return device
 
 
 def _planned(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from alexnet_repro.data.config import ColorVariant
 from alexnet_repro.data.moments import Moments
+from alexnet_repro.support.environment import send
 
 __all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
 
@@ -64,7 +65,7 @@ class Crops:
             crops = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()]
             crops[flipped] = crops[flipped][..., ::-1]
             return torch.from_numpy(crops)
-        top, left, flipped = (draw.to(images.device) for draw in (self.top, self.left, self.flipped))
+        top, left, flipped = (send(draw, images.device) for draw in (self.top, self.left, self.flipped))
         crops = images.unfold(2, size, 1).unfold(3, size, 1)[torch.arange(n, device=images.device), :, top, left]
         return torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
 
@@ -196,7 +197,7 @@ class PCAColor:
             "paper": self.deviations.square(),
             "lighting": self.deviations.square() / 255,
         }[self.variant]
-        return (0.1 * z.to(self.axes.device) * spread) @ self.axes.T
+        return (0.1 * send(z, self.axes.device) * spread) @ self.axes.T
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Shape: images (N, 3, H, W), pixel values with or without their mean -> the same in float32."""

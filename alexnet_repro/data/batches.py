@@ -15,10 +15,16 @@ from torch import Tensor
 from alexnet_repro.data.dataset import Dataset
 from alexnet_repro.data.inputs import Chance, Draws, InputTransform
 from alexnet_repro.support.chance import streams
+from alexnet_repro.support.environment import send
 
 RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
 
 Batch = tuple[Tensor, Tensor]
+
+
+def resident(images: Tensor, device: torch.device) -> Tensor:
+    """The images on the device if they are at most ``RESIDENT`` bytes of pixels, else where they are."""
+    return images.to(device) if isinstance(images, Tensor) and images.nbytes <= RESIDENT else images
 
 
 class Batches:
@@ -59,9 +65,7 @@ class Batches:
         self._chance = Chance(*self._generators[1:])
         self.rank, self.ranks, self.ahead = rank, ranks, ahead
         self._check(len(dataset))
-        self.images, self.labels = dataset.images, dataset.labels
-        if isinstance(self.images, Tensor) and self.images.nbytes <= RESIDENT:
-            self.images, self.labels = self.images.to(self.device), self.labels.to(self.device)
+        self.images, self.labels = resident(dataset.images, self.device), dataset.labels
         self.order = torch.randperm(len(dataset), generator=self._generators[0])
         self.color, self.part = True, 1.0  # as the last call of ``enter`` said
         self.place = (0, 0)  # in the batch given last: this rank's first image, and how many all ranks have
@@ -127,12 +131,13 @@ class Batches:
             yield rows[first:last], draws[first:last], (first, len(rows))
 
     def _made(self, rows: Tensor, draws: Draws) -> Batch:
-        rows = rows.to(self.labels.device)
-        labels = self.labels.index_select(0, rows).to(self.device)
-        if isinstance(self.images, Tensor) and self.images.device.type == "cpu":
+        labels = send(self.labels.index_select(0, rows), self.device)
+        if not isinstance(self.images, Tensor):
+            images = self.images.index_select(0, rows)
+        elif self.images.device.type == "cpu":
             images = torch.from_numpy(self.images.numpy().take(rows.numpy(), axis=0))  # in this thread alone
         else:
-            images = self.images.index_select(0, rows)
+            images = self.images.index_select(0, send(rows, self.device))
         return self.transform.apply(images, draws), labels
 
     def _give(self, batch: Future[Batch], place: tuple[int, int], drawn: list[Tensor]) -> Batch:

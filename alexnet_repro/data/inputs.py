@@ -12,6 +12,7 @@ from alexnet_repro.data.augment import Crops, PCAColor, arrays, centre_crop, flo
 from alexnet_repro.data.config import InputConfig, Views
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.chance import streams
+from alexnet_repro.support.environment import send
 
 CHANNELS = ("red", "green", "blue")
 
@@ -100,7 +101,7 @@ class InputTransform:
         crop = self._whole
         if self.config.crop is not None:
             crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
-        crops = crop(images).to(self.mean.device, non_blocking=True)
+        crops = send(crop(images), self.mean.device)
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
         shifts = None if draws.color is None else self.color.along_axes(draws.color)
         inputs = float32_like(crops)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +86,8 @@ class Dropout(nn.Module):
     Args:
         p: probability, at least 0 and less than 1.
         rescale: see above.
-        generator: the masks are drawn on its device, and are hence the same on every device; None: torch's default.
+        generator: on the CPU, or None: torch's default. Elsewhere masks come from the device's own generator, seeded
+            for each by one draw from this one: they are others than a CPU's, and nothing is copied.
 
     Attributes:
         place: where several processes share a batch: gives the number of this one's first image in it, and of all
@@ -101,25 +104,47 @@ class Dropout(nn.Module):
         self.p, self.rescale, self.generator = p, rescale, generator
         self.place: Callable[[], tuple[int, int]] | None = None
         self.tower, self.towers = 0, 1
+        _DROPOUTS[id(self)] = self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _DROPOUTS[id(self)] = self  # a copy
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x if self.rescale else x * (1 - self.p)
-        mask = (self.draw(x) >= self.p).to(x.device)
+        compiling = torch.compiler.is_compiling()
+        drawn = torch.ops.alexnet_repro.dropout_numbers(x.detach(), id(self)) if compiling else self.draw(x)
+        mask = drawn >= self.p
         return x * mask / (1 - self.p) if self.rescale else x * mask
 
     def draw(self, x: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
-        device = x.device if self.generator is None else self.generator.device
-        n, *shape = x.shape
-        first, images = (0, n) if self.place is None else self.place()
+        first, images = (0, len(x)) if self.place is None else self.place()
+        units, generator = x.shape[1:], self.generator
         if self.towers > 1:
-            shape[0] *= self.towers
-        whole = torch.rand(images, *shape, generator=self.generator, device=device)
-        return whole[first : first + n].chunk(self.towers, 1)[self.tower] if shape else whole[first : first + n]
+            units = (units[0] * self.towers, *units[1:])
+        if generator is not None and x.device != generator.device:
+            generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        whole = torch.rand(images, *units, generator=generator, device=x.device)
+        mine = whole[first : first + len(x)]
+        return mine.chunk(self.towers, 1)[self.tower] if self.towers > 1 else mine
 
     def extra_repr(self) -> str:
         return f"p={self.p}, rescale={self.rescale}"
+
+
+# A compiler that met the generator, or ``place``, would give up the network around it; an operator it takes whole.
+_DROPOUTS: WeakValueDictionary[int, Dropout] = WeakValueDictionary()
+_LIBRARY = torch.library.Library("alexnet_repro", "FRAGMENT")
+_LIBRARY.define(
+    "dropout_numbers(Tensor x, int layer) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag, torch.Tag.nondeterministic_seeded),
+)
+_LIBRARY.impl("dropout_numbers", lambda x, layer: _DROPOUTS[layer].draw(x).contiguous(), "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "alexnet_repro::dropout_numbers", lambda x, layer: torch.empty(x.shape, device=x.device), lib=_LIBRARY
+)
 
 
 class LocallyConnected2d(nn.Module):

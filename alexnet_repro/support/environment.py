@@ -15,23 +15,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``."""
+    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``.
+
+    A GPU is set up for the whole process: see ``settle_gpu``.
+    """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     known = ["cpu"] + (["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]) * torch.cuda.is_available()
     if device not in known:
         raise ValueError(f"device must be auto or one of {', '.join(known)} on this machine, not {device!r}")
+    if device != "cpu":
+        settle_gpu()
     return device
+
+
+def settle_gpu() -> None:
+    """Float32 is float32 on a GPU, in convolutions as in matrix products, and never TF32, for the whole process.
+
+    cuDNN times its algorithms for every new shape and takes the fastest, which need not be the same one in every
+    process. With the environment's ALEXNET_REPRO_DETERMINISTIC=1 it takes none that may give other bits the next time,
+    nor does torch; torch warns where it has no other.
+    """
+    deterministic = os.environ.get("ALEXNET_REPRO_DETERMINISTIC") == "1"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = not deterministic, deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product is computed
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device, without waiting for a GPU: what is on its way there lies in pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def environment(device: str) -> dict[str, Any]:
     """What a number may depend on besides the configuration: code, versions, hardware, threads."""
-    return {
+    found = {
         "revision": revision(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),  # a plain one, that a checkpoint may hold
@@ -41,6 +69,15 @@ def environment(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _cpu_name(),
         "threads": torch.get_num_threads(),
     }
+    if device.startswith("cuda"):
+        backends = torch.backends
+        found |= {
+            "cuda": torch.version.cuda,
+            "cudnn": backends.cudnn.version(),
+            "tf32": backends.cudnn.allow_tf32 or backends.cuda.matmul.allow_tf32,
+            "deterministic": backends.cudnn.deterministic,
+        }
+    return found
 
 
 def revision(package: Path = PACKAGE) -> str:

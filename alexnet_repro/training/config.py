@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+import torch
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import Layer, NetConfig
@@ -44,7 +47,7 @@ class TrainConfig:
     weight_decay: Mapping[str, float] = field(default_factory=dict)  #: layer name -> decay of its weights; others 0
     target_error: float | None = None  #: fraction; stop after the first epoch whose training error is at most this
     stuck_after: int | None = None  #: steps; an error if the mean loss over so many in a row is no better than chance
-    precision: Precision = "float32"  #: of the forward pass, where the device has it; weights are always float32
+    precision: Precision = "float32"  #: of forward passes, where the device has it; weights are always float32
     accumulate: int = 1  #: parts of a minibatch that are computed one after the other, where memory is small
     compile: bool = False  #: by torch.compile
 
@@ -78,6 +81,12 @@ class TrainConfig:
         drops = tuple(max(1, round(drop * epochs / self.epochs)) for drop in self.lr_drops)
         schedule = self.schedule.shortened(epochs) if isinstance(self.schedule, Stages) else self.schedule
         return dataclasses.replace(self, epochs=epochs, lr_drops=drops, schedule=schedule)
+
+    def autocast(self, device: torch.device | str) -> AbstractContextManager[object]:
+        """Within it a forward pass on the device has this precision."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(torch.device(device).type, getattr(torch, self.precision))
 
     def needs_validation(self) -> bool:
         """Whether the schedule looks at validation errors."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.support.environment import send
 from alexnet_repro.support.table import Table
 from alexnet_repro.training.state import summed
 
@@ -83,14 +84,16 @@ def predict_labelled(
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = range(len(images)) if rows is None else rows
+    labels = None if labels is None else labels.to(device)
     for start in rows[::batch_size] or (rows.start,):  # so many are decoded at a time, where they are JPEG files
         chosen = slice(start, min(start + batch_size, rows.stop))
-        views = transform.views(images[chosen].to(device))  # (views, n, 3, h, w)
+        views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
         logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
         logits = logits.unflatten(0, views.shape[:2])
-        probabilities.append(logits.softmax(-1).mean(0))
+        wide = torch.promote_types(logits.dtype, torch.float32)  # under autocast a CPU's softmax is in bfloat16
+        probabilities.append(logits.softmax(-1, dtype=wide).mean(0))
         if labels is not None:
-            right = labels[chosen].to(device)[None, :, None].expand(len(logits), -1, 1)
+            right = labels[chosen][None, :, None].expand(len(logits), -1, 1)
             logs.append(mean_log(logits.double().log_softmax(-1).gather(2, right)[..., 0]))
     model.train(was_training)
     return torch.cat(probabilities), torch.cat(logs)

@@ -124,7 +124,7 @@ def _step(training: Training, inputs: Tensor, labels: Tensor) -> None:
     share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
     for number, (x, y) in enumerate(parts, 1):
         with training.model.no_sync() if number < len(parts) and _spread(training.model) else nullcontext():
-            with torch.autocast(training.device.type, training.dtype, enabled=training.dtype is not torch.float32):
+            with config.autocast(training.device):
                 logits = training.forward(x)
                 part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
             training.scaler.scale(part * share).backward()
@@ -154,7 +154,7 @@ def _share(labels: Tensor) -> Tensor | float:
     """What the mean loss of this process's part of a minibatch counts, where the mean over processes is taken."""
     if not dist.is_initialized():
         return 1.0
-    n = torch.tensor(float(len(labels)), dtype=torch.float64, device=labels.device)
+    n = torch.full((), len(labels), dtype=torch.float64, device=labels.device)
     return n * dist.get_world_size() / summed(n)
 
 

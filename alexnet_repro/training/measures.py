@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.data import Dataset
+from alexnet_repro.data.batches import resident
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
@@ -40,6 +41,7 @@ class Measures:
     ) -> None:  # fmt: skip
         self.config, self.network, self.model, self.transform = config, network, model, transform
         self.training, self.testing, self.here = training, testing, here
+        self.tested = None if testing is None else resident(testing.images, torch.device(here.device))
         self.mistakes: str | None = None
 
     def validate(self) -> dict[str, float]:
@@ -47,7 +49,7 @@ class Measures:
         n = len(self.training)
         rows = torch.arange(min(n, FITTED_IMAGES)) * n // min(n, FITTED_IMAGES)
         fitted = self._centre(self.training.images[rows], self.training.labels[rows])
-        return self._centre(self.testing.images, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
+        return self._centre(self.tested, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
 
     def final(self, history: History) -> dict[str, float | None]:
         """Of the trained network: what a record has as ``final``."""
@@ -60,26 +62,29 @@ class Measures:
             return found
         found |= self._tested()
         if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
-            centre = history.epochs[-1].val or self._centre(self.testing.images, self.testing.labels)
+            centre = history.epochs[-1].val or self._centre(self.tested, self.testing.labels)
             found["centre_error"] = centre["top1_error"]
             found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
         if self.model is not self.network:  # whole, wherever its towers were
             self.network.load_state_dict(self.model.module.state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].weight)
-        sample = self.transform.views(self.testing.images[:DERIVATIVE_IMAGES].to(self.here.device))[0]
+        sample = self.transform.views(self.tested[:DERIVATIVE_IMAGES].to(self.here.device))[0]
         derivatives = mean_derivatives(self.network, sample)
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
 
     def _centre(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        return evaluate(self.model, images, labels, self.transform.viewed("centre"), self.here.shard, self.here.shards)
+        here, transform = self.here, self.transform.viewed("centre")
+        with self.config.train.autocast(here.device):
+            return evaluate(self.model, images, labels, transform, here.shard, here.shards)
 
     def _tested(self) -> dict[str, float]:
         """The errors over all views; keeps which images it is wrong about."""
         here, labels = self.here, self.testing.labels.to(self.here.device)
         viewed, rows = self.transform.viewed(self.config.input.views), share(len(labels), here.shard, here.shards)
         own = slice(rows.start, rows.stop)
-        probabilities, logs = predict_labelled(self.model, self.testing.images, labels, viewed, rows=rows)
+        with self.config.train.autocast(here.device):
+            probabilities, logs = predict_labelled(self.model, self.tested, labels, viewed, rows=rows)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (probabilities.topk(1).indices[:, 0] != labels[own]).float()
         self.mistakes = packed(summed(wrong).bool())

@@ -32,7 +32,7 @@ class Record:
     config: dict[str, Any]  #: the whole ``RunConfig``
     config_hash: str  #: sha256 of it
     data: dict[str, dict[str, Any]]  #: split -> fingerprint
-    environment: dict[str, Any]  #: code revision, versions, hardware, threads
+    environment: dict[str, Any]  #: code revision, versions, hardware, threads; of a GPU whether TF32 was used
     started: str | None = None  #: date and time, UTC; None: it was made before records said so
     seconds: float  #: training and evaluation
     ended: str  #: as History.ended

@@ -47,14 +47,13 @@ class Training:
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
         self.model, self.batches, self.config = model, batches, config
         self.plain = unwrapped(model)
-        self.forward = torch.compile(model) if config.compile else model
+        self.forward = torch.compile(model, dynamic=False) if config.compile else model
         groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
         self.device = next(model.parameters()).device
-        self.dtype = getattr(torch, config.precision)
-        if self.dtype is torch.bfloat16 and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        if config.precision == "bfloat16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError(f"precision bfloat16 is not known to {torch.cuda.get_device_name(self.device)}")
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype is torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
         self.step, self.seconds = 0, 0.0  # of the epoch under way
         self.loss: Tensor | None = None

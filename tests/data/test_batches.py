@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alexnet_repro.data import Batches, Dataset
+from alexnet_repro.data import batches as batching
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import Chance, InputTransform
 from alexnet_repro.support.chance import streams
@@ -57,7 +58,7 @@ def contents(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> list[list]
     return [[inputs.tolist(), labels.tolist()] for inputs, labels in batches]
 
 
-def noisy(seed: int = 0, **arguments: int) -> Batches:
+def noisy(seed: int = 0, **arguments: int | str) -> Batches:
     """Batches of 25 random images with every draw there is."""
     generator = torch.Generator().manual_seed(9)
     images = torch.randint(0, 256, (25, 3, 8, 8), generator=generator).to(torch.uint8)
@@ -94,6 +95,18 @@ def test_what_two_inputs_have_in_common_is_drawn_alike():
             shifts = (1.1 * inputs - bare).flatten(2)  # one for each image and channel, where the crops are the same
             assert torch.allclose(shifts, shifts[..., :1].expand_as(shifts), atol=1e-3)
             assert shifts.abs().max() > 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_on_another_device_nothing_is_waited_for(monkeypatch, kept):
+    """Device meta computes shapes alone: whoever asks it for a number gets an error."""
+    monkeypatch.setattr(batching, "RESIDENT", batching.RESIDENT if kept else 0)
+    batches = noisy(device="meta")
+    assert batches.images.is_meta is kept
+    for (inputs, labels), (expected, _) in zip(batches, noisy(), strict=True):
+        assert inputs.is_meta
+        assert labels.is_meta
+        assert (inputs.shape, inputs.dtype, len(labels)) == (expected.shape, torch.float32, len(expected))
 
 
 @given(ranks=st.integers(1, 5), epochs=st.integers(1, 2))

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,6 +109,25 @@ def test_masks_follow_the_generator_and_leave_torchs_own_alone():
     assert masks[0].equal(masks[1])
     assert not masks[0].equal(masks[2])
     assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_a_compiler_takes_dropout_whole_and_draws_the_same_masks(towers):
+    def made() -> torch.nn.Sequential:
+        layers = [Dropout(0.5, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+        for layer in layers:
+            layer.towers = towers
+        return torch.nn.Sequential(layers[0], torch.nn.Tanh(), copy.deepcopy(layers[1]))
+
+    graphs = []
+    torch.compiler.reset()
+    plain, compiled = made(), torch.compile(made(), backend=lambda graph, _: graphs.append(graph) or graph)
+    for _ in range(2):
+        x = torch.ones(4, 6, requires_grad=True)
+        assert compiled(x).equal(plain(x))
+    assert len(graphs) == 1
+    operator = torch.ops.alexnet_repro.dropout_numbers, (x, id(plain[0]))
+    torch.library.opcheck(*operator, test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0])

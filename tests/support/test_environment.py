@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet_repro.support.environment import environment, resolve_device, revision
+from alexnet_repro.support.environment import environment, resolve_device, revision, settle_gpu
 
 
 def test_it_names_versions_hardware_and_threads():
@@ -71,3 +72,22 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
     assert resolve_device("cpu") == "cpu"
     with pytest.raises(ValueError, match=r"device must be auto or one of cpu.* not 'tpu'"):
         resolve_device("tpu")
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_of_a_gpu_a_record_says_that_float32_is_float32_and_whether_bits_repeat(monkeypatch, deterministic):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setenv("ALEXNET_REPRO_DETERMINISTIC", str(int(deterministic)))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "abacus")
+    try:
+        settle_gpu()
+        assert torch.are_deterministic_algorithms_enabled() is deterministic
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is deterministic
+        found = environment("cuda")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert found["device"] == "abacus"
+    assert found["tf32"] is False
+    assert found["deterministic"] is deterministic
+    assert found["cudnn"] == torch.backends.cudnn.version()

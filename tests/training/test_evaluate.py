@@ -3,9 +3,10 @@ import math
 
 import pytest
 import torch
+from tiny_net import TINY_NET
 from torch import nn
 
-from alexnet_repro import evaluate, top_k_error
+from alexnet_repro import build, evaluate, top_k_error
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.training import evaluate as evaluating
@@ -54,6 +55,16 @@ def test_probabilities_and_not_logits_are_averaged_over_the_views():
     views = [10.0 if y == 0 and x == 0 else 0.0 for y in (0, 0, 1) for x in (0, 0, 1)]
     expected = sum(sigmoid(view) for view in views) / 9
     assert predict(Brightness(), image, plain(crop=2))[0, 0].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_probabilities_are_of_single_precision_where_the_logits_are_of_half():
+    net, images = build(TINY_NET), torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    whole = predict(net, images.to(torch.uint8), plain())
+    with torch.autocast("cpu", torch.bfloat16):
+        half = predict(net, images.to(torch.uint8), plain())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
+    torch.testing.assert_close(half.sum(1), torch.ones(5))
 
 
 class Stored:

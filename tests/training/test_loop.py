@@ -12,6 +12,7 @@ from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks.spec import Norm
 from alexnet_repro.training import loop
 from alexnet_repro.training.diagnosis import TrainingError
 
@@ -20,9 +21,9 @@ CONFIG = TrainConfig(epochs=3, lr=0.05)
 TWICE = TrainConfig(epochs=2, lr=0.05)
 
 
-def batches(dataset, config=INPUT, seed=0):
+def batches(dataset, config=INPUT, seed=0, device="cpu"):
     transform = InputTransform.fit(config, dataset.images)
-    return Batches(dataset, transform, torch.Generator().manual_seed(seed))
+    return Batches(dataset, transform, torch.Generator().manual_seed(seed), device)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -146,6 +147,20 @@ def test_rates_drop_after_the_epochs_named_and_only_for_weights(tiny_dataset, mo
     assert [epoch.lr for epoch in history.epochs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert [weights for weights, *_ in lrs] == pytest.approx([0.1, 0.01, 0.01, 0.001])
     assert {biases for _, biases, *_ in lrs} == {0.2}
+
+
+def test_on_another_device_no_step_is_waited_for_but_the_first(tiny_dataset):
+    """Device meta computes shapes alone: whoever asks it for a number gets an error."""
+    layers = (*TINY_NET.layers[:2], Norm("norm1", size=3, alpha=0.1, k=2.0), *TINY_NET.layers[2:])
+    model, data = build(replace(TINY_NET, layers=layers)).to("meta"), batches(tiny_dataset, device="meta")
+    training = loop.Training(model, data, replace(CONFIG, stuck_after=20, weight_decay={"fc10": 0.1}))
+    training.step = 1
+    for inputs, labels in data:
+        loop._step(training, inputs, labels)
+    assert training.step == 1 + len(data)
+    assert len(training.unseen) == len(data)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        training.look()
 
 
 def test_every_minibatch_reports_its_loss(tiny_dataset):

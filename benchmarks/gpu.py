@@ -1,0 +1,380 @@
+"""Tests and speed on a GPU, in one file of JSON: ``make gpu``, at most six minutes.
+
+Shares are of what this GPU did in the same minutes: of the bytes that a copy moved, of the operations of a product of
+large matrices. The file is written anew after every section, and one that fails leaves its error there.
+``--device cpu`` tries all of it on a CPU, with tiny sizes; its numbers say nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+from torch.autograd import DeviceType
+from torch.profiler import profile
+
+from alexnet_repro import Dataset, InputConfig, LocalResponseNorm, NetConfig, PCAColor, TrainConfig, build, train
+from alexnet_repro.claims.studies import STUDIES
+from alexnet_repro.data import Batches
+from alexnet_repro.data import batches as batching
+from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.support.environment import clean_processes, environment, resolve_device
+from alexnet_repro.support.files import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+MINUTES = 5.0  # after which nothing further begins
+TESTS = 200  # seconds
+PRECISIONS = ("bfloat16", "float32")
+LATE = {"left out": "for lack of time"}
+DECAY = TrainConfig.preset("run145").weight_decay
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured, of how many and how large things."""
+
+    net: NetConfig
+    small: NetConfig  # of the runs that share the GPU
+    batches: tuple[int, ...] = (128, 1024)
+    norms: tuple[tuple[int, ...], ...] = ((128, 96, 55, 55), (128, 256, 27, 27))  # what run 145's two see
+    copied: int = 2**28  # numbers
+    matrix: int = 8192
+    images: int = 4096
+    stored: int = 256  # pixels
+    steps: int = 30  # that are timed
+    small_stored: int = 64
+    runs: tuple[int, ...] = (1, 4, 8)  # at once
+    seconds: float = 5.0  # that they are watched
+
+
+FULL = Sizes(NetConfig.preset("run145"), STUDIES["alexnet"].protocol("gpu").arms["run145"].net)
+_SMALL = replace(FULL.net, width=1 / 16, image_size=67, num_classes=10)
+TINY = Sizes(_SMALL, _SMALL, (8, 16), ((2, 12, 5, 5),), 2**16, 64, 64, 80, 3, 80, (1, 2), 0.5)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where, how large, and what is known so far, by section."""
+
+    device: torch.device
+    sizes: Sizes
+    measured: dict[str, Any]
+    start: float  # perf_counter
+
+    @property
+    def late(self) -> bool:
+        return perf_counter() - self.start > 60 * MINUTES
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, work: Callable[[], object], rounds: int = 5, calls: int = 4) -> float:
+        """Of one call: the median over rounds, after one that warms up."""
+        times = []
+        for _ in range(rounds + 1):
+            self.wait()
+            start = perf_counter()
+            for _ in range(calls):
+                work()
+            self.wait()
+            times.append((perf_counter() - start) / calls)
+        return median(times[1:])
+
+    def peak(self, work: Callable[[], object]) -> int | None:
+        """Bytes of the GPU's memory that a call takes beyond what is there."""
+        if self.device.type != "cuda":
+            return work() and None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        work()
+        return torch.cuda.max_memory_allocated(self.device) - before
+
+
+# --- sections: each gives what it has measured ----------------------------------------------------------------------
+
+
+def machine(bench: Bench) -> dict[str, Any]:
+    """What the GPU can do at best: bytes that a copy reads and writes, and operations of a product of matrices."""
+    a, b = torch.rand(2, bench.sizes.copied, device=bench.device)
+    rates = {"copy_bytes_per_s": 2 * a.nbytes / bench.seconds(lambda: b.copy_(a))}
+    n = bench.sizes.matrix
+    for precision in PRECISIONS:
+        x, y = torch.randn(2, n, n, device=bench.device, dtype=getattr(torch, precision))
+        rates[f"matrix_{precision}_flop_per_s"] = 2 * n**3 / bench.seconds(partial(torch.mm, x, y))
+    return rates
+
+
+def tests(bench: Bench) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", f"--junitxml={report}", "tests/gpu"]
+        variables = os.environ | {"ALEXNET_REPRO_GPU": str(bench.device)}
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=variables, timeout=TESTS, capture_output=True, text=True, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            return {"failed": f"they took more than {TESTS} s", "output": (error.stdout or b"").decode()[-3000:]}
+        print(done.stdout[-6000:], done.stderr[-1000:], sep="\n")
+        cases = list(ET.parse(report).iter("testcase"))
+    failed = {case.get("name"): case.find("failure") for case in cases if case.find("failure") is not None}
+    counts = {"run": len(cases), "failed": len(failed), "skipped": sum(c.find("skipped") is not None for c in cases)}
+    slowest = sorted(cases, key=lambda case: -float(case.get("time")))[:5]
+    return {
+        "status": done.returncode,
+        **counts,
+        "failures": {name: failure.get("message", "")[:1500] for name, failure in failed.items()},
+        "slowest_s": {case.get("name"): float(case.get("time")) for case in slowest},
+    }
+
+
+def norms(bench: Bench, compiled: bool = False) -> dict[str, Any]:
+    """Forward and backward; the least that must be moved is the input twice, both gradients and the output."""
+    made = {"torch": lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), "ours": LocalResponseNorm}
+    if compiled:
+        made = {"compiled": lambda: torch.compile(LocalResponseNorm(), dynamic=False)}
+    found: dict[str, Any] = {}
+    for shape in bench.sizes.norms:
+        for precision in PRECISIONS:
+            for layout in ("contiguous_format", "channels_last"):
+                a, grad = torch.randn(2, *shape, device=bench.device, dtype=getattr(torch, precision))
+                a, grad = (x.to(memory_format=getattr(torch, layout)) for x in (30 * a, grad))
+                a.requires_grad_()
+                for name, make in made.items():
+                    key = f"{name} {'x'.join(map(str, shape))} {precision} {layout}"
+                    if bench.late:
+                        found[key] = LATE
+                        continue
+                    if compiled:
+                        torch.compiler.reset()
+                    work = partial(forward_and_backward, make(), a, grad)
+                    try:
+                        seconds = bench.seconds(work)
+                    except NotImplementedError as error:  # torch's, in bfloat16 on a CPU
+                        found[key] = {"error": str(error)}
+                        continue
+                    share = 5 * a.nbytes / seconds / bench.measured["machine"]["copy_bytes_per_s"]
+                    found[key] = {"ms": 1e3 * seconds, "share_of_bandwidth": share, "peak_bytes": bench.peak(work)}
+    return found
+
+
+def forward_and_backward(layer: nn.Module, a: torch.Tensor, grad: torch.Tensor) -> None:
+    torch.autograd.grad(layer(a), a, grad)
+
+
+def steps(bench: Bench, compiled: bool = False) -> dict[str, Any]:
+    """Whole steps of the trainer on one minibatch that lies in the GPU's memory."""
+    net = bench.sizes.net
+    work = 6 * sum(cost.multiply_adds for cost in build(net).costs())  # an image; backward is twice forward
+    found = {}
+    for precision in PRECISIONS:
+        for batch in bench.sizes.batches:
+            if bench.late:
+                found[f"{precision} {batch}"] = LATE
+                continue
+            if compiled:
+                torch.compiler.reset()
+            inputs = 60 * torch.randn(batch, 3, net.image_size, net.image_size, device=bench.device)
+            minibatch = inputs, torch.arange(batch, device=bench.device) % net.num_classes
+            config = recipe(precision, compile=compiled)
+            speeds: list[float] = []
+            peak = bench.peak(partial(timed, bench, net, [minibatch] * (bench.sizes.steps + 5), config, speeds))
+            rate = bench.measured["machine"][f"matrix_{precision}_flop_per_s"]
+            found[f"{precision} {batch}"] = {
+                "images_per_s": speeds[0], "share_of_matrix_rate": work * speeds[0] / rate, "peak_bytes": peak,
+            }  # fmt: skip
+    return found
+
+
+def recipe(precision: str, **changes: Any) -> TrainConfig:
+    return TrainConfig(epochs=1, lr=1e-9, weight_decay=DECAY, precision=precision, **changes)
+
+
+def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speeds: list[float]) -> None:
+    """Trains once through the batches; images per second from the fifth step on go to ``speeds``."""
+    marks, seen, last = [], [0], len(batches)
+
+    def on_step(training: Any) -> None:
+        seen[0] += len(training.inputs)
+        if training.step in (5, last):
+            bench.wait()
+            marks.append((seen[0], perf_counter()))
+
+    train(build(net).to(bench.device, memory_format=torch.channels_last), batches, config, on_step=on_step)
+    (images, start), (more, end) = marks
+    speeds.append((more - images) / (end - start))
+
+
+def loader(bench: Bench) -> dict[str, Any]:
+    """Crops, flips and colour noise of stored images, alone and under the steps that use them."""
+    sizes, found = bench.sizes, {}
+    dataset, transform = stored(sizes.net, sizes.images, sizes.stored)
+    for where, resident in (("images on the device", dataset.images.nbytes), ("images on the CPU", 0)):
+        with patch.object(batching, "RESIDENT", resident):
+            batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
+        seconds = bench.seconds(lambda batches=batches: sum(len(labels) for _, labels in batches), 3, 1)
+        found[where] = {"images_per_s": sizes.images / seconds}
+        for precision in PRECISIONS:
+            speeds: list[float] = []
+            timed(bench, sizes.net, batches, recipe(precision), speeds)
+            found[where][f"with_{precision}_steps_images_per_s"] = speeds[0]
+    return found
+
+
+def stored(net: NetConfig, count: int, side: int) -> tuple[Dataset, InputTransform]:
+    """Random images and run 145's input of them."""
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    labels, classes = torch.arange(count) % net.num_classes, tuple(map(str, range(net.num_classes)))
+    config = replace(InputConfig.preset("run145"), crop=net.image_size, batch_size=min(128, count // 8))
+    transform = InputTransform(config, torch.full((3, side, side), 120.0), torch.ones(()), PCAColor.imagenet("run145"))
+    return Dataset("made up", "train", images, labels, classes, "random numbers"), transform
+
+
+def kernels(bench: Bench) -> dict[str, Any]:
+    """What one step in bfloat16 calls, and what takes longest."""
+    sizes, on_gpu = bench.sizes, bench.device.type == "cuda"
+    dataset, transform = stored(sizes.net, sizes.images, sizes.stored)
+    batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
+    profiler = profile()
+
+    def on_step(training: Any) -> None:
+        if training.step == 5:
+            bench.wait()
+            profiler.start()
+        if training.step == 8:
+            bench.wait()
+            profiler.stop()
+
+    model = build(sizes.net).to(bench.device, memory_format=torch.channels_last)
+    train(model, batches, recipe("bfloat16"), on_step=on_step)
+    events = [event for event in profiler.key_averages() if (event.device_type != DeviceType.CPU) == on_gpu]
+    spent = {event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in events}
+    longest = sorted(events, key=lambda event: -spent[event.key])[:25]
+    return {
+        "all": {"ms_per_step": sum(spent.values()) / 3e3, "calls_per_step": sum(event.count for event in events) / 3},
+        **{e.key[:120]: {"ms_per_step": spent[e.key] / 3e3, "calls_per_step": e.count / 3} for e in longest},
+    }
+
+
+def sharing(bench: Bench) -> dict[str, Any]:
+    """Runs of study alexnet's scale gpu at once, each in a process of its own, in float32: images per second of all."""
+    found = {}
+    for count in bench.sizes.runs:
+        with tempfile.TemporaryDirectory() as folder, clean_processes(count, "alexnet_repro.claims.sweep") as pool:
+            runs = [pool.submit(one_of_several, str(bench.device), folder, count) for _ in range(count)]
+            found[f"{count} runs"] = {"images_per_s": sum(run.result() for run in runs)}
+    return found
+
+
+class EnoughError(Exception):
+    """It was watched long enough."""
+
+
+def one_of_several(device: str, folder: str, count: int) -> float:
+    """Images per second of one run while all of them train."""
+    bench = Bench(torch.device(resolve_device(device)), TINY if device == "cpu" else FULL, {}, perf_counter())
+    dataset, transform = stored(bench.sizes.small, 16 * bench.sizes.images, bench.sizes.small_stored)
+    batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
+    net = build(bench.sizes.small).to(bench.device, memory_format=torch.channels_last)
+    begun: list[tuple[int, float]] = []
+
+    def on_step(training: Any) -> None:
+        if training.step == 5:
+            bench.wait()
+            Path(folder, str(os.getpid())).touch()
+            while len(list(Path(folder).iterdir())) < count:  # until all have begun
+                if perf_counter() - bench.start > 60:
+                    raise TimeoutError("the other runs did not begin")
+                sleep(0.01)
+            begun.append((training.step, perf_counter()))
+        if begun and training.step % 5 == 0 and perf_counter() - begun[0][1] > bench.sizes.seconds:
+            bench.wait()
+            begun.append((training.step, perf_counter()))
+            raise EnoughError
+
+    try:
+        train(net, batches, replace(recipe("float32"), epochs=1000), on_step=on_step)
+    except EnoughError:
+        (first, start), (last, end) = begun
+        return transform.config.batch_size * (last - first) / (end - start)
+
+
+SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "machine": machine,
+    "tests": tests,
+    "normalization": norms,
+    "steps": steps,
+    "loader": loader,
+    "kernels": kernels,
+    "runs at once": sharing,
+    "steps, compiled": partial(steps, compiled=True),
+    "normalization, compiled": partial(norms, compiled=True),
+}
+
+
+def lines(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """``a: b: 3`` for every number."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from lines(value, f"{before}{name}: ")
+        else:
+            yield f"{before}{name}: {value:,.4g}" if isinstance(value, float) else f"{before}{name}: {value}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ...; cpu tries the script, with tiny sizes")
+    parser.add_argument("--out", type=Path, help="folder of the file; default: benchmarks/results, of a trial runs")
+    parser.add_argument("--only", nargs="*", default=list(SECTIONS), choices=SECTIONS, help="sections after machine")
+    options = parser.parse_args()
+    if options.device != "cpu" and not torch.cuda.is_available():
+        print("There is no GPU here; --device cpu tries this script on the CPU.", file=sys.stderr)
+        return 2
+    start, tried = perf_counter(), options.device == "cpu"
+    device = torch.device(resolve_device(options.device))
+    found: dict[str, Any] = {
+        "environment": environment(str(device)), "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    name = "trial" if tried else re.sub(r"\W+", "-", found["environment"]["device"]).strip("-")
+    file = (options.out or ROOT / ("runs" if tried else "benchmarks/results")) / f"gpu-{name}.json"
+    bench, failed = Bench(device, TINY if tried else FULL, found, start), []
+    for section, measure in SECTIONS.items():
+        if section not in {"machine", *options.only}:
+            continue
+        begun = perf_counter()
+        try:
+            found[section] = LATE if bench.late else measure(bench)
+            failed += [section] * bool(found[section].get("failed"))
+        except Exception as error:
+            found[section] = {"error": "".join(traceback.format_exception(error))[-4000:]}
+            failed.append(section)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the runs at once are in other processes
+        print(*lines({section: found[section]}), f"{section}: {perf_counter() - begun:.0f} s\n", sep="\n", flush=True)
+        found["seconds"] = round(perf_counter() - start, 1)
+        write_atomically(file, json.dumps(found, indent=1) + "\n")
+    print(f"{file}: {found['seconds']:.0f} s" + f", failed: {', '.join(failed)}" * bool(failed))
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

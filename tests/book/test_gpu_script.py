@@ -1,0 +1,44 @@
+"""What ``make gpu`` does where there is no GPU."""
+
+import json
+import sys
+
+import gpu
+import pytest
+
+
+@pytest.fixture
+def called(monkeypatch, tmp_path):
+    """Calls it with options; gives its status and what it has written."""
+
+    def call(*options: str) -> tuple[int, dict | None]:
+        monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path), *options])
+        status, file = gpu.main(), tmp_path / "gpu-trial.json"
+        return status, json.loads(file.read_text()) if file.exists() else None
+
+    return call
+
+
+def test_without_a_gpu_it_says_so_in_a_line_and_measures_nothing(called, capsys):
+    assert called() == (2, None)
+    assert capsys.readouterr() == ("", "There is no GPU here; --device cpu tries this script on the CPU.\n")
+
+
+def test_a_trial_measures_steps_and_batches_as_shares_of_the_machine_s_rates(called):
+    status, found = called("--device", "cpu", "--only", "steps", "loader")
+    assert status == 0
+    assert list(found) == ["environment", "started", "machine", "seconds", "steps", "loader"]
+    step = found["steps"]["float32 8"]
+    assert 0 < step["share_of_matrix_rate"] < 1
+    assert found["loader"]["images on the CPU"]["with_bfloat16_steps_images_per_s"] > 0
+
+
+def test_a_section_that_fails_leaves_its_error_and_the_others_go_on(called, monkeypatch):
+    def fail(bench: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(gpu, "SECTIONS", {"machine": fail, "steps": lambda bench: {"late": bench.late}})
+    status, found = called("--device", "cpu", "--only", "steps")
+    assert status == 1
+    assert "out of memory" in found["machine"]["error"]
+    assert found["steps"] == {"late": False}
