@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.data import Dataset
+from alexnet_repro.data.dataset import AT_A_TIME
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, predict_labelled, share
+from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, predict_labelled, share
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -44,10 +45,8 @@ class Measures:
 
     def validate(self) -> dict[str, float]:
         """After an epoch, in eval mode, centre crops alone: the errors on ``testing`` and on some training images."""
-        n = len(self.training)
-        rows = torch.arange(min(n, FITTED_IMAGES)) * n // min(n, FITTED_IMAGES)
-        fitted = self._centre(self.training.images[rows], self.training.labels[rows])
-        return self._centre(self.testing.images, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
+        fitted = self._centre(self.training, evenly_spaced(len(self.training), FITTED_IMAGES))
+        return self._centre(self.testing) | {"train_eval_error": fitted["top1_error"]}
 
     def final(self, history: History) -> dict[str, float | None]:
         """Of the trained network: what a record has as ``final``."""
@@ -60,26 +59,28 @@ class Measures:
             return found
         found |= self._tested()
         if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
-            centre = history.epochs[-1].val or self._centre(self.testing.images, self.testing.labels)
+            centre = history.epochs[-1].val or self._centre(self.testing)
             found["centre_error"] = centre["top1_error"]
-            found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
+            found["train_eval_error"] = self._centre(self.training)["top1_error"]
         if self.model is not self.network:  # whole, wherever its towers were
             self.network.load_state_dict(self.model.module.state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].weight)
-        sample = self.transform.views(self.testing.images[:DERIVATIVE_IMAGES].to(self.here.device))[0]
-        derivatives = mean_derivatives(self.network, sample)
+        firsts = torch.arange(len(self.testing))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        views = [self.transform.views(self.testing.images[rows].to(self.here.device))[0] for rows in firsts]
+        derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
 
-    def _centre(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        return evaluate(self.model, images, labels, self.transform.viewed("centre"), self.here.shard, self.here.shards)
+    def _centre(self, dataset: Dataset, rows: Tensor | None = None) -> dict[str, float]:
+        here, centre = self.here, self.transform.viewed("centre")
+        return evaluate(self.model, dataset.images, dataset.labels, centre, here.shard, here.shards, rows)
 
     def _tested(self) -> dict[str, float]:
         """The errors over all views; keeps which images it is wrong about."""
         here, labels = self.here, self.testing.labels.to(self.here.device)
-        viewed, rows = self.transform.viewed(self.config.input.views), share(len(labels), here.shard, here.shards)
-        own = slice(rows.start, rows.stop)
-        probabilities, logs = predict_labelled(self.model, self.testing.images, labels, viewed, rows=rows)
+        viewed = self.transform.viewed(self.config.input.views)
+        own = share(torch.arange(len(labels)), here.shard, here.shards)
+        probabilities, logs = predict_labelled(self.model, self.testing.images, labels, viewed, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (probabilities.topk(1).indices[:, 0] != labels[own]).float()
         self.mistakes = packed(summed(wrong).bool())
