@@ -6,9 +6,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-many = settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def places(value: Any, above: tuple = ()) -> Iterator[tuple]:
