@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
+import secrets
+import shutil
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import redirect_stderr
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -122,7 +126,7 @@ def submit_claim(
     Args:
         claim, scale, seeds, arms, data_root, device: as for ``run_claim``; folders must be visible to the tasks.
         out: folder of evidence, where every task writes its record.
-        logs: folder for what the tasks print.
+        logs: folder for what the tasks print, in a folder of its own.
         cluster: submitit's name for it: "slurm", or "local" for processes of this machine.
         options: of the cluster, as submitit's executors take them: ``{"slurm_partition": "gpu", "timeout_min": 600}``.
 
@@ -141,11 +145,14 @@ def submit_claim(
     if not todo:
         return []
     tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+    folder = Path(logs) / f"{find(claim).id}-{secrets.token_hex(4)}"
     try:
-        executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
-        return executor.map_array(run_one, *zip(*tasks, strict=True))
+        with redirect_stderr(io.StringIO()):  # where what the error has is printed too
+            return executor.map_array(run_one, *zip(*tasks, strict=True))
     except Exception as error:  # submitit's are of all kinds
+        shutil.rmtree(folder, ignore_errors=True)
         raise ValueError(f"{cluster} did not take the tasks: {' '.join(str(error).split())}") from error
 
 
@@ -199,11 +206,8 @@ def first_losses(
 
     Example:
         >>> from alexnet_repro import Arm, InputConfig, NetConfig, TrainConfig, first_losses, load_dataset
-        >>> arm = Arm(
-        ...     net=NetConfig.preset("cifar-19pct"),
-        ...     input=InputConfig(batch_size=250),
-        ...     train=TrainConfig(epochs=1, lr=0.001),
-        ... )
+        >>> once = TrainConfig(epochs=1, lr=0.001)
+        >>> arm = Arm(net=NetConfig.preset("cifar-19pct"), input=InputConfig(batch_size=250), train=once)
         >>> losses = first_losses({"relu": arm}, load_dataset("photos", split="test"), device="cpu", threads=1)
         >>> [f"{loss:.1f}" for loss in losses["relu"]]
         ['2.3', '2.3']

@@ -119,7 +119,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     pairs, scale = _pairs(claim, records)
     target = claim.target.get(scale)
     before, after = (
-        [measured(pair[side.arm], side, target) for pair in pairs.values()]
+        [_judged(claim, pair[side.arm], side, target) for pair in pairs.values()]
         for side in (claim.baseline, claim.treatment)
     )
     sides = {"seeds": tuple(pairs), "baseline": tuple(before), "treatment": tuple(after)}
@@ -184,6 +184,17 @@ def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> boo
     if claim.fixed is None or not starts:
         return False
     return min(map(datetime.fromisoformat, starts)) < datetime.fromisoformat(claim.fixed.date)
+
+
+def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:
+    """What is ``measured``; ``EvidenceError`` if the record lacks it or it is no number that the effect can have."""
+    try:
+        found = measured(record, what, target)
+    except (LookupError, TypeError) as error:
+        raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Run it again.") from error
+    if claim.effect == "ratio" and found is not None and not found > 0:
+        raise EvidenceError(f"{record.path}: {what.metric} is {found!r}, of which there is no ratio. Run it again.")
+    return found
 
 
 def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:

@@ -112,6 +112,10 @@ class Batches:
         """The next iteration goes on after the batches that had been given."""
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
+        if not state["order"].sort().values.equal(torch.arange(len(self.order))):
+            raise ValueError("the state's order is not of each image once")
+        if not 0 <= state["given"] <= len(self) or type(state["begun"]) is not bool:
+            raise ValueError(f"the state's place is not in an epoch of {len(self)} batches")
         self.order, self._given, self._drawn = state["order"], state["given"], state["generators"]
         self._set_states(self._drawn)
         self._begun = self._resumed = state["begun"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet_repro.data.moments import Moments
 
-AT_A_TIME = 256  # images that are read for their checksum
+AT_A_TIME = 256  # images that are read from wherever they lie
 
 
 class DatasetNotFoundError(FileNotFoundError):

@@ -140,7 +140,13 @@ class InputTransform:
 
     @classmethod
     def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
-        """From what ``state_dict`` gave: needs no training set."""
+        """From what ``state_dict`` gave: needs no training set. ``ValueError`` if it has other shapes."""
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        side = shapes["mean"][-1:] * 2 if shapes["scale"] == () else (1, 1)
+        expected = {"mean": (3, *side), "scale": shapes["scale"] and (3, 1, 1)}
+        expected |= {} if config.color is None else {"deviations": (3,), "axes": (3, 3)}
+        if shapes != expected or not all(value.is_floating_point() for value in state.values()):
+            raise ValueError(f"the input's state has the shapes {expected}, all of fractions, not {shapes}")
         color = None if config.color is None else PCAColor(state["deviations"], state["axes"], config.color)
         return cls(config, state["mean"], state["scale"], color)
 

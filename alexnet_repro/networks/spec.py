@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from torch import nn
+
 from alexnet_repro.support.values import check_choice, check_positive
 
 ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
 Reads = Literal["all", "own"]
+
+RESERVED = frozenset(dir(nn.Sequential()))  # no names of layers, which are a network's attributes
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,12 @@ class NetConfig:
             raise ValueError(f"{self.name}: layer names must differ, but {', '.join(repeated)} is used more than once")
         if not (self.layers and isinstance(self.layers[-1], Linear) and self.layers[-1].outputs is None):
             raise ValueError(f"{self.name}: the last layer must be a Linear with outputs=None, one output per class")
+        if wrong := [name for name in names if not name or "." in name or name in RESERVED]:
+            raise ValueError(
+                f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
+            )
+        if wrong := [layer.name for layer in self.layers if getattr(layer, "std", 0) < 0]:
+            raise ValueError(f"{self.name}: the std of {wrong[0]} must be at least 0")
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.augment import PCAColor
+from alexnet_repro.data.dataset import AT_A_TIME, Dataset
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import color_share, orientation
 from alexnet_repro.networks.spec import Conv, Linear
 from alexnet_repro.report.figures import STYLES, Figure, finished, panels, plt
 from alexnet_repro.training.config import TrainConfig
+from alexnet_repro.training.evaluate import evenly_spaced
 
 if TYPE_CHECKING:
     from IPython.display import DisplayObject
@@ -118,19 +120,17 @@ def jpeg(figure: Figure) -> DisplayObject:
     return Image(file.getvalue(), format="jpeg")
 
 
-def color_axes(images: Tensor, color: PCAColor, sample: int = 2000) -> Figure:
+def color_axes(dataset: Dataset, color: PCAColor, sample: int = 2000) -> Figure:
     """A sample of pixels in three views of RGB space, with the principal axes, two standard deviations long either way.
 
     Args:
-        images: whose pixels.
+        dataset: whose pixels.
         color: their axes.
-        sample: how many pixels are drawn, evenly spread over the images.
-
-    Shape: images (N, 3, H, W) uint8.
+        sample: how many pixels are drawn, evenly spread over a few of the images, which are evenly spread too.
     """
+    images = dataset.images[evenly_spaced(len(dataset), AT_A_TIME)]
     pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
-    pixels = pixels[:: max(1, len(pixels) // sample)].numpy()
-    mean = images.transpose(0, 1).flatten(1).double().mean(1).numpy()
+    pixels, mean = pixels[:: max(1, len(pixels) // sample)].numpy(), dataset.moments.mean.numpy()
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained", facecolor="white")
     for ax, (x, y) in zip(axes, ((0, 1), (2, 1), (0, 2)), strict=True):
         ax.scatter(pixels[:, x], pixels[:, y], c=pixels / 255, s=3)

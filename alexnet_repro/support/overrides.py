@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from alexnet_repro.support.values import fits
+
 Config = TypeVar("Config")
 
+LARGEST, LARGEST_WHOLE = 3.4e38, 2**31 - 1  # of float32, which a network computes with, and of its sizes
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # as one types it; JSON knows fewer forms
 
 
@@ -38,15 +40,16 @@ def _read(text: str, path: str) -> Any:
     """JSON, or a number as one types it, or text."""
 
     def number(digits: str) -> float:
-        if not math.isfinite(value := float(digits)):
+        whole = digits.lstrip("+-").isdigit()
+        if not abs(value := float(digits)) <= (LARGEST_WHOLE if whole else LARGEST):
             raise ValueError(f"{path} takes finite numbers, not {digits}")
-        return value
+        return int(digits) if whole else value
 
     if NUMBER.fullmatch(text):
-        return int(text) if text.lstrip("+-").isdigit() else number(text)
+        return number(text)
     try:
-        return json.loads(text, parse_float=number, parse_constant=number)
-    except json.JSONDecodeError:
+        return json.loads(text, parse_int=number, parse_float=number, parse_constant=number)
+    except (json.JSONDecodeError, RecursionError):
         return text
 
 
@@ -81,7 +84,7 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
         origin = get_origin(option)
         if origin is Literal and value in get_args(option):
             return value
-        if origin is tuple and isinstance(value, list) and all(isinstance(item, int) for item in value):
+        if origin is tuple and isinstance(value, list) and fits(tuple(value), option):
             return tuple(value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from alexnet_repro.support.files import write_atomically
 
@@ -43,10 +45,45 @@ def from_json(value: Any, types: Iterable[type]) -> Any:
     if "type" not in value:
         return fields
     check_choice("type", value["type"], tuple(known))
+    return typed(known[value["type"]], fields)
+
+
+def typed(cls: type, fields: Mapping[str, Any]) -> Any:
+    """The dataclass of these fields; ``ValueError`` names one that it lacks, or whose value is not of its type."""
+    hints = _hints(cls)
+    for name, value in fields.items():
+        if name in hints and not fits(value, hints[name]):
+            raise ValueError(f"{cls.__name__}.{name} does not take {_short(value)}")
     try:
-        return known[value["type"]](**fields)
+        return cls(**fields)
     except TypeError as error:
-        raise ValueError(f"{value['type']}: {error}") from error
+        raise ValueError(f"{cls.__name__}: {error}") from error
+
+
+_hints = lru_cache(get_type_hints)
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether a value is of the type of a field's hint; whole numbers are fractions too, truth values no numbers."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, option) for option in inner)
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin is tuple and inner[-1] is not ...:
+        return isinstance(value, tuple) and len(value) == len(inner) and all(map(fits, value, inner))
+    if origin in (tuple, list):
+        return isinstance(value, origin) and all(fits(item, inner[0]) for item in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
+    if isinstance(value, bool):
+        return hint in (bool, Any)
+    return hint is Any or isinstance(value, int | float if hint is float else hint)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:80]} ..."
 
 
 def digest(json_value: Any) -> str:
@@ -69,10 +106,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        checksum = content.pop("checksum")
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        checksum, found = content.pop("checksum"), digest(content)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON object with a checksum ({error})") from error
-    if checksum != digest(content):
+    if checksum != found:
         raise ValueError(f"{path} was changed after it was written")
     return content
 

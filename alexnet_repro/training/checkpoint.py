@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import errno
 import pickle
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from alexnet_repro.support.files import write_atomically
-from alexnet_repro.support.values import differences
+from alexnet_repro.support.values import differences, typed
 
 FORMAT = 1
 LAST, BEST, CONFIG, LOG, RESULT = "last.pt", "best.pt", "config.json", "log.jsonl", "result.json"
+DAMAGES = (
+    zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, RuntimeError, ArithmeticError, LookupError,
+    AttributeError, TypeError, ValueError,
+)  # fmt: skip
 CHECKPOINT = ".pt"  # ending of what lies in a record's place until its run is finished
 
 
@@ -66,6 +74,55 @@ class CheckpointError(ValueError):
     """A checkpoint is missing or damaged, or belongs to another run."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """The state in a run's checkpoint; an exported network has only the first three."""
+
+    training: dict[str, Any]  #: ``Training.state_dict()``
+    input: dict[str, Tensor]  #: ``InputTransform.state_dict()``
+    classes: list[str] | None = None  #: their names
+    best: float | None = None  #: the lowest validation error
+    seconds: float | None = None  #: that it has taken
+    started: str | None = None  #: date and time, UTC
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``Training.state_dict`` gives, by name."""
+
+    model: Mapping[str, Tensor]
+    velocities: Mapping[str, Tensor]
+    batches: dict[str, Any] | None
+    generators: list[Tensor]
+    torch: Tensor
+    cuda: Tensor | None
+    scaler: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    counts: dict[str, Any]
+    tally: Tensor
+    recent: Tensor
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of ``State``."""
+
+    step: int
+    seconds: float
+    first_loss: float | None
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+    """``CheckpointError`` for whatever is missing or of another kind in what is read."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except DAMAGES as error:
+        raise CheckpointError(f"{what} is no whole checkpoint: {_in_a_line(error)}") from error
+
+
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Writes a checkpoint, whole or not at all.
 
@@ -96,19 +153,44 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is no checkpoint: there is no such file")
-    try:
+    with reading(path):
+        if not mmap:
+            _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         found, state, version = content["config"], content["state"], content["format"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: {_first_line(error)}") from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
-    if config is not None and (changed := differences(identity(found), identity(config))):
-        raise CheckpointError(
-            f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
-        )
+        if version != FORMAT:
+            raise CheckpointError(f"{path} has format {version}, this version reads {FORMAT}")
+        if config is not None and (changed := differences(identity(found), identity(config))):
+            raise CheckpointError(
+                f"{path} belongs to another run: {'; '.join(changed)}. Choose another folder, or the old settings"
+            )
     return {"config": found, "state": state}
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def load_saved(path: Path, config: Mapping[str, Any]) -> Saved:
+    """The state of a run's checkpoint, to go on from.
+
+    Args:
+        path, config: as for ``load_checkpoint``.
+
+    Raises:
+        CheckpointError: as for ``load_checkpoint``, or it is no such state.
+    """
+    with reading(path):
+        saved = typed(Saved, load_checkpoint(path, config)["state"])
+        if None in (saved.best, saved.seconds, saved.started):
+            raise ValueError("what a training needs is missing, as of an exported network")
+        typed(Counts, typed(State, saved.training).counts)
+    return saved
+
+
+def _check_sums(path: Path) -> None:
+    """torch does not look at what the file says of its parts."""
+    with zipfile.ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {part} is another")
+
+
+def _in_a_line(error: Exception) -> str:
+    missing = "there is no " * isinstance(error, KeyError)
+    return missing + (str(error).partition("\n")[0] or type(error).__name__)

@@ -48,7 +48,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 def predict(
-    model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250, rows: range | None = None
+    model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250, rows: Tensor | None = None
 ) -> Tensor:
     """Class probabilities, averaged over the views of each image.
 
@@ -59,7 +59,7 @@ def predict(
         images: stored images.
         transform: of images into inputs; its configuration says which views.
         batch_size: images, and then views, that are worked on at a time.
-        rows: consecutive images that are looked at; None: all.
+        rows: numbers of the images that are looked at, (n,) int64; None: all.
 
     Shape: images (N, 3, H, W) uint8 -> (N, classes) float32, on the model's device.
     """
@@ -69,7 +69,7 @@ def predict(
 @torch.no_grad()
 def predict_labelled(
     model: nn.Module, images: Tensor, labels: Tensor | None, transform: InputTransform, batch_size: int = 250,
-    rows: range | None = None,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """What ``predict`` gives, and the logarithm of the right class's probability, finite wherever the logits are.
 
@@ -83,10 +83,9 @@ def predict_labelled(
     model.eval()
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
-    rows = range(len(images)) if rows is None else rows
+    rows = torch.arange(len(images)) if rows is None else rows
     labels = None if labels is None else labels.to(device)
-    for start in rows[::batch_size] or (rows.start,):  # so many are decoded at a time, where they are JPEG files
-        chosen = slice(start, min(start + batch_size, rows.stop))
+    for chosen in rows.split(batch_size):  # so many are read at a time, where they are on disk
         views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
         logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
         logits = logits.unflatten(0, views.shape[:2])
@@ -105,14 +104,15 @@ def mean_log(logs: Tensor) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, transform: InputTransform, shard: int = 0, shards: int = 1
-) -> dict[str, float]:
+    model: nn.Module, images: Tensor, labels: Tensor, transform: InputTransform, shard: int = 0, shards: int = 1,
+    rows: Tensor | None = None,
+) -> dict[str, float]:  # fmt: skip
     """``errors`` of the view-averaged probabilities.
 
     Args:
-        model, images, transform: as for ``predict``.
+        model, images, transform, rows: as for ``predict``.
         labels: of the images.
-        shard, shards: which part of the images is this process's, of how many; the errors are those of all.
+        shard, shards: which part of the rows is this process's, of how many; the errors are those of all.
 
     Shape: images (N, 3, H, W) uint8, labels (N,) int64.
 
@@ -126,14 +126,20 @@ def evaluate(
         >>> sorted(errors), round(errors["top1_error"], 1)
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
-    rows = share(len(images), shard, shards)
-    probabilities, logs = predict_labelled(model, images, labels, transform, rows=rows)
-    return errors(probabilities, labels[rows.start : rows.stop], logs)
+    own = share(torch.arange(len(images)) if rows is None else rows, shard, shards)
+    probabilities, logs = predict_labelled(model, images, labels, transform, rows=own)
+    return errors(probabilities, labels[own], logs)
 
 
-def share(count: int, shard: int, shards: int) -> range:
-    """Which of so many consecutive images are one process's, of several."""
-    return range(count * shard // shards, count * (shard + 1) // shards)
+def share(rows: Tensor, shard: int, shards: int) -> Tensor:
+    """Which of the rows are one process's, of several: consecutive ones."""
+    return rows[len(rows) * shard // shards : len(rows) * (shard + 1) // shards]
+
+
+def evenly_spaced(count: int, most: int) -> Tensor:
+    """Numbers of at most so many of ``count`` images, evenly spaced."""
+    few = min(count, most)
+    return torch.arange(few) * count // few
 
 
 def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) -> dict[str, float]:

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from alexnet_repro.data import Dataset
 from alexnet_repro.data.batches import resident
+from alexnet_repro.data.dataset import AT_A_TIME
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, predict_labelled, share
+from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, predict_labelled, share
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -46,9 +47,8 @@ class Measures:
 
     def validate(self) -> dict[str, float]:
         """After an epoch, in eval mode, centre crops alone: the errors on ``testing`` and on some training images."""
-        n = len(self.training)
-        rows = torch.arange(min(n, FITTED_IMAGES)) * n // min(n, FITTED_IMAGES)
-        fitted = self._centre(self.training.images[rows], self.training.labels[rows])
+        rows = evenly_spaced(len(self.training), FITTED_IMAGES)
+        fitted = self._centre(self.training.images, self.training.labels, rows)
         return self._centre(self.tested, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
 
     def final(self, history: History) -> dict[str, float | None]:
@@ -69,22 +69,23 @@ class Measures:
             self.network.load_state_dict(self.model.module.state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].weight)
-        sample = self.transform.views(self.tested[:DERIVATIVE_IMAGES].to(self.here.device))[0]
-        derivatives = mean_derivatives(self.network, sample)
+        firsts = torch.arange(len(self.tested))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        views = [self.transform.views(self.tested[rows].to(self.here.device))[0] for rows in firsts]
+        derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
 
-    def _centre(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        here, transform = self.here, self.transform.viewed("centre")
+    def _centre(self, images: Tensor, labels: Tensor, rows: Tensor | None = None) -> dict[str, float]:
+        here, centre = self.here, self.transform.viewed("centre")
         with self.config.train.autocast(here.device):
-            return evaluate(self.model, images, labels, transform, here.shard, here.shards)
+            return evaluate(self.model, images, labels, centre, here.shard, here.shards, rows)
 
     def _tested(self) -> dict[str, float]:
         """The errors over all views; keeps which images it is wrong about."""
         here, labels = self.here, self.testing.labels.to(self.here.device)
-        viewed, rows = self.transform.viewed(self.config.input.views), share(len(labels), here.shard, here.shards)
-        own = slice(rows.start, rows.stop)
+        viewed = self.transform.viewed(self.config.input.views)
+        own = share(torch.arange(len(labels)), here.shard, here.shards)
         with self.config.train.autocast(here.device):
-            probabilities, logs = predict_labelled(self.model, self.tested, labels, viewed, rows=rows)
+            probabilities, logs = predict_labelled(self.model, self.tested, labels, viewed, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (probabilities.topk(1).indices[:, 0] != labels[own]).float()
         self.mistakes = packed(summed(wrong).bool())

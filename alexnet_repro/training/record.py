@@ -7,13 +7,14 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from alexnet_repro.support.values import read_sealed, write_sealed
+from alexnet_repro.support.values import read_sealed, typed, write_sealed
 from alexnet_repro.training.state import Epoch
 
 
@@ -80,8 +81,15 @@ class Record:
         except ValueError as error:
             raise EvidenceError(f"{error}. Restore it, or delete it and run it again.") from error
         try:
-            return cls(**content)
-        except TypeError as error:
+            record = typed(cls, content)
+            if len({record.study is None, record.scale is None, record.arm is None}) > 1:
+                raise ValueError("study, scale and arm go together")
+            if record.started is not None:
+                datetime.fromisoformat(record.started)
+            if missing := [split for split, data in record.data.items() if not isinstance(data.get("sha256"), str)]:
+                raise ValueError(f"data.{missing[0]} has no sha256")
+            return record
+        except ValueError as error:
             raise EvidenceError(f"{path} is not a record ({error}). Delete it and run it again.") from error
 
 

@@ -15,7 +15,7 @@ from alexnet_repro.data import Dataset, evaluation_split, load_dataset
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
 from alexnet_repro.support.values import as_json, differences, digest
-from alexnet_repro.training.checkpoint import CheckpointError, Files, identity, load_checkpoint, save_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointError, Files, Saved, identity, load_saved, save_checkpoint
 from alexnet_repro.training.classes import check_classes
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
@@ -145,8 +145,8 @@ class _Run:
         self.resumed = self._checkpoint()
         self._agree()
         if self.resumed is not None:
-            self.best, self.start = self.resumed["best"], self.start - self.resumed["seconds"]
-            self.started = self.resumed["started"]
+            self.best, self.start = self.resumed.best, self.start - self.resumed.seconds
+            self.started = self.resumed.started
         if here.rank == 0:
             for path in self.files.kept:
                 remove_leftovers(path)
@@ -155,19 +155,19 @@ class _Run:
 
     def _agree(self) -> None:
         """``CheckpointError`` unless all processes have found the same step, if any."""
-        step = -1 if self.resumed is None else self.resumed["training"]["counts"]["step"]
+        step = -1 if self.resumed is None else self.resumed.training["counts"]["step"]
         if len(set(self.here.extremes(step))) > 1:
             found = "none" if step < 0 else f"that of step {step:,}"
             raise CheckpointError(f"processes found other checkpoints in {self.files.last}, this one {found}: share it")
 
-    def _checkpoint(self) -> dict[str, Any] | None:
+    def _checkpoint(self) -> Saved | None:
         path = self.files.last
         if path is None or not path.exists():
             return None
         try:
-            state = load_checkpoint(path, self.what)["state"]
-            check_classes(path, state.get("classes"), self.training.classes)
-            return state
+            saved = load_saved(path, self.what)
+            check_classes(path, saved.classes, self.training.classes)
+            return saved
         except CheckpointError as error:
             if self.study is None:
                 raise
@@ -200,8 +200,10 @@ class _Run:
                     validate=self.measures.validate if self.validated else None,
                     on_step=step_over,
                     on_epoch=epoch_over,
-                    resume=None if self.resumed is None else self.resumed["training"],
+                    resume=None if self.resumed is None else self.resumed.training,
                 )
+            except CheckpointError as error:
+                raise CheckpointError(f"{self.files.last}: {error}") from error
             except TrainingError as error:
                 if self.study is None:
                     raise
@@ -212,7 +214,7 @@ class _Run:
     def forget(self) -> None:
         """Empties the checkpoint that the run went on from: whoever still holds it holds none of its tensors."""
         if self.resumed is not None:
-            self.resumed["training"].clear()
+            self.resumed.training.clear()
             self.resumed = None
 
     def all_stop(self, training: Training, asked: bool) -> bool:

@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from alexnet_repro.networks.weights import unwrapped
+from alexnet_repro.support.values import typed
+from alexnet_repro.training.checkpoint import Counts, State, reading
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.diagnosis import not_finite, weights_not_finite
 from alexnet_repro.training.optim import KrizhevskySGD, load_velocities, parameter_groups, velocities
@@ -131,7 +133,17 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there: with the same processors and threads to the same bits."""
+        """Goes on from there: with the same processors and threads to the same bits.
+
+        Raises:
+            CheckpointError: it is not the state of such a training.
+        """
+        with reading("the state to go on from"):
+            self._load(state)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        typed(State, state)
+        counts = typed(Counts, state["counts"])
         self.plain.load_state_dict(state["model"])
         load_velocities(self.plain, self.optimizer, state["velocities"])
         if state["batches"] is not None:
@@ -144,12 +156,12 @@ class Training:
         if state["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], self.device)
         self.scaler.load_state_dict(state["scaler"])
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.step, self.seconds = state["counts"]["step"], state["counts"]["seconds"]
-        self.first_loss = state["counts"]["first_loss"]
+        self.epochs = [typed(Epoch, epoch) for epoch in state["epochs"]]
+        self.stage()
+        self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
         first = not dist.is_initialized() or dist.get_rank() == 0  # the sums of all are one process's from now on
-        self.tally.copy_(state["tally"] * first)
-        self.recent.copy_(state["recent"] * first)
+        self.tally.copy_(state["tally"].reshape(self.tally.shape) * first)
+        self.recent.copy_(state["recent"].reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
         """Of the network's layers, dropout's; where there are several, one a tower, they are in the same state."""

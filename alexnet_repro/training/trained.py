@@ -16,13 +16,16 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
 from alexnet_repro.networks.inspect import agreements
+from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import (
     BEST,
     CONFIG,
     LAST,
     RESULT,
     CheckpointError,
+    Saved,
     load_checkpoint,
+    reading,
     save_checkpoint,
 )
 from alexnet_repro.training.classes import class_order
@@ -66,13 +69,15 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
     """
     file = checkpoint_file(path, best)
     found = load_checkpoint(file)
-    config, state = run_config(found["config"]), found["state"]
-    network = build(config.net)
-    network.load_state_dict(state["training"]["model"])
-    transform = InputTransform.from_state(config.input, state["input"]).to(torch.device(device))
-    classes = state.get("classes")
+    with reading(file):
+        config, state = run_config(found["config"]), typed(Saved, found["state"])
+        network = build(config.net)
+        network.load_state_dict(state.training["model"])
+        transform = InputTransform.from_state(config.input, state.input).to(torch.device(device))
+        if state.classes is not None and len(state.classes) != config.net.num_classes:
+            raise ValueError(f"{len(state.classes)} names of {config.net.num_classes} classes")
     network = network.to(device, memory_format=torch.channels_last)
-    return Trained(file, config, network, transform, None if classes is None else tuple(classes))
+    return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
 def load_run(path: Path, device: str, best: bool = False) -> tuple[RunConfig, Network, InputTransform]:
@@ -100,6 +105,7 @@ def export(path: Path, out: Path, best: bool = False) -> None:
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
     """
+    load_trained(path, "cpu", best)  # refuses what could not be passed on
     found = load_checkpoint(checkpoint_file(path, best))
     state = found["state"]
     weights = {name: weight.half() for name, weight in state["training"]["model"].items()}
@@ -115,8 +121,11 @@ def checkpoint_file(path: Path, best: bool = False) -> Path:
 
 
 def run_config(described: dict[str, Any]) -> RunConfig:
-    """The configuration of a checkpoint, without what else it follows from."""
-    return RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
+    """The configuration of a checkpoint, without what else it follows from; ``ValueError`` if it is none."""
+    config = RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"a configuration has the type RunConfig, not {described.get('type')!r}")
+    return config
 
 
 def begun(folder: Path) -> RunConfig:
@@ -125,9 +134,10 @@ def begun(folder: Path) -> RunConfig:
     Raises:
         CheckpointError: none was begun there.
     """
-    if (folder / LAST).exists() or not (folder / CONFIG).exists():
-        return run_config(load_checkpoint(folder / LAST, mmap=True)["config"])
-    return run_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    saved = (folder / LAST).exists() or not (folder / CONFIG).exists()
+    file = folder / (LAST if saved else CONFIG)
+    with reading(file):
+        return run_config(load_checkpoint(file, mmap=True)["config"] if saved else json.loads(file.read_bytes()))
 
 
 def record_similarity(

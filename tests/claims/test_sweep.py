@@ -314,7 +314,8 @@ def test_a_cluster_gets_a_task_a_run_and_each_writes_its_record(tmp_path, monkey
     run_claim("tiny", "smoke", 1, arms=["relu"], out=tmp_path)
     arguments = {"out": tmp_path, "logs": tmp_path / "logs", "options": {"timeout_min": 5}}
     assert ids(submit_claim("tiny", "smoke", 2, **arguments)) == [("tanh", 0), ("tanh", 1), ("relu", 1)]
-    assert tasks == [(tmp_path / "logs", "slurm"), {"name": "alexnet-tiny", "timeout_min": 5}]
+    (folder, cluster), given = tasks
+    assert (folder.parent, cluster, given) == (tmp_path / "logs", "slurm", {"name": "alexnet-tiny", "timeout_min": 5})
     assert len(load_evidence("tiny", "smoke", tmp_path)) == 4
     assert submit_claim("tiny", "smoke", 2, **arguments) == []
 

@@ -2,6 +2,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from damage import many
+from hypothesis import given
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -95,3 +98,20 @@ def test_what_matplotlib_says_of_the_machine_gets_on_no_page(monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook).execute()
     assert [cell.outputs for cell in notebook.cells] == [[], [], []]
+
+
+ANYTHING = [None, True, False, -1, 0, 1, 5, 1.5, float("inf"), "", "x", b"x", (1,), [], [0, 3], [True], ["1"], {}, {3}]
+VALUES = st.sampled_from([*ANYTHING, "smoke", "laptop", "cpu", "auto", "cuda:99"])
+
+
+@many
+@given(st.dictionaries(st.sampled_from(chapter.PARAMETERS), VALUES))
+def test_any_parameters_are_arguments_of_run_claim_or_refused_by_name(changes):
+    said = ""
+    try:
+        found = chapter.settings(ran(CELL, **changes))
+    except ValueError as error:
+        said = str(error)
+    else:
+        assert {name: found[name] for name in PARAMETERS} == PARAMETERS | changes
+    assert not said or any(name in said for name in changes)

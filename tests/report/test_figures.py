@@ -7,6 +7,7 @@ import torch
 
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, PCAColor, build
 from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.data import Dataset
 from alexnet_repro.networks.inspect import color_share, orientation
 from alexnet_repro.report import drawings, figures, tables
 
@@ -109,7 +110,7 @@ def test_images_are_shown_as_they_are_within_what_a_screen_can_show():
 def test_colour_axes_run_two_deviations_either_way_from_the_mean():
     images = torch.randint(0, 256, (4, 3, 5, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     color = PCAColor(torch.tensor([30.0, 20.0, 10.0]), torch.eye(3))
-    first, *_ = drawings.color_axes(images, color).axes
+    first, *_ = drawings.color_axes(Dataset("made up", "train", images, torch.zeros(4).long(), ("a",), ""), color).axes
     mean = images.double().mean((0, 2, 3)).tolist()
     assert first.get_xlabel() == "R, pixel values"
     assert list(first.lines[0].get_xdata()) == pytest.approx([mean[0] - 60, mean[0] + 60])
