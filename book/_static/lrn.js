@@ -10,11 +10,11 @@ interactive.figures("lrn", (place, paper) => {
 
   const k = slider("k", {min: 0.1, max: 5, step: 0.1, position: paper.k}, update);
   const alpha = slider(
-    "α", {min: -6, max: -1, step: 0.25, position: Math.log10(paper.alpha)}, update,
+    "alpha", {min: -6, max: -1, step: 0.25, position: Math.log10(paper.alpha)}, update,
     exponent => Number((10 ** exponent).toPrecision(2)),
   );
   const n = slider("n, channels", {min: 1, max: 11, step: 1, position: paper.size}, update);
-  const beta = slider("β", {min: 0, max: 1.5, step: 0.05, position: paper.beta}, update);
+  const beta = slider("beta", {min: 0, max: 1.5, step: 0.05, position: paper.beta}, update);
   const convention = group("The energy is", "radio", [["sum", "a sum, as printed"], ["mean", "a mean, as run"]], update);
   const reset = html("button", {type: "button", onclick: () => {
     [k.position, alpha.position, n.position, beta.position] = [paper.k, Math.log10(paper.alpha), paper.size, paper.beta];

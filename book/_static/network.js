@@ -252,7 +252,7 @@ interactive.figures("network", (place, {file, megabytes}) => {
         const [dropped] = event.dataTransfer.files;
         if (dropped) open(dropped, dropped.name);
       },
-    }, html("span", {}, "An image of yours, chosen or dropped here; it stays on this machine"), chooser);
+    }, html("span", {}, "An image of your own, chosen or dropped here; it stays on this machine"), chooser);
     const on = group("Response normalization", "checkbox", norms.map(({name}) => [name, name]), update);
     const layer = choice("Feature maps after", update);
     layer.offer(spatial);
