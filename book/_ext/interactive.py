@@ -194,8 +194,8 @@ def skip(translator: Any, node: Interactive) -> None:
 
 def add_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """The scripts and the style that a page's figures need."""
-    figures = [] if doctree is None else [place["figure"] for place in doctree.findall(Interactive)]
-    if figures:
+    places = [] if doctree is None or app.builder.name != "html" else doctree.findall(Interactive)
+    if figures := [place["figure"] for place in places]:
         app.add_css_file("interactive.css")
         for name in ("interactive", *figures):
             app.add_js_file(f"{name}.js", loading_method="defer")

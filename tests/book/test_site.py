@@ -12,6 +12,7 @@ import nbformat
 import pytest
 import yaml
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 from alexnet_repro import load_evidence
 from alexnet_repro.claims.records import EVIDENCE_FOLDER
@@ -64,7 +65,8 @@ def site(tmp_path_factory) -> Path:
         "html_theme": "sphinx_book_theme",
         "html_theme_options": options,
     }
-    Sphinx(source, None, out, out / "doctrees", "html", settings, status=None, warningiserror=True).build()
+    with docutils_namespace():  # which forgets the extensions' nodes again
+        Sphinx(source, None, out, out / "doctrees", "html", settings, status=None, warningiserror=True).build()
     return out
 
 

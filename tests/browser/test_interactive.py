@@ -123,17 +123,6 @@ def test_the_ratio_shown_of_every_version_and_seed_is_the_verdict_s(offline):
             assert visit.page.locator(".interactive circle[class^=arm]").count() == 2
 
 
-def test_the_versions_are_those_of_the_chapter_and_the_line_is_the_claims_target():
-    text = (Path(__file__).parents[2] / "book" / "text" / "03_relu.md").read_text(encoding="utf-8")
-    for (network, protocol), claim in interactive.VERSIONS.items():
-        assert f'"{protocol}{", net A" * (network == "A")}": "{claim}"' in text
-        (name,) = {record.config["net"]["name"] for record in load_evidence(claim, "paper")}
-        assert name == {"A": "cifar-13pct", "B": "cifar-19pct"}[network]
-        assert {record.config["train"]["target_error"] for record in load_evidence(claim, "paper")} == {
-            interactive.TARGET
-        }
-
-
 def test_the_curves_follow_the_keyboard(offline):
     visit = offline(RELU)
     before = result(visit)
@@ -298,16 +287,6 @@ def test_other_networks_than_the_book_s_are_computed_too_layer_by_layer(preset, 
         torch.testing.assert_close(
             torch.tensor(values), expected[name].flatten(), rtol=1e-3, atol=1e-4 * expected[name].abs().max().item()
         )
-
-
-def test_a_layer_that_the_browser_cannot_compute_is_refused():
-    with pytest.raises(ValueError, match=r"network\.js can't compute Tanh\(\)"):
-        interactive.layer(nn.Tanh())
-
-
-def test_the_script_of_the_weights_is_the_same_every_time():
-    make = interactive.weights_script.__wrapped__
-    assert make(CHECKPOINT) == make(CHECKPOINT)
 
 
 @pytest.mark.parametrize("shape", [(300, 451), (451, 300), (128, 129), (90, 101), (128, 128)])
