@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import math
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -77,7 +78,8 @@ def lrn() -> dict[str, Any]:
 def network() -> dict[str, Any]:
     """Where the weights are, and how much there is to load."""
     script = weights_script(CHECKPOINT)
-    return {"file": WEIGHTS, "megabytes": round(len(script) / 1e6, 1)}
+    version = zlib.crc32(script.encode())  # so that no browser takes an earlier one from its cache
+    return {"file": f"{WEIGHTS}?v={version:08x}", "megabytes": round(len(script) / 1e6, 1)}
 
 
 FIGURES: dict[str, Callable[[], dict[str, Any]]] = {"relu": relu, "lrn": lrn, "network": network}

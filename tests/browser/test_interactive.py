@@ -60,12 +60,17 @@ def loaded(visit):
     return visit
 
 
+NAME = """() => {
+    const element = document.activeElement.closest(".interactive *");
+    return element && (element.labels?.[0]?.innerText ?? element.ariaLabel ?? element.innerText);
+}"""
+
+
 def tab_to(visit, text: str) -> None:
-    """Press Tab until the element whose name has this text has the focus, and see that it shows it."""
+    """Press Tab until what has the focus is in a figure and has this text in its name, and see that it shows it."""
     for _ in range(300):
         stop = visit.tab()
-        name = visit.page.evaluate("document.activeElement.labels?.[0]?.innerText ?? document.activeElement.ariaLabel")
-        if text in f"{stop['text']} {name}":
+        if text in (visit.page.evaluate(NAME) or ""):
             assert stop["seen"], text
             return
     raise AssertionError(f"no {text} within reach")
