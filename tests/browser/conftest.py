@@ -98,18 +98,28 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def reader(browser: Browser, address: str) -> Iterator[Callable[..., Visit]]:
+def visits(browser: Browser, address: str, **options: bool) -> Iterator[Callable[..., Visit]]:
     """Visits of someone who has never been here, with a screen and a colour scheme."""
     contexts = []
 
     def reader(name: str, viewport: dict = WIDE, color_scheme: str = "light") -> Visit:
-        contexts.append(browser.new_context(viewport=viewport, color_scheme=color_scheme))
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=color_scheme, **options))
         return Visit(contexts[-1].new_page(), address).open(name)
 
     yield reader
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def reader(browser: Browser, address: str) -> Iterator[Callable[..., Visit]]:
+    yield from visits(browser, address)
+
+
+@pytest.fixture
+def offline(browser: Browser, site: Path) -> Iterator[Callable[..., Visit]]:
+    """Visits to the files themselves, without a server and without a network."""
+    yield from visits(browser, site.as_uri(), offline=True)
 
 
 @pytest.fixture(scope="module", params=[*PAGES, "search", "genindex"])
