@@ -13,7 +13,7 @@ import torch
 T = TypeVar("T")
 
 
-def share_out(work: Callable[[Iterator[T]], None], pieces: Iterable[T]) -> None:
+def share_out(work: Callable[[Iterator[T]], object], pieces: Iterable[T]) -> None:
     """Calls ``work`` in as many threads as torch has for an operation; each of them takes the next piece that is left.
 
     Where torch divides every operation itself, all threads wait for the slowest one after each: on many small pieces,
