@@ -40,7 +40,7 @@ help:
 	@echo "                where none is, run them once more in runs, and print old against new"
 	@echo "make links      the book's links to other places, each tried; _build/links/_build/html/output.txt"
 	@echo "make dist       source archive and wheel in _build/dist, checked"
-	@echo "make bench      speed and memory against what one would otherwise use, as ratios"
+	@echo "make bench      speed and memory on this machine, into benchmarks/results and README: under 10 minutes, alone"
 	@echo "make gpu        tests and speed on a GPU, some five minutes; OUT=folder for their numbers, a file of JSON"
 	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
 	@echo "make clean      removes what make built, but not .venv"
@@ -137,9 +137,7 @@ evidence: .venv/.installed
 		--again runs/again-$$(date +%Y%m%d-%H%M%S)
 
 bench: .venv/.installed
-	python benchmarks/network.py
-	python benchmarks/data.py
-	python benchmarks/training.py
+	python benchmarks/measure.py
 
 # With the environment in .venv or, where that can't be made, with PYTHON as it is.
 gpu:

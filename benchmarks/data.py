@@ -1,36 +1,33 @@
-"""The data pipeline against torchvision's and albumentations': ``make bench``. See ``racing`` for how it is measured.
+"""The data pipeline against torchvision's.
 
 The images are JPEG files of 500x375 pixels, ImageNet's commonest size, cut from scikit-image's photographs.
 """
 
 from __future__ import annotations
 
-import argparse
-import resource
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from racing import Work, race
+from racing import Work, speeds
 from skimage import data
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from alexnet_repro import AlexNet, Dataset, InputConfig, PCAColor
+from alexnet_repro import AlexNet, Dataset, InputConfig
 from alexnet_repro.data import Batches, Store, prepare
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
-IMAGES = 1024
+IMAGES = 512
 SMALL_IMAGES = 10_000
 STEP_BATCH = 64
 GRAIN = 16  # pixel values; the files then have some 95 kB on average, a little less than ImageNet's
@@ -158,12 +155,6 @@ def plain_pass(folder: Path) -> Work:
     return lambda: [np.asarray(image) for image, _ in images]
 
 
-def plain_pass_of_two(folder: Path) -> Work:
-    images = ImageFolder(folder, v2.Compose([v2.Resize(256), v2.CenterCrop(256), v2.PILToTensor()]))
-    loader = DataLoader(images, batch_size=128, num_workers=2, persistent_workers=True)
-    return lambda: count(loader)
-
-
 def prepared(folder: Path, form: str) -> Work:
     def work() -> None:
         with tempfile.TemporaryDirectory() as out:
@@ -172,93 +163,23 @@ def prepared(folder: Path, form: str) -> Work:
     return work
 
 
-def peak_memory(images: int) -> float:
-    """Of the largest process of ``prepare`` on so many images, MiB."""
-    with tempfile.TemporaryDirectory() as root:
-        make_images(Path(root, "one"), 2, (160, 120))
-        for name in ("class0", "class1"):
-            folder = Path(root, "many", name)
-            folder.mkdir(parents=True)
-            [image] = Path(root, "one", name).iterdir()
-            for i in range(images // 2):
-                (folder / f"{i:06d}.jpg").hardlink_to(image)
-        prepare(folder_source(Path(root, "many")), Path(root, "store"), size=128, form="raw")
-    usage = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return max(usage) / 1024
-
-
-# --- colour noise ---------------------------------------------------------------------------------------------------
-
-
-def their_colors() -> Work:
-    import albumentations
-
-    images = np.random.default_rng(0).integers(0, 256, (128, 224, 224, 3), np.uint8)
-    noise = albumentations.FancyPCA(p=1.0)
-    return lambda: [noise(image=image) for image in images]
-
-
-def our_colors() -> Work:
-    images = torch.randint(0, 256, (128, 3, 224, 224), dtype=torch.uint8).float()
-    color, generator = PCAColor.imagenet(), torch.Generator().manual_seed(0)
-    return lambda: color(images, generator)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    run = lambda contestants: race(contestants, options.rounds, options.threads)  # noqa: E731
-    print(f"torch {torch.__version__}, {options.threads} threads, medians of {options.rounds} rounds that take turns")
-
+def figures() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as root:
         folder, raw, jpeg = (Path(root, name) for name in ("images", "raw", "jpeg"))
         make_images(folder)
         for form, store in (("raw", raw), ("jpeg", jpeg)):
             prepare(folder_source(folder), store, form=form)
-        result = run(
-            {"stock": (stock_batches, (folder,)), "raw": (our_batches, (raw,)), "jpeg": (our_batches, (jpeg,))}
-        )
-        print("\nBatches of 128 random crops of 224 from 256 pixels, flipped; ours with colour noise too")
-        for name in ("raw", "jpeg"):
-            ratio = result["stock"][0] / result[name][0]
-            print(f"  {name} store: {ratio:.1f}x the speed of ImageFolder, v2 and DataLoader(num_workers=2)")
-
-        result = run({"constant": (constant_step, (raw,)), "loading": (loading_step, (raw,))})
-        print(f"\nTraining step of AlexNet as printed, {STEP_BATCH} images")
-        ratio = result["loading"][0] / result["constant"][0]
-        print(f"  with batches from the store: {ratio:.3f} of the time with one constant batch")
-
-        result = run({
-            "plain": (plain_pass, (folder,)), "two": (plain_pass_of_two, (folder,)),
-            "raw": (prepared, (folder, "raw")), "jpeg": (prepared, (folder, "jpeg")),
-        })  # fmt: skip
-        print(f"\nAll of {IMAGES:,} files to central squares of 256 pixels, ours with sums, checksums and files")
-        for name in ("raw", "jpeg"):
-            one, two = (result[other][0] / result[name][0] for other in ("plain", "two"))
-            print(
-                f"  {name}: {one:.2f}x the speed of a plain pass of ImageFolder, {two:.2f}x that of one by two workers"
-            )
-
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        few, many = pool.map(peak_memory, (1_000, 10_000))
-    print(f"\nPeak memory of prepare on 10,000 images: {many / few:.2f} of that on 1,000")
-
-    result = run({"stock": (stock_small_batches, ()), "ours": (our_small_batches, ())})
-    print(f"\nBatches of 128 random crops of 24 from {SMALL_IMAGES:,} images of 32, flipped at random")
-    ratio = result["stock"][0] / result["ours"][0]
-    print(f"  ours: {ratio:.1f}x the speed of DataLoader(num_workers=2) with torchvision's v2 transforms")
-
-    try:
-        import albumentations  # noqa: F401
-    except ImportError:
-        print("\nColour noise: not compared, albumentations is not installed (pip install albumentations)")
-        return
-    result = run({"theirs": (their_colors, ()), "ours": (our_colors, ())})
-    print("\nPCA colour noise on 128 images of 224 pixels")
-    print(f"  ours: {result['theirs'][0] / result['ours'][0]:.1f}x the speed of albumentations' FancyPCA")
-
-
-if __name__ == "__main__":
-    main()
+        batches = {
+            "ImageFolder, DataLoader(num_workers=2)": (stock_batches, (folder,)),
+            "raw store": (our_batches, (raw,)), "JPEG store": (our_batches, (jpeg,)),
+        }  # fmt: skip
+        steps = {"one constant batch": (constant_step, (raw,)), "batches from the store": (loading_step, (raw,))}
+        passes = {
+            "a pass of ImageFolder": (plain_pass, (folder,)),
+            "raw store": (prepared, (folder, "raw")), "JPEG store": (prepared, (folder, "jpeg")),
+        }  # fmt: skip
+        found = speeds("batches of 128 crops of 224 pixels", batches)
+        found += speeds(f"training step of {STEP_BATCH} images", steps)
+        found += speeds(f"prepare, {IMAGES:,} files", passes)
+    small = {"DataLoader(num_workers=2)": (stock_small_batches, ()), "Batches": (our_small_batches, ())}
+    return found + speeds("batches of 128 crops of 24 pixels", small)

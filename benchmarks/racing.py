@@ -2,58 +2,102 @@
 
 Every contestant lives in a process of its own, so that none profits from another's warm memory or allocator setting.
 They are timed round by round, one after the other; a ratio is that of the medians over the rounds. Nothing else should
-run meanwhile.
+run meanwhile, except the busy processes that a comparison asks for.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import resource
 import statistics
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from time import perf_counter
+from typing import Any
 
 import torch
 
 Work = Callable[[], object]
+Contestants = dict[str, tuple[Callable[..., Work], tuple]]
+
+ROUNDS = 5
+MATRIX = 2048
 
 
 def serve(connection: Connection, threads: int, make: Callable[..., Work], arguments: tuple) -> None:
-    """One contestant: times itself once for every message, and at last reports the memory it took, MiB."""
+    """One contestant: times itself once for every message."""
     torch.set_num_threads(threads)
-    logging.disable(logging.WARNING)  # torch.compile looks for a GPU
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    logging.disable(logging.WARNING)
     work = make(*arguments)
     work()
     while connection.recv():
         start = perf_counter()
         work()
         connection.send(perf_counter() - start)
-    connection.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
-def race(
-    contestants: dict[str, tuple[Callable[..., Work], tuple]], rounds: int, threads: int
-) -> dict[str, tuple[float, float]]:
-    """Name -> median seconds, and peak memory in MiB above that of a process that has only imported everything."""
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """So many processes meanwhile that each keep a core busy."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, float]]:
+    """Name -> median seconds, for each number of busy processes beside them."""
     context = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
     processes = []
     for name, (make, arguments) in contestants.items():
         connections[name], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(other, threads, make, arguments)))
+        processes.append(context.Process(target=serve, args=(other, torch.get_num_threads(), make, arguments)))
         processes[-1].start()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, connection in connections.items():
-            connection.send(True)
-            times[name].append(connection.recv())
-    memory = {}
-    for name, connection in connections.items():
+    medians = []
+    for others in beside:
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        with busy(others):
+            for _ in range(ROUNDS):
+                for name, connection in connections.items():
+                    connection.send(True)
+                    times[name].append(connection.recv())
+        medians.append({name: statistics.median(measured) for name, measured in times.items()})
+    for connection in connections.values():
         connection.send(False)
-        memory[name] = connection.recv()
     for process in processes:
         process.join()
-    return {name: (statistics.median(times[name]), memory[name]) for name in contestants}
+    return medians
+
+
+def speeds(what: str, contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, Any]]:
+    """The speed of all contestants but the first as a multiple of the first one's."""
+    against, *ours = contestants
+    return [
+        {
+            "what": what,
+            "ours": name,
+            "against": against,
+            "busy processes": others,
+            "speed": times[against] / times[name],
+        }
+        for others, times in zip(beside, race(contestants, beside), strict=True)
+        for name in ours
+    ]
+
+
+def sgemm() -> Work:
+    a, b = torch.randn(2, MATRIX, MATRIX)
+    return lambda: a @ b
+
+
+def sgemm_rate() -> float:
+    """What this machine makes of a product of large float32 matrices, GFLOP/s: other times go by it."""
+    [times] = race({"sgemm": (sgemm, ())})
+    return 2 * MATRIX**3 / times["sgemm"] / 1e9

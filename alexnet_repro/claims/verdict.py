@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
-from alexnet_repro.claims.claim import LEVEL, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.claims.intervals import mean_interval, resolvable
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
 
@@ -249,57 +248,3 @@ def _effect(claim: Claim, baseline: float, treatment: float) -> float:
         case "difference":
             return baseline - treatment
     return treatment
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean and its interval by Student's t, at ``LEVEL``; without an interval for a single value.
-
-    Args:
-        values: at least one.
-
-    Returns: mean, lower and upper end; None and None without an interval.
-    """
-    from scipy.stats import sem, t
-
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None, None
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values))
-    return mean, mean - half, mean + half
-
-
-def resolvable(values: Sequence[float], power: float = 0.8) -> float:
-    r"""The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
-
-    .. math:: (t_\text{level} + t_\text{power}) \, s / \sqrt{n}
-
-    with Student's quantiles for n - 1 degrees of freedom, the first that of the interval.
-
-    Args:
-        values: at least 2; s is their standard deviation.
-        power: of the test, a probability.
-    """
-    from scipy.stats import sem, t
-
-    freedom = len(values) - 1
-    return float((t.ppf((1 + LEVEL) / 2, freedom) + t.ppf(power, freedom)) * sem(values))
-
-
-def spread_by_images(baseline: Sequence[Record], treatment: Sequence[Record]) -> float:
-    """How much pairs would differ if every image went right or wrong independently of the others, from seed to seed.
-
-    A standard deviation of the difference in error. Runs that are better or worse as a whole scatter more; so this is
-    no more than a lower bound of what pairs scatter by, and verdicts don't rest on it.
-
-    Args:
-        baseline, treatment: runs of at least two seeds, in the same order, tested on the same images.
-
-    Raises:
-        ValueError: fewer than two pairs, or a record that does not say which images it is wrong about.
-    """
-    wrong = [[record.wrong() for record in side] for side in (baseline, treatment)]
-    if len(baseline) < 2 or len(baseline) != len(treatment) or any(of_run is None for side in wrong for of_run in side):
-        raise ValueError("expected at least two pairs of records that say which images they are wrong about")
-    differences_by_image = np.subtract(*(np.array(side, dtype=float) for side in wrong))  # (seeds, images)
-    variances = differences_by_image.var(axis=0, ddof=1)
-    return float(np.sqrt(variances.sum()) / len(variances))

@@ -1,19 +1,21 @@
 """Response normalization, fast: as an autograd function on any device, and as operators that a compiler takes whole.
 
-Nothing but the input is kept; the way back computes the denominators again. On a CPU the input is worked through in
-chunks, with a few buffers that stay in the cache: the equation as it stands, compiled or not, moves several times as
+Nothing but the input is kept; the way back computes the denominators again. On a CPU every thread takes chunks of the
+input, with a few buffers that stay in its cache: the equation as it stands, compiled or not, moves several times as
 much memory. Arguments throughout: ``size`` of the window, ``coefficient`` of the energy, ``beta``, ``k``, ``groups``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
+
+from alexnet_repro.support.threads import share_out
 
 CHUNK = 2**18  # elements of a buffer on a CPU
 
@@ -55,9 +57,12 @@ def _forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, gr
     """The layer's output."""
     a = _dense(a)
     out = torch.empty_like(a)
-    for x, b, d, p in _chunks(groups, (a, out), buffers=2):
+
+    def quotients(x: Tensor, b: Tensor, d: Tensor, p: Tensor) -> None:
         _denominators(x, size, coefficient, k, out=d)
-        b.copy_(inverse_power(d, beta, out=p).mul_(x))
+        torch.mul(inverse_power(d, beta, out=p), x, out=b)
+
+    _by_chunks(quotients, groups, (a, out), buffers=2)
     return out
 
 
@@ -65,13 +70,16 @@ def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: floa
     """What reaches the layer's input of the gradient of its output."""
     a = _dense(a)
     grad_a = torch.empty_like(a)
-    for x, g, out, d, p, s in _chunks(groups, (a, _dense(grad, like=a), grad_a), buffers=3):
+
+    def derivatives(x: Tensor, g: Tensor, out: Tensor, d: Tensor, p: Tensor, s: Tensor) -> None:
         _denominators(x, size, coefficient, k, out=d)
         inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
         torch.mul(p, x, out=s).div_(d)  # what each window passes on to every channel in it
         for channels, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: reversed
             p[:, :, channels].addcmul_(x[:, :, channels], s[:, :, windows], value=-2 * beta * coefficient)
         out.copy_(p)
+
+    _by_chunks(derivatives, groups, (a, _dense(grad, like=a), grad_a), buffers=3)
     return grad_a
 
 
@@ -112,20 +120,23 @@ def _dense(tensor: Tensor, like: Tensor | None = None) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def _chunks(groups: int, tensors: tuple[Tensor, ...], buffers: int) -> Iterator[list[Tensor]]:
-    """Matching parts of dense tensors of one shape, (n, groups, channels of a group, positions), and buffers as large.
+def _by_chunks(kernel: Callable[..., None], groups: int, tensors: tuple[Tensor, ...], buffers: int) -> None:
+    """Calls the kernel with matching parts of dense tensors of one shape, and with buffers as large.
 
-    Parts that are to be read come in the working precision; the last tensor is the one that is to be written.
+    They are (n, groups, channels of a group, positions), and those to be read in the working precision; the last tensor
+    is the one to be written.
     """
-    *sources, target = tensors
-    dtype = working_dtype(target)
+    dtype = working_dtype(tensors[-1])
     views = [_by_channels(tensor, groups) for tensor in tensors]
     row = views[0].shape[1:].numel()
-    step = max(1, CHUNK // max(1, row)) if target.device.type == "cpu" else max(1, len(views[0]))
-    kept = [torch.empty_like(views[0][:step], dtype=dtype) for _ in range(buffers)]
-    for parts in zip(*(view.split(step) for view in views), strict=True):
-        read = [part.to(dtype) for part in parts[: len(sources)]]
-        yield [*read, parts[-1], *(buffer[: len(parts[0])] for buffer in kept)]
+    step = max(1, CHUNK // max(1, row)) if views[0].device.type == "cpu" else max(1, len(views[0]))
+
+    def work(chunks: Iterator[tuple[Tensor, ...]]) -> None:
+        kept = [torch.empty_like(views[0][:step], dtype=dtype) for _ in range(buffers)]
+        for *read, written in chunks:
+            kernel(*(part.to(dtype) for part in read), written, *(buffer[: len(written)] for buffer in kept))
+
+    share_out(work, zip(*(view.split(step) for view in views), strict=True))
 
 
 def _by_channels(tensor: Tensor, groups: int) -> Tensor:

@@ -161,8 +161,12 @@ class NetConfig:
             raise ValueError(
                 f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
             )
-        if wrong := [layer.name for layer in self.layers if getattr(layer, "std", 0) < 0]:
-            raise ValueError(f"{self.name}: the std of {wrong[0]} must be at least 0")
+        for layer in self.layers:
+            if getattr(layer, "std", 0) < 0:
+                raise ValueError(f"{self.name}: the std of {layer.name} must be at least 0")
+            for size in ("channels", "outputs", "kernel", "stride", "size"):
+                if (value := getattr(layer, size, None)) is not None:
+                    check_positive(f"{size} of {layer.name}", value)
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:

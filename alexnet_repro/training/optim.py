@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.networks.weights import plain_name
+from alexnet_repro.support.threads import share_out
 from alexnet_repro.training.schedules import Stage
 
 CACHED = 2**18  # numbers of a tensor that are worked on at a time
@@ -54,14 +55,16 @@ class KrizhevskySGD(torch.optim.Optimizer):
             if group["lr"]:
                 settings = group["lr"], group["momentum"], group["weight_decay"]
                 equal[settings] += [p for p in group["params"] if p.grad is not None]
-        for (lr, momentum, weight_decay), params in equal.items():
-            velocities, gradients = [self.velocity(p) for p in params], [p.grad for p in params]
-            for w, v, g in _in_slices(params, velocities, gradients):
-                torch._foreach_mul_(v, momentum)
-                torch._foreach_add_(v, g, alpha=-lr)
-                if weight_decay:
-                    torch._foreach_add_(v, w, alpha=-lr * weight_decay)
-                torch._foreach_add_(w, v)
+        slices = []
+        for settings, params in equal.items():
+            lists = params, [self.velocity(p) for p in params], [p.grad for p in params]
+            for parts in _in_slices(*lists):
+                first = parts[0][0]
+                if first.device.type == "cpu" and first.numel() >= CACHED:
+                    slices.append((settings, *parts))
+                else:
+                    _update(settings, *parts)
+        share_out(lambda pieces: [_update(*piece) for piece in pieces], slices)
         return loss
 
     def velocity(self, p: Tensor) -> Tensor:
@@ -70,6 +73,15 @@ class KrizhevskySGD(torch.optim.Optimizer):
         if not state:
             state["velocity"] = torch.zeros_like(p)
         return state["velocity"]
+
+
+def _update(settings: tuple[float, float, float], w: list[Tensor], v: list[Tensor], g: list[Tensor]) -> None:
+    lr, momentum, weight_decay = settings
+    torch._foreach_mul_(v, momentum)
+    torch._foreach_add_(v, g, alpha=-lr)
+    if weight_decay:
+        torch._foreach_add_(v, w, alpha=-lr * weight_decay)
+    torch._foreach_add_(w, v)
 
 
 def _in_slices(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:

@@ -9,17 +9,10 @@ from scipy import stats
 
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.claim import LEVEL, LOOKS, Fixed, Measurement
+from alexnet_repro.claims.intervals import mean_interval, resolvable, spread_by_images
 from alexnet_repro.claims.records import EVIDENCE_FOLDER, Evidence, load_evidence, problems
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.verdict import (
-    Verdict,
-    fastest,
-    mean_interval,
-    measured,
-    resolvable,
-    spread_by_images,
-    verdict,
-)
+from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
 from alexnet_repro.support.values import write_sealed
 from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
 

@@ -77,7 +77,7 @@ def test_the_run_of_a_claim_and_the_figure_of_colours_read_a_few_images_at_a_tim
     arms = {name: replace(arm, net=replace(arm.net, image_size=16)) for name, arm in protocol.arms.items()}
     stored = replace(protocol, dataset=store, arms=arms)
     monkeypatch.setitem(STUDIES, "tiny", replace(tiny_claim.study, protocols={"smoke": stored}))
-    monkeypatch.setattr(sweep, "_settle", lambda device: None)
+    monkeypatch.setattr(sweep, "_settled", lambda device: device)
     record = sweep.run_one("tiny", "smoke", "relu", 0, out=tmp_path / "evidence")
     assert Record.load(tmp_path / "evidence" / record.path).final == record.final
     dataset = load_dataset(store)

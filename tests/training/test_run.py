@@ -30,6 +30,7 @@ from alexnet_repro.training.checkpoint import (
     CheckpointError,
     Files,
     load_checkpoint,
+    load_saved,
 )
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.evaluate import evaluate, predict
@@ -186,11 +187,11 @@ def test_the_checkpoint_that_a_run_goes_on_from_does_not_stay_in_memory(config, 
     loaded, alive = [], []
 
     def load(*arguments):
-        found = load_checkpoint(*arguments)
-        loaded.extend(weakref.ref(tensor) for tensor in found["state"]["training"]["model"].values())
+        found = load_saved(*arguments)
+        loaded.extend(weakref.ref(tensor) for tensor in found.training["model"].values())
         return found
 
-    monkeypatch.setattr(running, "load_checkpoint", load)
+    monkeypatch.setattr(running, "load_saved", load)
     run(config, Files.of_folder(tmp_path / "out"), on_step=[lambda training: alive.extend(ref() for ref in loaded)])
     assert alive
     assert not any(tensor is not None for tensor in alive)

@@ -1,0 +1,73 @@
+"""Speed and memory on this machine: ``make bench`` writes them into ``results`` and from there into the README.
+
+See ``racing`` for how times are compared. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import data
+import memory
+import network
+import training
+from racing import ROUNDS, sgemm_rate
+
+from alexnet_repro.support.environment import environment
+from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+sys.path.append(str(ROOT / "book" / "_ext"))
+between = importlib.import_module("page_tables").between
+BEGIN, END = "<!-- speed: written by `make bench`; do not edit -->", "<!-- speed end -->"
+
+
+def measured() -> dict[str, Any]:
+    """Everything that is measured, with the machine it holds for."""
+    found = {"machine": environment("cpu"), "sgemm GFLOP/s": sgemm_rate(), "rounds": ROUNDS}
+    speeds = [figure for part in (network, data, training) for figure in part.figures()]
+    return found | {"speeds": speeds, "memory": memory.figures()}
+
+
+def block(found: dict[str, Any]) -> str:
+    """The README's tables of what was measured on one machine."""
+    machine = found["machine"]
+    note = (
+        f"On {machine['device']}, which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32), with "
+        f"torch {machine['torch']} and {machine['threads']} threads; medians of {found['rounds']} rounds. Busy "
+        "processes each keep a core busy meanwhile."
+    )
+    rows: dict[tuple[str, str, str], dict[int, float]] = {}
+    for figure in found["speeds"]:
+        key = figure["what"], figure["ours"], figure["against"]
+        rows.setdefault(key, {})[figure["busy processes"]] = figure["speed"]
+    beside = sorted({others for speeds in rows.values() for others in speeds})
+    header = ["", "ours", "against", *("alone" if not n else f"beside {n} busy" for n in beside)]
+    cells = [[*key, *(f"{speeds[n]:.2f}x" if n in speeds else "" for n in beside)] for key, speeds in rows.items()]
+    peaks = [
+        [peak["what"], *(f"{peak[key]:,.0f}" for key in ("measured MiB", "formula MiB")), peak["formula"]]
+        for peak in found["memory"]
+    ]
+    speed = Table(header, cells).to_markdown()
+    memory = Table(["peak memory", "measured, MiB", "at least, MiB", "for"], peaks).to_markdown()
+    return f"{note}\n\n{speed}\n\n{memory}"
+
+
+def main() -> None:
+    found = measured()
+    name = re.sub(r"\W+", "-", found["machine"]["device"]).lower()
+    RESULTS.mkdir(exist_ok=True)
+    write_atomically(RESULTS / f"{name}.json", json.dumps(found, indent=1) + "\n")
+    readme = ROOT / "README.md"
+    write_atomically(readme, between(readme.read_text(encoding="utf-8"), BEGIN, END, block(found)))
+
+
+if __name__ == "__main__":
+    main()
