@@ -51,9 +51,10 @@ FINDINGS = (
     ),
     (
         "04_lrn",
-        {"lrn-cifar": "no effect found"},
-        "**Response normalization does not help our small network.** On CIFAR-10, in a quarter of the "
-        "paper's epochs, it gains {lrn-cifar}; the paper reports 2 points.",
+        {"lrn": "reproduced", "lrn-cifar": "no effect found"},
+        "**Response normalization helps AlexNet, and does nothing for a small network.** In small, on ten classes of "
+        "ImageNet, it lowers AlexNet's error by {lrn}; the paper says 1.4. On CIFAR-10, in a quarter of the paper's "
+        "epochs, it gains {lrn-cifar}, where the paper has 2 points.",
     ),
     (
         "11_paper_vs_code",

@@ -14,6 +14,7 @@ from typing import get_args
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from nbformat import NotebookNode
@@ -236,6 +237,22 @@ def test_a_chapter_s_words_about_its_verdicts_are_the_verdicts(path):
     text = (path.parent / "text" / f"{path.stem}.md").read_text(encoding="utf-8")
     found = {result.outcome for result in tables.judged(*(c.id for c in CLAIMS.values() if c.chapter == path.stem))}
     assert {word for word in get_args(Outcome) if f"*{word}*" in text} <= found
+
+
+def test_normalization_s_gain_develops_as_chapter_4_says():
+    """Behind at first, ahead within ten epochs and until the end, and on the training images by even more."""
+    records = [record for record in load_evidence("lrn", "laptop") if record.seed <= 5]
+    validation, training = (
+        [
+            np.mean([r.epochs[i][name] for r in records if r.arm == "run148"])
+            - np.mean([r.epochs[i][name] for r in records if r.arm == "run145"])
+            for i in range(60)
+        ]
+        for name in ("val_error", "train_eval_error")
+    )
+    assert validation[0] < 0
+    assert min(validation[9:]) > 0
+    assert np.mean(training[-10:]) > np.mean(validation[-10:])
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"book/{path.name}" for path in (ROOT / "book").glob("*.md"))])
