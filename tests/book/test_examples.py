@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import alexnet_repro
+from alexnet_repro import CLAIMS, load_evidence, verdict
 from alexnet_repro.claims.records import Evidence
 
 
@@ -25,11 +26,22 @@ def test_every_public_name_has_an_example_that_holds(name):
         assert report == [], "".join(report)
 
 
-def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
-    page = (Path(__file__).resolve().parents[2] / "book" / "api_claims.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+PAGE = (Path(__file__).resolve().parents[2] / "book" / "api_claims.md").read_text(encoding="utf-8")
+CURVES, DIFFERENCES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_differences_that_the_page_of_records_plots_are_those_of_the_verdict(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(code.replace(".plot()", ".plot().get_figure()").replace("epochs.pivot", "figure = epochs.pivot"), names)
+    exec(DIFFERENCES, names)
+    judged = verdict(CLAIMS["lrn"], load_evidence("lrn"))
+    assert names["points"].tolist()[: judged.pairs] == pytest.approx([100 * value for value in judged.values])
+    assert (tmp_path / "differences.png").stat().st_size > 1000
+
+
+def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
+    names: dict = {}
+    exec(CURVES.replace(".plot()", ".plot().get_figure()").replace("epochs.pivot", "figure = epochs.pivot"), names)
     (ax,) = names["figure"].axes
     assert [line.get_label() for line in ax.get_lines()] == ["with", "without"]
     assert {len(line.get_xdata()) for line in ax.get_lines()} == {40}
