@@ -38,12 +38,10 @@ def html(results: Sequence[Verdict], book: str = "") -> str:
     """
     lines = ['<div class="forest">', f"<p>{escape(LEGEND)}</p>"]
     for first, *variants in _families(results):
+        lines += [_html_row(first, book, first.claim.statement)]
         if variants:
-            lines += [f"<details><summary>{_html_row(first, book, first.claim.statement)}</summary>"]
-            lines += [_html_row(result, book, _last_words(result)) for result in variants]
-            lines += ["</details>"]
-        else:
-            lines += [_html_row(first, book, first.claim.statement)]
+            rows = [_html_row(result, book, _last_words(result)) for result in variants]
+            lines += ["<details><summary>variants</summary>", *rows, "</details>"]
     return "\n".join([*lines, "</div>"])
 
 

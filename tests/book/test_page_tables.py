@@ -85,7 +85,7 @@ def test_a_variant_folds_under_its_claim_and_shows_its_last_words_alone():
     rows = ElementTree.fromstring(forest.html(JUDGED))
     links = [link.text for link in rows.iter("a")]
     assert len(links) == len(CLAIMS)
-    assert [link.text for link in rows.find("details").iter("a")][1] == "2012 protocol, the other candidate"
+    assert next(link.text for link in rows.find("details").iter("a")) == "2012 protocol, the other candidate"
     assert {link.get("href") for link in rows.iter("a")} == {f"{claim.chapter}.html" for claim in CLAIMS.values()}
 
 
