@@ -56,7 +56,7 @@ def block(found: dict[str, Any]) -> str:
         for peak in found["memory"]
     ]
     speed = Table(header, cells).to_markdown()
-    memory = Table(["peak memory", "measured, MiB", "at least, MiB", "for"], peaks).to_markdown()
+    memory = Table(["peak memory", "measured, MiB", "reckoned, MiB", "from"], peaks).to_markdown()
     return f"{note}\n\n{speed}\n\n{memory}"
 
 

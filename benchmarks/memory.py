@@ -1,9 +1,9 @@
-"""Peak memory, each in a process of its own, and what it takes at least: the tensors that must be there."""
+"""Peak memory, each in a process of its own, and what one would reckon beforehand."""
 
 from __future__ import annotations
 
 import os
-import resource
+import re
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -39,7 +39,7 @@ def step() -> float:
 
 
 def prepared() -> float:
-    """What every thread has in hand: one part's pixels."""
+    """One part's pixels for every thread; decoding comes on top."""
     with tempfile.TemporaryDirectory() as root:
         data.make_images(Path(root, "images"), FILES)
         prepare(folder_source(Path(root, "images")), Path(root, "store"), size=SIZE, form="raw")
@@ -47,7 +47,7 @@ def prepared() -> float:
 
 
 def evaluation() -> float:
-    """The images, their ten views, weights, and the two largest outputs of as many views as are worked on at a time."""
+    """The images, their views, weights, and the two largest outputs; what convolutions work in comes on top."""
     images = torch.randint(0, 256, (EVALUATED, 3, SIZE, SIZE), dtype=torch.uint8)
     model = AlexNet()
     predict(model, images, InputTransform.fit(InputConfig(crop=224, views="ten"), images), EVALUATED)
@@ -58,11 +58,17 @@ def evaluation() -> float:
 
 
 def peak(work: Callable[[], float]) -> dict[str, Any]:
-    """What the work adds to a process that has imported everything, and what its formula says at least."""
-    resident = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
-    before = resident()
+    """What the work adds at its peak to a process that has imported everything, and what its formula says. On Linux."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is forgotten
+    before = resident("VmRSS")
     reckoned = work()
-    return {"measured MiB": resident() - before, "formula MiB": reckoned / MIB, "formula": work.__doc__}
+    return {"measured MiB": resident("VmHWM") - before, "formula MiB": reckoned / MIB, "formula": work.__doc__}
+
+
+def resident(line: str) -> float:
+    """Memory of this process, MiB: VmRSS now, VmHWM at its peak."""
+    (kilobytes,) = re.findall(rf"{line}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kilobytes) / 1024
 
 
 CASES = {
