@@ -112,7 +112,11 @@ def images(rows: Mapping[str, Tensor]) -> Figure:
 
 
 def jpeg(figure: Figure) -> DisplayObject:
-    """A figure of photographs for a notebook, as a JPEG image: a fraction of the size that a PNG image would have."""
+    """A figure of photographs for a notebook, as a JPEG image: a fraction of the size that a PNG image would have.
+
+    Args:
+        figure: such as ``images`` gives.
+    """
     from IPython.display import Image
 
     file = BytesIO()
