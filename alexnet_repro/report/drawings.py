@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,6 @@ from alexnet_repro.networks.spec import Conv, Linear
 from alexnet_repro.report.figures import STYLES, Figure, finished, panels, plt
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.evaluate import evenly_spaced
-
-if TYPE_CHECKING:
-    from IPython.display import DisplayObject
 
 
 def layer_costs(network: Network) -> Figure:
@@ -111,7 +107,7 @@ def images(rows: Mapping[str, Tensor]) -> Figure:
     return finished(figure)
 
 
-def jpeg(figure: Figure) -> DisplayObject:
+def jpeg(figure: Figure) -> object:
     """A figure of photographs for a notebook, as a JPEG image: a fraction of the size that a PNG image would have.
 
     Args:
