@@ -101,6 +101,16 @@ class Claim:
         return replace(protocol, arms={arm: protocol.arms[arm] for arm in self.arms})
 
     @property
+    def subject(self) -> str:
+        """The statement up to its bracket, if it has one: what variants of a claim share."""
+        return self.statement.partition(" (")[0]
+
+    @property
+    def variant(self) -> str:
+        """What stands in the bracket: which variant it is."""
+        return self.statement.partition(" (")[2].removesuffix(")")
+
+    @property
     def no_effect(self) -> float:
         """The effect's value when both arms are equally good."""
         return 1.0 if self.effect == "ratio" else 0.0

@@ -23,13 +23,13 @@ class InShort:
         text = f"**In short.** {self.sentences}"
         if not self.results:
             return text
-        rows = []
-        for result, (statement, _, printed, _, ours, scale, seeds, words) in zip(
-            self.results, scoreboard(self.results).rows, strict=True
-        ):
-            runs = f"{seeds} pairs, {scale}" if result.pairs else "none"
-            rows.append([statement, printed, ours, runs, words])
-        table = Table(["claim", "paper", "ours, 95\u00a0% interval", "runs", "verdict"], rows)
+        board = scoreboard(self.results)
+        rows = [
+            [statement, printed, ours, f"{seeds} pairs, {scale}" if seeds != "0" else "none", words]
+            for statement, _, printed, _, ours, scale, seeds, words in board.rows
+        ]
+        claim, _, paper, _, ours, *_, last = board.header
+        table = Table([claim, paper, ours, "runs", last], rows)
         return f"{text}\n\n{table.to_markdown()}"
 
     _repr_markdown_ = to_markdown
@@ -51,8 +51,14 @@ def in_short(verdicts: Mapping[str, Outcome], sentences: str) -> InShort:
         KeyError: the sentences name a claim that is not among ``verdicts``, or a claim that does not exist.
     """
     results = judged(*verdicts)
-    filled = sentences.format_map({result.claim.id: result.summary() for result in results})
-    changed = [f"{r.claim.id}: {r.outcome}" for r in results if r.outcome != verdicts[r.claim.id]]
+    return InShort(up_to_date(verdicts, sentences, results), results)
+
+
+def up_to_date(verdicts: Mapping[str, Outcome], sentences: str, results: Sequence[Verdict]) -> str:
+    """The sentences of ``in_short``, for what ``judged`` makes of at least these claims."""
+    found = {result.claim.id: result for result in results}
+    filled = sentences.format_map({name: found[name].summary() for name in verdicts})
+    changed = [f"{name}: {found[name].outcome}" for name in verdicts if found[name].outcome != verdicts[name]]
     if changed:
-        filled = f"Newer runs have changed verdicts since this page was written ({', '.join(changed)})."
-    return InShort(filled, results)
+        return f"Newer runs have changed verdicts since this page was written ({', '.join(changed)})."
+    return filled

@@ -118,10 +118,9 @@ def scoreboard(results: Sequence[Verdict]) -> Table:
     rows, before = [], ""
     for result in results:
         claim = result.claim
-        common, _, words = claim.statement.partition(" (")
         rows.append(
             [
-                claim.statement if common != before else f"… {words.removesuffix(')')}",
+                claim.statement if claim.subject != before else f"… {claim.variant}",
                 claim.section,
                 claim.paper_summary(),
                 claim.number(claim.original_value),
@@ -131,7 +130,7 @@ def scoreboard(results: Sequence[Verdict]) -> Table:
                 result.words,
             ]
         )
-        before = common
+        before = claim.subject
     ours = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
     return Table(["claim", "section", "paper", "2012 run", ours, "scale", "seeds", "verdict"], rows)
 

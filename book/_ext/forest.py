@@ -40,7 +40,7 @@ def html(results: Sequence[Verdict], book: str = "") -> str:
     for first, *variants in _families(results):
         lines += [_html_row(first, book, first.claim.statement)]
         if variants:
-            rows = [_html_row(result, book, _last_words(result)) for result in variants]
+            rows = [_html_row(result, book, result.claim.variant) for result in variants]
             lines += ["<details><summary>variants</summary>", *rows, "</details>"]
     return "\n".join([*lines, "</div>"])
 
@@ -58,8 +58,8 @@ def image(results: Sequence[Verdict]) -> str:
     """The rows as an SVG image on a white ground, with the words of the claims."""
     rows = []
     for i, result in enumerate(results):
-        variant = i > 0 and _common(result) == _common(results[i - 1])
-        words = f"… {_last_words(result)}" if variant else result.claim.statement
+        variant = i > 0 and result.claim.subject == results[i - 1].claim.subject
+        words = f"… {result.claim.variant}" if variant else result.claim.statement
         rows.append(
             f'<g class="{_kind(result)}" transform="translate(0 {LINE * (i + 1)})">'
             f'<text x="{30 if variant else 10}" y="14">{escape(_shortened(words))}</text>'
@@ -120,15 +120,7 @@ def _x(position: float) -> float:
 
 def _families(results: Sequence[Verdict]) -> Iterator[list[Verdict]]:
     """Each claim with its variants, which have its words up to a bracket."""
-    return (list(family) for _, family in itertools.groupby(results, _common))
-
-
-def _common(result: Verdict) -> str:
-    return result.claim.statement.partition(" (")[0]
-
-
-def _last_words(result: Verdict) -> str:
-    return result.claim.statement.partition(" (")[2].removesuffix(")")
+    return (list(family) for _, family in itertools.groupby(results, lambda result: result.claim.subject))
 
 
 def _kind(result: Verdict) -> str:

@@ -18,7 +18,7 @@ from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Measurement, Outcome
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
-from alexnet_repro.report.in_short import in_short
+from alexnet_repro.report.in_short import up_to_date
 from alexnet_repro.report.tables import judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
@@ -86,7 +86,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
         raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
     make = {
         "claims": lambda: _linked_claims(results, book).to_markdown(),
-        "findings": lambda: findings(book),
+        "findings": lambda: findings(results, book),
         "counts": lambda: verdict_counts(results),
         "forest": lambda: forest.html(results, book),
         "remaining": lambda: remaining_table(results).to_markdown(),
@@ -120,10 +120,10 @@ def _linked_claims(results: Sequence[Verdict], book: str) -> Table:
     return Table(table.header, rows)
 
 
-def findings(book: str) -> str:
+def findings(results: Sequence[Verdict], book: str) -> str:
     """What a reader should know first, as a list with links to the chapters."""
     items = [
-        f"* {in_short(verdicts, words).sentences} ([why]({book}{chapter}.ipynb))"
+        f"* {up_to_date(verdicts, words, results)} ([why]({book}{chapter}.ipynb))"
         for chapter, verdicts, words in FINDINGS
     ]
     return "\n".join(items)
@@ -131,10 +131,9 @@ def findings(book: str) -> str:
 
 def verdict_counts(results: Sequence[Verdict]) -> str:
     """How many claims have which verdict, those at the paper's own scale apart from those in small, in three lines."""
-    kinds = {"At the paper's scale": ("paper",), "In small": ("smoke", "laptop", "gpu")}
     lines = []
-    for kind, scales in kinds.items():
-        found = [result.outcome for result in results if result.scale in scales]
+    for kind, whole in {"At the paper's scale": True, "In small": False}.items():
+        found = [result.outcome for result in results if (result.scale == "paper") == whole]
         counts = {word: found.count(word) for word in get_args(Outcome) if word not in NO_VERDICT}
         lines.append(f"{kind}: " + (", ".join(f"**{n}** {word}" for word, n in counts.items() if n) or "none yet"))
     left = [result for result in results if result.outcome in NO_VERDICT]

@@ -54,7 +54,7 @@ def test_what_was_found_in_small_is_never_counted_as_found_at_the_paper_s_scale(
 def test_a_finding_on_the_front_page_is_what_the_records_say(chapter, verdicts, words):
     assert {claim: verdict(CLAIMS[claim], load_evidence(claim)).outcome for claim in verdicts} == verdicts
     assert (BOOK / f"{chapter}.ipynb").is_file()
-    assert "Newer runs" not in page_tables.findings("")
+    assert "Newer runs" not in page_tables.findings(JUDGED, "")
 
 
 def test_the_images_of_the_front_page_are_those_of_the_records():
@@ -118,7 +118,7 @@ def test_every_claim_is_judged_once_for_all_pages(monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "verdict", lambda claim, records: judged.append(claim.id) or verdict(claim, records))
     pages = [tmp_path / name for name in ("a.md", "b.md")]
     for page in pages:
-        page.write_text("\n".join(line for name in ("claims", "forest") for line in page_tables.MARKERS[name]))
+        page.write_text("\n".join(line for pair in page_tables.MARKERS.values() for line in pair))
     page_tables.update(*pages)
     assert judged == list(CLAIMS)
 
