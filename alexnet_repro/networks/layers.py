@@ -93,6 +93,8 @@ class Dropout(nn.Module):
         place: where several processes share a batch: gives the number of this one's first image in it, and of all
             images. Their masks are then cut from those of the whole batch.
         tower, towers: which of how many equal parts of a layer's units this is; their masks are cut likewise.
+        slots: None, or a list that takes this layer and memory for its numbers, which are then not drawn but left to
+            whoever gave the list; see ``alexnet_repro.training.replay``.
 
     Shape: any; the same.
     """
@@ -104,6 +106,7 @@ class Dropout(nn.Module):
         self.p, self.rescale, self.generator = p, rescale, generator
         self.place: Callable[[], tuple[int, int]] | None = None
         self.tower, self.towers = 0, 1
+        self.slots: list[tuple[Dropout, Tensor]] | None = None
         _DROPOUTS[id(self)] = self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -120,6 +123,9 @@ class Dropout(nn.Module):
 
     def draw(self, x: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
+        if self.slots is not None:
+            self.slots.append((self, torch.empty(x.shape, device=x.device)))
+            return self.slots[-1][1]
         first, images = (0, len(x)) if self.place is None else self.place()
         units, generator = x.shape[1:], self.generator
         if self.towers > 1:

@@ -8,6 +8,8 @@ much memory. Arguments throughout: ``size`` of the window, ``coefficient`` of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -56,6 +58,8 @@ def transformed(tensor: Tensor) -> bool:
 def _forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
     """The layer's output."""
     a = _dense(a)
+    if fused := _fused(a):
+        return fused.forward(a, size, coefficient, beta, k, groups)
     out = torch.empty_like(a)
 
     def quotients(x: Tensor, b: Tensor, d: Tensor, p: Tensor) -> None:
@@ -69,6 +73,8 @@ def _forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, gr
 def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
     """What reaches the layer's input of the gradient of its output."""
     a = _dense(a)
+    if fused := _fused(a):
+        return fused.backward(_dense(grad, like=a), a, size, coefficient, beta, k, groups)
     grad_a = torch.empty_like(a)
 
     def derivatives(x: Tensor, g: Tensor, out: Tensor, d: Tensor, p: Tensor, s: Tensor) -> None:
@@ -81,6 +87,15 @@ def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: floa
 
     _by_chunks(derivatives, groups, (a, _dense(grad, like=a), grad_a), buffers=3)
     return grad_a
+
+
+def _fused(a: Tensor) -> ModuleType | None:
+    """One kernel each way, where Triton makes it: on a GPU, but for float64."""
+    if a.device.type != "cuda" or a.dtype == torch.float64 or find_spec("triton") is None:
+        return None
+    from alexnet_repro.networks import lrn_triton
+
+    return lrn_triton
 
 
 def _plain_backward(

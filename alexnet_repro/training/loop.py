@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.diagnosis import TrainingError, stuck
 from alexnet_repro.training.optim import set_learning_rates
+from alexnet_repro.training.replay import Passes, Replayed, replayable
 from alexnet_repro.training.state import Epoch, Training, summed
 
 BETTER = 0.99  # of the loss of guessing; one above it is no better than chance
@@ -84,9 +86,10 @@ def train(
     if resume is not None:
         training.load_state_dict(resume)
     model.train()
+    passes = _passes(training)
     while (ended := _ended(training)) is None:
         try:
-            _one_epoch(training, validate, on_step)
+            _one_epoch(training, passes, validate, on_step)
         except TrainingError as error:
             error.history = History((*training.epochs, training.epoch(training.tally)), "diverged")
             raise
@@ -101,7 +104,9 @@ def _ended(training: Training) -> Literal["epochs", "target"] | None:
     return "epochs" if len(epochs) >= config.epochs else None
 
 
-def _one_epoch(training: Training, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback) -> None:
+def _one_epoch(
+    training: Training, passes: Passes, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback
+) -> None:
     stage = training.stage()
     set_learning_rates(training.optimizer, stage)
     if hasattr(training.batches, "enter"):
@@ -110,30 +115,42 @@ def _one_epoch(training: Training, validate: Callable[[], Mapping[str, float]] |
         raise ValueError(f"{stage} changes the input, but these batches have no enter(color, part)")
     start = perf_counter() - training.seconds
     for inputs, labels in training.batches:
-        _step(training, inputs, labels)
+        _step(training, passes, inputs, labels)
         training.seconds = perf_counter() - start
         on_step(training)
     training.check()
     training.end_epoch(None if validate is None else validate())
 
 
-def _step(training: Training, inputs: Tensor, labels: Tensor) -> None:
-    config, n = training.config, len(labels)
-    loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
-    training.optimizer.zero_grad()
-    share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
-    for number, (x, y) in enumerate(parts, 1):
-        with training.model.no_sync() if number < len(parts) and _spread(training.model) else nullcontext():
-            with config.autocast(training.device):
-                logits = training.forward(x)
-                part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
-            training.scaler.scale(part * share).backward()
-        loss = loss + part.detach()
-        wrong += (logits.argmax(1) != y).sum()
-    training.count(loss, wrong, n, logits.shape[1])
+def _step(training: Training, passes: Passes, inputs: Tensor, labels: Tensor) -> None:
+    loss, wrong = passes(inputs, labels)
+    training.count(loss, wrong, len(labels))
     _look(training, inputs)
     training.scaler.step(training.optimizer)
     training.scaler.update()
+
+
+def _passes(training: Training) -> Passes:
+    """Forward and backward through a minibatch: its mean loss, and how many images it is wrong about."""
+
+    def passes(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        config, n = training.config, len(labels)
+        loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
+        training.optimizer.zero_grad()
+        share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
+        for number, (x, y) in enumerate(parts, 1):
+            with training.model.no_sync() if number < len(parts) and _spread(training.model) else nullcontext():
+                with config.autocast(training.device):
+                    logits = training.forward(x)
+                    part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+                training.scaler.scale(part * share).backward()
+            loss = loss + part.detach()
+            wrong += (logits.argmax(1) != y).sum()
+        training.chance = math.log(logits.shape[1])
+        return loss, wrong
+
+    plain = not training.config.compile and not training.scaler.is_enabled() and not dist.is_initialized()
+    return Replayed(passes, training.model) if plain and replayable(training.model, training.device) else passes
 
 
 def _spread(model: nn.Module) -> bool:

@@ -71,9 +71,9 @@ class Training:
         errors = [epoch.val["top1_error"] for epoch in self.epochs if epoch.val is not None]
         return self.config.stage(len(self.epochs) + 1, errors)
 
-    def count(self, loss: Tensor, wrong: Tensor, images: int, classes: int) -> None:
+    def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """One more minibatch."""
-        self.step, self.loss, self.chance = self.step + 1, loss, math.log(classes)
+        self.step, self.loss = self.step + 1, loss
         self.tally += torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
         if self.config.stuck_after is not None:
             self.recent += torch.stack([loss.double() * images, torch.full_like(loss, images).double()])

@@ -156,7 +156,7 @@ def test_on_another_device_no_step_is_waited_for_but_the_first(tiny_dataset):
     training = loop.Training(model, data, replace(CONFIG, stuck_after=20, weight_decay={"fc10": 0.1}))
     training.step = 1
     for inputs, labels in data:
-        loop._step(training, inputs, labels)
+        loop._step(training, loop._passes(training), inputs, labels)
     assert training.step == 1 + len(data)
     assert len(training.unseen) == len(data)
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):

@@ -1,0 +1,113 @@
+"""A training step's two passes as one CUDA graph: a GPU gets them at once, not kernel by kernel.
+
+The numbers are those of the passes themselves. A small network's kernels are shorter than it takes to launch them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_repro.networks.layers import Dropout
+
+Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+
+WARM = 3  # steps in a row that are alike before they are captured; in them libraries choose their kernels
+OURS = ("torch", "alexnet_repro")  # whose layers do the same at every call
+
+
+def replayable(model: nn.Module, device: torch.device) -> bool:
+    """Whether the passes of a model launch the same kernels at every step, and do nothing else.
+
+    With the environment's ALEXNET_REPRO_GRAPHS=0 none are taken to.
+    """
+    ours = all(type(module).__module__.partition(".")[0] in OURS for module in model.modules())
+    return device.type == "cuda" and ours and os.environ.get("ALEXNET_REPRO_GRAPHS") != "0"
+
+
+def capture(work: Callable[[], None]) -> Callable[[], None]:
+    """What the work launches, to be launched again; nothing is launched now."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads go on making batches
+        work()
+    return graph.replay
+
+
+class Replayed:
+    """Does the same as ``passes``: leaves gradients in the parameters, and returns what it returns.
+
+    The first minibatches, those of another shape, e.g. the last one of an epoch, and all while a hook is on the model
+    go through ``passes``.
+
+    Args:
+        passes: forward and backward, from inputs and labels to tensors that are no longer differentiated.
+        model: whose parameters get the gradients.
+        capture: see the function.
+    """
+
+    def __init__(self, passes: Passes, model: nn.Module, capture: Capture = capture) -> None:
+        self.passes, self.model, self.capture = passes, model, capture
+        self.last: object = None  # what the last step was like, and how many in a row were
+        self.alike = 0
+        self.captured: object = None  # what those steps were like that ``replay`` is of
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        like = self._like(inputs, labels)
+        self.alike = self.alike + 1 if like == self.last else 1
+        self.last = like
+        if like is None or like != self.captured:
+            if self.alike <= WARM or like is None:
+                return self.passes(inputs, labels)
+            self._capture(inputs, labels)
+            self.captured = like
+        self.inputs.copy_(inputs)
+        self.labels.copy_(labels)
+        for layer, numbers in self.slots:
+            numbers.copy_(layer.draw(numbers))
+        self.replay()
+        for parameter, gradient in zip(self.model.parameters(), self.gradients, strict=True):
+            parameter.grad = gradient
+        return self.outputs[0].clone(), self.outputs[1].clone()
+
+    def _like(self, inputs: Tensor, labels: Tensor) -> object:
+        """All that captured work takes as given; None where it can't know what a hook does."""
+        modules, parameters = list(self.model.modules()), list(self.model.parameters())
+        if any(map(_hooks, (*modules, *parameters))):
+            return None
+        weights = [(p.data_ptr(), p.requires_grad) for p in parameters]
+        modes = [module.training for module in modules]
+        return inputs.shape, inputs.stride(), inputs.dtype, labels.shape, weights, modes
+
+    def _capture(self, inputs: Tensor, labels: Tensor) -> None:
+        self.captured, self.replay, self.outputs, self.gradients = None, None, None, None  # their memory
+        self.inputs, self.labels = inputs.clone(), labels.clone()
+        self.slots: list[tuple[Dropout, Tensor]] = []
+        dropouts = [module for module in self.model.modules() if isinstance(module, Dropout)]
+        for layer in dropouts:
+            layer.slots = self.slots
+
+        def work() -> None:
+            self.outputs = self.passes(self.inputs, self.labels)
+
+        try:
+            self.replay = self.capture(work)
+        finally:
+            for layer in dropouts:
+                layer.slots = None
+        self.gradients = [parameter.grad for parameter in self.model.parameters()]
+
+
+def _hooks(of: nn.Module | nn.Parameter) -> bool:
+    """Whether something is called when a module is, or when a gradient comes to a parameter."""
+    names = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_post_accumulate_grad_hooks",
+    )
+    return any(getattr(of, name, None) for name in names)
