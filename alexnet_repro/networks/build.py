@@ -177,7 +177,7 @@ def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, masks: torc
         case Pool(kind="max"):
             return nn.MaxPool2d(layer.size, layer.stride, ceil_mode=True)
         case Pool(kind="avg"):
-            return nn.AvgPool2d(layer.size, layer.stride, ceil_mode=True)
+            return layers.CeilAvgPool2d(layer.size, layer.stride)
         case Norm():
             return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average, groups)
         case WithinChannelNorm():

@@ -37,6 +37,32 @@ class PaddedConv2d(nn.Conv2d):
         return super().forward(F.pad(x, self.extra) if any(self.extra) else x)
 
 
+class CeilAvgPool2d(nn.AvgPool2d):
+    """Average pooling whose last windows may reach over the edge; their average is that of the pixels inside.
+
+    Differs: from torch.nn.AvgPool2d in its compiled gradient, which is wrong for these windows (pytorch#198119).
+
+    Args:
+        kernel_size, stride: pixels.
+
+    Shape: (N, C, H, W) -> (N, C, H', W').
+    """
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__(kernel_size, stride, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        over = [-(side - self.kernel_size) % self.stride for side in x.shape[:-3:-1]]  # right, below
+
+        def sums(pixels: Tensor) -> Tensor:
+            padded = F.pad(pixels, (0, over[0], 0, over[1]))
+            return F.avg_pool2d(padded, self.kernel_size, self.stride, divisor_override=1)
+
+        return sums(x) / sums(torch.ones_like(x[:1, :1]))
+
+
 class TowerLinear(nn.Module):
     """A fully connected layer, or several side by side: each tower's outputs see that tower's inputs only.
 
@@ -93,8 +119,7 @@ class Dropout(nn.Module):
         place: where several processes share a batch: gives the number of this one's first image in it, and of all
             images. Their masks are then cut from those of the whole batch.
         tower, towers: which of how many equal parts of a layer's units this is; their masks are cut likewise.
-        slots: None, or a list that takes this layer and memory for its numbers, which are then not drawn but left to
-            whoever gave the list; see ``alexnet_repro.training.replay``.
+        numbers: None, or the numbers that decide at every call, in place of those that would be drawn.
 
     Shape: any; the same.
     """
@@ -106,7 +131,7 @@ class Dropout(nn.Module):
         self.p, self.rescale, self.generator = p, rescale, generator
         self.place: Callable[[], tuple[int, int]] | None = None
         self.tower, self.towers = 0, 1
-        self.slots: list[tuple[Dropout, Tensor]] | None = None
+        self.numbers: Tensor | None = None
         _DROPOUTS[id(self)] = self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -123,9 +148,8 @@ class Dropout(nn.Module):
 
     def draw(self, x: Tensor) -> Tensor:
         """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
-        if self.slots is not None:
-            self.slots.append((self, torch.empty(x.shape, device=x.device)))
-            return self.slots[-1][1]
+        if self.numbers is not None:
+            return self.numbers
         first, images = (0, len(x)) if self.place is None else self.place()
         units, generator = x.shape[1:], self.generator
         if self.towers > 1:

@@ -105,7 +105,8 @@ class WithinChannelResponseNorm(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         x = a.to(working_dtype(a))
-        mean_energy = F.avg_pool2d(x.square(), self.size, stride=1, padding=self.size // 2)
+        around = F.pad(x.square(), (self.size // 2,) * 4)  # a GPU's gradient with padding=... is wrong: pytorch#188344
+        mean_energy = F.avg_pool2d(around, self.size, stride=1)
         return (x * inverse_power(1 + self.scale * mean_energy, self.beta)).to(a.dtype)
 
     def extra_repr(self) -> str:

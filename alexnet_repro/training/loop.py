@@ -149,8 +149,7 @@ def _passes(training: Training) -> Passes:
         training.chance = math.log(logits.shape[1])
         return loss, wrong
 
-    plain = not training.config.compile and not training.scaler.is_enabled() and not dist.is_initialized()
-    return Replayed(passes, training.model) if plain and replayable(training.model, training.device) else passes
+    return Replayed(passes, training.model) if replayable(training.model, training.device, training.config) else passes
 
 
 def _spread(model: nn.Module) -> bool:

@@ -9,9 +9,12 @@ import os
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.layers import Dropout
+from alexnet_repro.training.config import TrainConfig
 
 Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
@@ -20,13 +23,16 @@ WARM = 3  # steps in a row that are alike before they are captured; in them libr
 OURS = ("torch", "alexnet_repro")  # whose layers do the same at every call
 
 
-def replayable(model: nn.Module, device: torch.device) -> bool:
+def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> bool:
     """Whether the passes of a model launch the same kernels at every step, and do nothing else.
 
     With the environment's ALEXNET_REPRO_GRAPHS=0 none are taken to.
     """
-    ours = all(type(module).__module__.partition(".")[0] in OURS for module in model.modules())
-    return device.type == "cuda" and ours and os.environ.get("ALEXNET_REPRO_GRAPHS") != "0"
+    if device.type != "cuda" or os.environ.get("ALEXNET_REPRO_GRAPHS") == "0":
+        return False
+    known = all(type(module).__module__.partition(".")[0] in OURS for module in model.modules())
+    plain = config.accumulate == 1 and config.precision != "float16" and not config.compile
+    return isinstance(model, Network) and known and plain and not dist.is_initialized()
 
 
 def capture(work: Callable[[], None]) -> Callable[[], None]:
@@ -66,7 +72,7 @@ class Replayed:
             self.captured = like
         self.inputs.copy_(inputs)
         self.labels.copy_(labels)
-        for layer, numbers in self.slots:
+        for layer, numbers in self.numbers.items():
             numbers.copy_(layer.draw(numbers))
         self.replay()
         for parameter, gradient in zip(self.model.parameters(), self.gradients, strict=True):
@@ -85,29 +91,44 @@ class Replayed:
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
         self.captured, self.replay, self.outputs, self.gradients = None, None, None, None  # their memory
         self.inputs, self.labels = inputs.clone(), labels.clone()
-        self.slots: list[tuple[Dropout, Tensor]] = []
-        dropouts = [module for module in self.model.modules() if isinstance(module, Dropout)]
-        for layer in dropouts:
-            layer.slots = self.slots
+        self.numbers = self._room()
 
         def work() -> None:
             self.outputs = self.passes(self.inputs, self.labels)
 
         try:
+            for layer, numbers in self.numbers.items():
+                layer.numbers = numbers
             self.replay = self.capture(work)
         finally:
-            for layer in dropouts:
-                layer.slots = None
+            for layer in self.numbers:
+                layer.numbers = None
         self.gradients = [parameter.grad for parameter in self.model.parameters()]
+
+    def _room(self) -> dict[Dropout, Tensor]:
+        """Room for the numbers of every layer, in the order of their calls.
+
+        It is asked for before the work is captured: within a graph's own memory, what runs earlier may use it too.
+        """
+        room: dict[Dropout, Tensor] = {}
+
+        def ask(layer: Dropout, inputs: tuple[Tensor]) -> None:
+            room[layer] = layer.numbers = torch.empty(inputs[0].shape, device=inputs[0].device)
+
+        dropouts = [module for module in self.model.modules() if isinstance(module, Dropout)]
+        hooks = [layer.register_forward_pre_hook(ask) for layer in dropouts]
+        try:
+            with torch.no_grad():
+                self.model(self.inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for layer in dropouts:
+                layer.numbers = None
+        return room
 
 
 def _hooks(of: nn.Module | nn.Parameter) -> bool:
     """Whether something is called when a module is, or when a gradient comes to a parameter."""
-    names = (
-        "_forward_hooks",
-        "_forward_pre_hooks",
-        "_backward_hooks",
-        "_backward_pre_hooks",
-        "_post_accumulate_grad_hooks",
-    )
-    return any(getattr(of, name, None) for name in names)
+    kinds = "forward", "forward_pre", "backward", "backward_pre", "post_accumulate_grad"
+    return any(getattr(of, f"_{kind}_hooks", None) for kind in kinds)

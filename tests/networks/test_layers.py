@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet_repro.networks.layers import Dropout, LocallyConnected2d, PaddedConv2d, TowerLinear
+from alexnet_repro.networks.layers import CeilAvgPool2d, Dropout, LocallyConnected2d, PaddedConv2d, TowerLinear
 
 
 def filled(*arguments: int) -> LocallyConnected2d:
@@ -134,3 +134,16 @@ def test_a_compiler_takes_dropout_whole_and_draws_the_same_masks(towers):
 def test_an_impossible_probability_is_refused(p):
     with pytest.raises(ValueError, match=f"not {p}"):
         Dropout(p)
+
+
+@pytest.mark.parametrize("side", [7, 8, 9])  # the last windows of 8 reach over the edge
+def test_a_compiled_average_pool_has_its_gradient(side):
+    pool, x = CeilAvgPool2d(3, 2), torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(0))
+    found = []
+    for layer in (pool, torch.compile(pool)):
+        inputs = x.clone().requires_grad_()
+        out = layer(inputs)
+        out.square().sum().backward()
+        found.append((out, inputs.grad))
+    for compiled, plain in zip(*reversed(found), strict=True):
+        torch.testing.assert_close(compiled, plain)

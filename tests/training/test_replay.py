@@ -16,13 +16,6 @@ from alexnet_repro.training import loop, replay
 CONFIG = TrainConfig(epochs=3, lr=1e-3, lr_drops=(1,), weight_decay={"fc6": 5e-4})
 
 
-class Kept(list):
-    """The memory that was asked for when the work was captured, in the same order."""
-
-    def append(self, _):
-        super().append(self.pop(0))
-
-
 @pytest.fixture
 def captures(monkeypatch):
     """As many as there were; steps are replayed on the CPU."""
@@ -33,20 +26,18 @@ def captures(monkeypatch):
             super().__init__(passes, model, self.graph)
 
         def graph(self, work):
-            for layer in (m for m in self.model.modules() if isinstance(m, Dropout)):
-                assert layer.slots is self.slots
+            assert all(layer.numbers is numbers for layer, numbers in self.numbers.items())
+            assert len(self.numbers) == sum(isinstance(module, Dropout) for module in self.model.modules())
             work()
             made.append(self.captured)
             kept = self.outputs, [p.grad for p in self.model.parameters()]
 
             def again():
-                dropouts = [m for m in self.model.modules() if isinstance(m, Dropout)]
-                slots = Kept(self.slots)
-                for layer in dropouts:
-                    layer.slots = slots
+                for layer, numbers in self.numbers.items():
+                    layer.numbers = numbers
                 outputs = self.passes(self.inputs, self.labels)
-                for layer in dropouts:
-                    layer.slots = None
+                for layer in self.numbers:
+                    layer.numbers = None
                 for old, new in zip(kept[0], outputs, strict=True):
                     old.copy_(new)
                 for old, p in zip(kept[1], self.model.parameters(), strict=True):
@@ -56,7 +47,7 @@ def captures(monkeypatch):
             return again
 
     monkeypatch.setattr(loop, "Replayed", Graph)
-    monkeypatch.setattr(loop, "replayable", lambda model, device: True)
+    monkeypatch.setattr(loop, "replayable", lambda *arguments: True)
     return made
 
 
@@ -83,11 +74,9 @@ def same(one, other):
 
 def test_replayed_steps_are_the_steps(captures, monkeypatch):
     """With dropout's masks and learning rates that change; the last minibatch of an epoch has four images."""
-    assert NET.dropout
-    assert sum(isinstance(m, Dropout) for m in build(NET)) >= 1
     found = trained()
     assert len(captures) == 1
-    monkeypatch.setattr(loop, "replayable", lambda model, device: False)
+    monkeypatch.setattr(loop, "replayable", lambda *arguments: False)
     assert same(found, trained())
     assert len(captures) == 1
 
@@ -99,7 +88,7 @@ def test_what_changes_in_the_model_is_captured_anew(captures, monkeypatch):
 
     found = trained(freeze)
     assert len(captures) == 2
-    monkeypatch.setattr(loop, "replayable", lambda model, device: False)
+    monkeypatch.setattr(loop, "replayable", lambda *arguments: False)
     assert same(found, trained(freeze))
 
 
@@ -117,15 +106,20 @@ def test_a_hook_is_called_at_every_step(captures):
 
 def test_what_is_captured():
     net, device = build(replace(NET, dropout=0.0)), torch.device("cuda")
-    assert replay.replayable(net, device)
-    assert not replay.replayable(net, torch.device("cpu"))
+    assert replay.replayable(net, device, CONFIG)
+    assert not replay.replayable(net, torch.device("cpu"), CONFIG)
+
+    for change in ({"compile": True}, {"accumulate": 2}, {"precision": "float16"}):
+        assert not replay.replayable(net, device, replace(CONFIG, **change))
+    assert not replay.replayable(torch.nn.Sequential(*net), device, CONFIG)
 
     class Mine(torch.nn.ReLU):
         """Of which nobody knows what it does."""
 
-    assert not replay.replayable(torch.nn.Sequential(net, Mine()), device)
+    net.relu1 = Mine()
+    assert not replay.replayable(net, device, CONFIG)
 
 
 def test_an_environment_variable_turns_it_off(monkeypatch):
     monkeypatch.setenv("ALEXNET_REPRO_GRAPHS", "0")
-    assert not replay.replayable(build(NET), torch.device("cuda"))
+    assert not replay.replayable(build(NET), torch.device("cuda"), CONFIG)
