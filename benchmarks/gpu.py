@@ -44,6 +44,7 @@ MINUTES = 5.0  # after which nothing further begins
 TESTS = 200  # seconds
 PRECISIONS = ("bfloat16", "float32")
 LATE = {"left out": "for lack of time"}
+SMALL = (("lrn-cifar", "paper", "with", 32), ("alexnet", "laptop", "run145", 128))  # and their images' pixels
 DECAY = TrainConfig.preset("run145").weight_decay
 
 
@@ -59,7 +60,7 @@ class Sizes:
     matrix: int = 8192
     images: int = 4096
     stored: int = 256  # pixels
-    steps: int = 30  # that are timed
+    steps: int = 15  # that are timed
     small_stored: int = 64
     runs: tuple[int, ...] = (1, 4, 8)  # at once
     seconds: float = 5.0  # that they are watched
@@ -224,6 +225,21 @@ def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speed
     speeds.append((more - images) / (end - start))
 
 
+def small_steps(bench: Bench) -> dict[str, Any]:
+    """Steps of two studies' networks in float32, their passes launched kernel by kernel and as one graph."""
+    found = {}
+    for study, scale, arm, side in SMALL:
+        run = STUDIES[study].protocol(scale).arms[arm]
+        dataset, transform = stored(run.net, bench.sizes.images, side)
+        batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
+        for name, graphs in (("kernel by kernel", "0"), ("as a graph", "1")):
+            speeds: list[float] = []
+            with patch.dict(os.environ, ALEXNET_REPRO_GRAPHS=graphs):
+                timed(bench, run.net, batches, replace(run.train, epochs=1, lr=1e-9, lr_drops=()), speeds)
+            found[f"{study} {scale} {arm} {name}"] = {"images_per_s": speeds[0]}
+    return found
+
+
 def loader(bench: Bench) -> dict[str, Any]:
     """Crops, flips and colour noise of stored images, alone and under the steps that use them."""
     sizes, found = bench.sizes, {}
@@ -323,6 +339,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "tests": tests,
     "normalization": norms,
     "steps": steps,
+    "small networks' steps": small_steps,
     "loader": loader,
     "kernels": kernels,
     "runs at once": sharing,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Activation
 
+DISTANCES = 2**24  # between images, in memory at a time
 HALVINGS = 1000  # random ones, to compare the two towers with
 
 
@@ -184,9 +185,12 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
     if not 1 <= k < len(features):
         raise ValueError(f"k must be between 1 and {len(features) - 1}, the number of other rows, not {k}")
     rows = features.flatten(1).double()
-    distances = torch.cdist(rows, rows)
-    distances.fill_diagonal_(torch.inf)
-    return distances.topk(k, largest=False).indices
+    found, step = [], max(1, DISTANCES // len(rows))
+    for start in range(0, len(rows), step):
+        distances = torch.cdist(rows[start : start + step], rows)
+        distances.diagonal(start).fill_(torch.inf)  # each row's to itself
+        found.append(distances.topk(k, largest=False).indices)
+    return torch.cat(found)
 
 
 def agreement(features: Tensor, labels: Tensor) -> float:

@@ -54,13 +54,16 @@ class CeilAvgPool2d(nn.AvgPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
             return super().forward(x)
-        over = [-(side - self.kernel_size) % self.stride for side in x.shape[:-3:-1]]  # right, below
+        right, below = (-(side - self.kernel_size) % self.stride for side in x.shape[:-3:-1])
+        means = F.avg_pool2d(F.pad(x, (0, right, 0, below)), self.kernel_size, self.stride)
+        rows, columns = (x.new_tensor(self._shares(side)) for side in x.shape[-2:])
+        return means / (rows[:, None] * columns)
 
-        def sums(pixels: Tensor) -> Tensor:
-            padded = F.pad(pixels, (0, over[0], 0, over[1]))
-            return F.avg_pool2d(padded, self.kernel_size, self.stride, divisor_override=1)
-
-        return sums(x) / sums(torch.ones_like(x[:1, :1]))
+    def _shares(self, side: int) -> list[float]:
+        """Of every window along a side, the part that is inside."""
+        size, stride = self.kernel_size, self.stride
+        windows = 1 + -(-(side - size) // stride)
+        return [(min(start + size, side) - start) / size for start in range(0, windows * stride, stride)]
 
 
 class TowerLinear(nn.Module):

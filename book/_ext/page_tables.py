@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import forest
 
@@ -32,6 +33,7 @@ MARKERS = {
         "forest",
         "remaining",
         "costs",
+        "gpu",
         "departures",
         "pilot",
         "budget",
@@ -64,6 +66,7 @@ FINDINGS = (
         "window.",
     ),
 )
+PRECISIONS = ("float32", "bfloat16")
 ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of questions
 
 
@@ -91,6 +94,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
         "forest": lambda: forest.html(results, book),
         "remaining": lambda: remaining_table(results).to_markdown(),
         "costs": lambda: cost_table().to_markdown(),
+        "gpu": lambda: gpu_table().to_markdown(),
         "departures": lambda: departures_table().to_markdown(),
         "pilot": lambda: pilot_table().to_markdown(),
         "budget": lambda: budget_table().to_markdown(),
@@ -186,7 +190,7 @@ def cost_table() -> Table:
     """What ImageNet takes, every run counted as run 145: images, multiply-adds, and times at several speeds.
 
     A training step counts as three times its forward pass. The first speed is that of the recorded run 145 at scale
-    ``laptop``, by its median epoch and in multiply-adds.
+    ``laptop``, by its median epoch and in multiply-adds; the others are what a GPU reached in products of matrices.
     """
     arms = ALEXNET.protocol("paper").arms
     images = arms["run145"].train.epochs * paper.IMAGENET_TRAINING_IMAGES
@@ -194,6 +198,8 @@ def cost_table() -> Table:
     epoch = statistics.median(epoch["seconds"] for epoch in record.epochs)
     speed = record.data["train"]["images"] / epoch * _step(ALEXNET.protocol("laptop").arms["run145"].net)
     step, day = _step(arms["run145"].net), 86_400
+    gpu = measured_gpu()
+    rates = [gpu["machine"][f"matrix_{precision}_flop_per_s"] for precision in PRECISIONS]
     rows = []
     for what, runs in {
         "the full run": 1,
@@ -201,11 +207,33 @@ def cost_table() -> Table:
         f"all {len(arms)} arms, {LOOKS[0]} seeds": len(arms) * LOOKS[0],
     }.items():
         n = runs * images
-        times = n * step / speed / day, n / 1_000 / day, n / 10_000 / 3600
+        times = n * step / speed / day, *(2 * n * step / rate / 3600 for rate in rates)
         rows.append([what, str(runs), f"{n:,}", f"{n * step:.1e}", *(f"{x:,.1f}" for x in times)])
     machine = f"{record.environment['device']}, {record.environment['threads']} thread"
-    speeds = [f"days on {machine}", "days at 1,000 images/s", "hours at 10,000 images/s"]
+    least = [f"hours on {gpu['environment']['device']} in {precision}, at least" for precision in PRECISIONS]
+    speeds = [f"days on {machine}", *least]
     return Table(["what", "runs", "images", "multiply-adds", *speeds], rows)
+
+
+def measured_gpu() -> Mapping[str, Any]:
+    """What ``make gpu`` wrote last."""
+    files = (BOOK.parent / "benchmarks/results").glob("gpu-*.json")
+    return max((json.loads(file.read_text()) for file in files), key=lambda found: found["started"])
+
+
+def gpu_table() -> Table:
+    """Response normalization on a GPU, forward and backward, in the faster of two layouts: against torch's layer, and
+    how much of the memory's bandwidth it uses if nothing is moved twice."""
+    times = measured_gpu()["normalization"]
+    best = {}
+    for key, found in times.items():
+        name, shape, precision, _ = key.split()
+        best.setdefault((shape, precision), {}).setdefault(name, []).append((found["ms"], found["share_of_bandwidth"]))
+    rows = [
+        [shape, precision, f"{min(layers['torch'])[0] / min(layers['ours'])[0]:.1f}x", percent(min(layers["ours"])[1])]
+        for (shape, precision), layers in best.items()
+    ]
+    return Table(["input", "precision", "speed, torch's layer = 1x", "of the bandwidth, %"], rows)
 
 
 def departures_table() -> Table:

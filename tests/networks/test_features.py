@@ -3,6 +3,7 @@ import torch
 from tiny_net import TINY_NET
 
 from alexnet_repro import build
+from alexnet_repro.networks import inspect
 from alexnet_repro.networks.inspect import activations, agreement, nearest
 
 
@@ -29,6 +30,16 @@ def test_no_row_is_its_own_neighbour_even_where_rows_repeat():
     assert nearest(torch.zeros(3, 2))[:, 0].tolist() != [0, 1, 2]
     found = nearest(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), 19)
     assert all(sorted([i, *row]) == list(range(20)) for i, row in enumerate(found.tolist()))
+
+
+def test_of_many_rows_some_are_compared_with_all_at_a_time(monkeypatch):
+    points = torch.randn(23, 40, generator=torch.Generator().manual_seed(0))
+    whole, sizes, distances = nearest(points, 3), [], torch.cdist
+    monkeypatch.setattr(inspect, "DISTANCES", 100)
+    monkeypatch.setattr(torch, "cdist", lambda a, b: sizes.append(len(a)) or distances(a, b))
+    assert nearest(points, 3).equal(whole)
+    assert max(sizes) == 100 // 23
+    assert sum(sizes) == 23
 
 
 def test_agreement_is_the_share_of_neighbours_of_the_same_label():
