@@ -64,7 +64,7 @@ def variant_table(*presets: str) -> Table:
     """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages.
 
     Args:
-        presets: their names.
+        presets: their names; what is as in the first one is called "same".
     """
     nets = [NetConfig.preset(name) for name in presets]
     columns = [_described(net) for net in nets]
@@ -79,8 +79,12 @@ def variant_table(*presets: str) -> Table:
         }
     layers = dict.fromkeys(layer.name for net in nets for layer in net.layers)
     fields = ["input", "towers", "first stage", "second stage", *layers]
-    rows = [[field, *(column.get(field, "-") for column in columns)] for field in fields]
-    return Table(["part", *presets], [row for row in rows if len(set(row[1:])) > 1])
+    rows = []
+    for field in fields:
+        first, *others = (column.get(field, "-") for column in columns)
+        if set(others) != {first}:
+            rows.append([field, first, *("same" if other == first else other for other in others)])
+    return Table(["part", *presets], rows)
 
 
 def count_table(network: Network) -> Table:

@@ -86,6 +86,24 @@ def tower_crossings(network: Network) -> Figure:
     return finished(figure)
 
 
+def pooling_windows(windows: Mapping[str, tuple[int, int]], cells: int) -> Figure:
+    """A row of cells for each way of pooling, and under it a bar for each window, that of every second one lower.
+
+    Args:
+        windows: title -> size and step, cells; the last window may hang over the edge.
+        cells: of a row.
+    """
+    figure, axes = plt.subplots(len(windows), 1, figsize=(7, 1.1 * len(windows)), layout="constrained", squeeze=False)
+    for ax, (title, (size, step)) in zip(axes[:, 0], windows.items(), strict=True):
+        ax.broken_barh([(cell, 1) for cell in range(cells)], (0, 1), facecolor="white", edgecolor="black")
+        for number, start in enumerate(range(0, cells - size + step, step)):
+            style, low = STYLES[number % 2], -0.7 - 0.6 * (number % 2)
+            ax.broken_barh([(start + 0.08, min(size, cells - start) - 0.16)], (low, 0.4), facecolor=style["color"])
+        ax.set(xlim=(-0.1, cells + 0.1), ylim=(-1.5, 1.2), title=title)
+        ax.axis("off")
+    return finished(figure)
+
+
 def images(rows: Mapping[str, Tensor]) -> Figure:
     """Rows of images, each below its title.
 

@@ -35,7 +35,7 @@ def error_curves(
 ) -> Figure:
     """An error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
 
-    The mean goes as far as every run of its arm does.
+    The mean goes as far as every run of its arm does. All panels show as many epochs, so that they can be compared.
 
     Args:
         runs: title -> records of one claim, which may be none.
@@ -43,6 +43,7 @@ def error_curves(
         error: that of training, or of the validation images where the runs have it.
     """
     figure, axes = panels(len(runs), "training error, %" if error == "train_error" else "validation error, %")
+    longest = max((len(record.epochs) for records in runs.values() for record in records), default=1)
     for ax, (title, records) in zip(axes, runs.items(), strict=True):
         for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
             _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
@@ -50,8 +51,7 @@ def error_curves(
             ax.axhline(100 * target, color="black", linewidth=0.8)
             ax.annotate(f"{100 * target:.0f} %", (1, 100 * target), (-2, 3), ("axes fraction", "data"),
                         textcoords="offset points", ha="right")  # fmt: skip
-        ax.set(title=title, xlabel="epochs", ylim=(0, 100))
-        ax.set_xlim(left=0)
+        ax.set(title=title, xlabel="epochs", xlim=(0, 1.04 * longest), ylim=(0, 100))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         if records:
