@@ -20,7 +20,7 @@ Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 
 WARM = 3  # steps in a row that are alike before they are captured; in them libraries choose their kernels
-OURS = ("torch", "alexnet_repro")  # whose layers do the same at every call
+KNOWN = ("torch", "alexnet_repro")  # whose layers do the same at every call
 
 
 def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> bool:
@@ -30,7 +30,7 @@ def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> b
     """
     if device.type != "cuda" or os.environ.get("ALEXNET_REPRO_GRAPHS") == "0":
         return False
-    known = all(type(module).__module__.partition(".")[0] in OURS for module in model.modules())
+    known = all(type(module).__module__.partition(".")[0] in KNOWN for module in model.modules())
     plain = config.accumulate == 1 and config.precision != "float16" and not config.compile
     return isinstance(model, Network) and known and plain and not dist.is_initialized()
 

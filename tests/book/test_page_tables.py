@@ -103,14 +103,28 @@ def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
         page_tables.with_tables(begin, "", JUDGED)
 
 
-def test_the_costs_are_those_of_the_recipe_and_the_speeds_at_the_head():
+def test_the_costs_are_those_of_the_recipe_and_the_speeds_at_the_head(monkeypatch):
+    rates = {"matrix_float32_flop_per_s": 5e13, "matrix_bfloat16_flop_per_s": 8e14}
+    gpu = {"environment": {"device": "a GPU"}, "machine": rates}
+    monkeypatch.setattr(page_tables, "measured_gpu", lambda: gpu)
     table = page_tables.cost_table()
     one, claim, *_ = ([float(cell.replace(",", "")) for cell in row[1:]] for row in table.rows)
     assert one[:2] == [1, 91 * 1_281_167]
     assert claim[:2] == [10, 910 * 1_281_167]
     assert one[2] == pytest.approx(one[1] * 3 * sum(cost.multiply_adds for cost in AlexNet(RUN145).costs()), rel=0.05)
-    assert one[-2:] == pytest.approx([one[1] / 1_000 / 86_400, one[1] / 10_000 / 3_600], abs=0.1)
+    assert table.header[-2:] == [f"hours on a GPU in {precision}, at least" for precision in ("float32", "bfloat16")]
+    assert claim[-2:] == pytest.approx([2 * claim[2] / rate / 3_600 for rate in rates.values()], rel=0.05)
     assert claim[3] == pytest.approx(10 * one[3], rel=0.01)
+
+
+def test_a_gpu_s_layer_is_compared_in_its_faster_layout(monkeypatch):
+    def times(ours, theirs, share):
+        return {"ours": {"ms": ours, "share_of_bandwidth": share}, "torch": {"ms": theirs, "share_of_bandwidth": 0.1}}
+
+    made = {"contiguous_format": times(2.0, 6.0, 0.25), "channels_last": times(1.5, 9.0, 0.5)}
+    norms = {f"{name} 8x4x2x2 float32 {layout}": of[name] for layout, of in made.items() for name in of}
+    monkeypatch.setattr(page_tables, "measured_gpu", lambda: {"normalization": norms})
+    assert page_tables.gpu_table().rows == [["8x4x2x2", "float32", "4.0x", "50.0"]]
 
 
 def test_every_claim_is_judged_once_for_all_pages(monkeypatch, tmp_path):
