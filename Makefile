@@ -15,7 +15,7 @@ PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py) $(
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
 TESTS := $(shell find tests -name '*.py')
 SETUP := README.md environment.yml Makefile MANIFEST.in .ci/run $(wildcard .github/workflows/*)
-TEX := latexmk texlive-xetex texlive-latex-extra fonts-freefont-otf fonts-dejavu-core
+TEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-freefont-otf fonts-dejavu-core
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
@@ -23,7 +23,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 _build/tested notebooks $(EXECUTED): export CUDA_VISIBLE_DEVICES :=
 
 # $(call needs,COMMANDS,PACKAGES): stops where a command is missing, with Debian's packages that have it.
-needs = @for tool in $(1); do command -v $$tool > /dev/null || { echo "make $(@:-tools=) needs the command $$tool:" \
+needs = @for tool in $(1); do command -v $$tool > /dev/null || kpsewhich $$tool > /dev/null 2>&1 || { echo "make $(@:-tools=) needs $$tool:" \
 	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
 
 .PHONY: help book pdf epub pdf-tools epub-tools test test-oldest browser notebooks house evidence bench gpu links dist
@@ -86,7 +86,7 @@ _build/html/index.html: _build/source/_config.yml
 pdf: pdf-tools _build/$(BOOK).pdf
 epub: epub-tools _build/$(BOOK).epub
 pdf-tools:
-	$(call needs,latexmk xelatex,$(TEX))
+	$(call needs,latexmk xelatex pzdr.tfm,$(TEX))
 epub-tools:
 	$(call needs,latex dvisvgm,dvisvgm texlive-latex-extra preview-latex-style)
 
