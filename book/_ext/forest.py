@@ -46,7 +46,8 @@ def html(results: Sequence[Verdict], book: str = "") -> str:
 
 
 def _html_row(result: Verdict, book: str, statement: str) -> str:
-    drawing = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{strip(result)}</svg>'
+    svg = 'svg xmlns="http://www.w3.org/2000/svg"'  # an ePub's pages are XML, where it needs its name
+    drawing = f'<{svg} viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{strip(result)}</svg>'
     ours = f"{result.summary()}<br/>" if result.estimate is not None else ""
     return (
         f'<span class="claim {_kind(result)}"><a href="{book}{result.claim.chapter}.html">{escape(statement)}</a> '

@@ -87,6 +87,7 @@ def test_a_variant_folds_under_its_claim_and_shows_its_last_words_alone():
     assert len(links) == len(CLAIMS)
     assert next(link.text for link in rows.find("details").iter("a")) == "2012 protocol, the other candidate"
     assert {link.get("href") for link in rows.iter("a")} == {f"{claim.chapter}.html" for claim in CLAIMS.values()}
+    assert len(list(rows.iter("{http://www.w3.org/2000/svg}svg"))) == len(CLAIMS)  # an ePub shows no others
 
 
 def test_a_page_without_the_markers_is_refused():
