@@ -22,7 +22,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning
 # What notebooks print is compared with what is stored in them, which a CPU has computed.
 _build/tested notebooks $(EXECUTED): export CUDA_VISIBLE_DEVICES :=
 
-# $(call needs,COMMANDS,PACKAGES): stops where a command is missing, with Debian's packages that have it.
+# $(call needs,TOOLS,PACKAGES): stops where a command, or a file of TeX, is missing, with Debian's packages that have it.
 needs = @for tool in $(1); do command -v $$tool > /dev/null || kpsewhich $$tool > /dev/null 2>&1 || { echo "make $(@:-tools=) needs $$tool:" \
 	"apt-get install --no-install-recommends $(2)" >&2; exit 1; }; done
 

@@ -1,7 +1,5 @@
-"""Response normalization on a GPU, in one kernel each way: the input is read once and nothing between is written.
-
-Operation by operation the layer moves its input through memory some thirty times. Needs Triton, which torch's builds
-for CUDA bring along.
+"""Response normalization on a GPU, in one kernel each way: nothing between is written, and neighbours that are read
+again are mostly in the cache. Needs Triton, which torch's builds for CUDA bring along.
 """
 
 from __future__ import annotations

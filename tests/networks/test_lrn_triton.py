@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,3 +52,10 @@ def test_the_kernels_are_the_layer(kernels, name, layout, dtype):
 
 def test_float64_and_cpus_have_the_kernels_of_their_own():
     assert lrn_kernels._fused(torch.zeros(1)) is None
+    on_gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float64)
+    assert lrn_kernels._fused(on_gpu) is None
+
+
+def test_without_triton_a_gpu_has_the_kernels_of_a_cpu(monkeypatch):
+    monkeypatch.setattr(lrn_kernels, "find_spec", lambda name: None)
+    assert lrn_kernels._fused(SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)) is None
