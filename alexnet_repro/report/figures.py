@@ -16,6 +16,7 @@ except ModuleNotFoundError:
     raise ModuleNotFoundError("figures need matplotlib: pip install 'alexnet_repro[book]'") from None
 
 from alexnet_repro.claims.claim import Claim
+from alexnet_repro.claims.records import Evidence
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.training.record import Record
 
@@ -117,6 +118,32 @@ def _effect_label(claims: Sequence[Claim]) -> str:
     if claims[0].effect == "ratio":
         return f"{what}{without} / {with_} (1: no effect)"
     return f"{what}{without} minus {with_}, points (0: no effect)"
+
+
+def derivatives(records: Sequence[Record]) -> Figure:
+    """The mean derivative of every activation layer after training: a panel per function, a line per group of arms.
+
+    A marker is the mean over seeds, and a bar from the smallest to the largest of them.
+
+    Args:
+        records: of arms whose names end in the activation function, as in "2012-tanh".
+    """
+    frame = Evidence(records).runs()
+    layers = [column for column in frame if column.startswith("derivative_")]
+    functions = dict.fromkeys(arm.rpartition("-")[2] for arm in frame["arm"])
+    figure, axes = panels(len(functions), "mean derivative, %")
+    for ax, function in zip(axes, functions, strict=True):
+        arms = frame[frame["arm"].str.endswith(function)].groupby("arm", sort=False)[layers]
+        for style, (arm, values) in zip(STYLES, arms, strict=False):
+            percents = 100 * values.dropna(axis="columns")
+            mean = percents.mean()
+            spread = [mean - percents.min(), percents.max() - mean]
+            names = [layer.removeprefix("derivative_") for layer in percents]
+            ax.errorbar(names, mean, spread, **style, capsize=3, label=arm.removesuffix(f"-{function}"))
+        ax.set(title=function, xlabel="activation layer", ylim=(0, 100))
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    return finished(figure)
 
 
 def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:

@@ -199,21 +199,6 @@ def lr_table(claims: Mapping[str, str]) -> Table:
     return Table(["runs", "learning rate", "epochs to target", "last training error, %", "choice"], rows)
 
 
-def derivative_table(records: Sequence[Record]) -> Table:
-    """Per arm the mean derivative of every activation layer after training, averaged over the seeds, in percent.
-
-    Args:
-        records: of networks whose activation layers have the same names, or some of them.
-    """
-    frame = Evidence(records).runs()
-    layers = [column for column in frame if column.startswith("derivative_")]
-    of_arms = frame.groupby("arm", sort=False) if records else {}
-    rows = [
-        [arm, str(len(runs)), str(runs["epochs"].iloc[0]), *map(percent, runs[layers].mean())] for arm, runs in of_arms
-    ]
-    return Table(["arm", "seeds", "epochs", *(f"{layer.removeprefix('derivative_')}, %" for layer in layers)], rows)
-
-
 def full_run_table(runs: Mapping[str, Record | None]) -> Table:
     """Per run what it was and its final errors in percent, of the centre and of all views; then the published ones.
 

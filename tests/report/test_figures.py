@@ -41,6 +41,17 @@ def test_a_run_that_diverged_is_drawn_and_tabled_as_far_as_it_went(make_record):
     assert len(tables.evidence_table({"": [whole, lost]}).rows) == 1
 
 
+def test_mean_derivatives_are_drawn_with_their_range_over_seeds(make_record):
+    runs = [make_record("tanh", seed, [0.5], derivative_act1=slope) for seed, slope in enumerate((0.1, 0.4))]
+    deeper = make_record("relu", 0, [0.5], derivative_act1=0.5, derivative_act2=0.25)
+    tanh, relu = figures.derivatives([*runs, deeper]).axes
+    assert (tanh.get_title(), relu.get_title()) == ("tanh", "relu")
+    (mean, _, (bar,)) = tanh.containers[0]
+    assert mean.get_ydata() == pytest.approx([25])
+    assert bar.get_segments()[0][:, 1] == pytest.approx([10, 40])
+    assert relu.containers[0][0].get_ydata() == pytest.approx([50, 25])
+
+
 def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded():
     figure = figures.error_curves({"empty": []}, target=0.25)
     assert figure.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
@@ -50,8 +61,8 @@ def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded
 
 def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
     relu = CLAIMS["relu"]
-    known = Verdict(claim=relu, outcome="inconclusive", seeds=(0, 1, 2), estimate=2.0, low=1.5, high=2.7)
-    bounded = Verdict(claim=relu, outcome="inconclusive", seeds=(0, 1, 2), estimate=5.0, low=4.0, high=math.inf)
+    known = Verdict(claim=relu, outcome="open", seeds=(0, 1, 2), estimate=2.0, low=1.5, high=2.7)
+    bounded = Verdict(claim=relu, outcome="open", seeds=(0, 1, 2), estimate=5.0, low=4.0, high=math.inf)
     figure = figures.effects({"known": known, "bounded": bounded})
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert [6.0] in [list(line) for line in lines]
@@ -63,7 +74,7 @@ def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
 
 def test_a_difference_is_drawn_in_points():
     claim = CLAIMS["lrn-cifar"]
-    result = Verdict(claim=claim, outcome="inconclusive", seeds=(0, 1), estimate=0.01, low=-0.01, high=0.03)
+    result = Verdict(claim=claim, outcome="open", seeds=(0, 1), estimate=0.01, low=-0.01, high=0.03)
     figure = figures.effects({"pair": result})
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert (-1.0, 3.0) in lines
@@ -147,7 +158,7 @@ def test_the_towers_of_every_network_are_marked_beside_random_halves_of_theirs()
 def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pair_has_one():
     result = Verdict(
         claim=CLAIMS["dropout"],
-        outcome="inconclusive",
+        outcome="open",
         seeds=(0, 1),
         estimate=0.02,
         low=-0.1,

@@ -26,17 +26,6 @@ def test_the_evidence_table_tells_arms_apart_only_where_they_differ(make_record)
     assert seeds == "tanh: 0, 4; relu: 0"
 
 
-def test_mean_derivatives_are_averaged_over_seeds(make_record):
-    runs = [make_record("tanh", seed, [0.5], derivative_act1=slope) for seed, slope in enumerate((0.1, 0.3))]
-    table = tables.derivative_table(runs)
-    assert table.header == ["arm", "seeds", "epochs", "act1, %"]
-    assert table.rows == [["tanh", "2", "1", "20.0"]]
-    deeper = make_record("relu", 0, [0.5], derivative_act1=0.5, derivative_act2=0.25)
-    table = tables.derivative_table([*runs, deeper])
-    assert table.header[-2:] == ["act1, %", "act2, %"]
-    assert [row[-2:] for row in table.rows] == [["20.0", "-"], ["50.0", "25.0"]]
-
-
 def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     rows = tables.pair_table("relu").rows
     assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "needed"]
