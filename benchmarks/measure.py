@@ -41,8 +41,8 @@ def block(found: dict[str, Any]) -> str:
     machine = found["machine"]
     note = (
         f"On {machine['device']}, which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32), with "
-        f"torch {machine['torch']} and {machine['threads']} threads; medians of {found['rounds']} rounds. Busy "
-        "processes each keep a core busy meanwhile."
+        f"torch {machine['torch']} and {machine['threads']} threads; medians of {found['rounds']} rounds. Each "
+        "busy process keeps one core busy."
     )
     rows: dict[tuple[str, str, str], dict[int, float]] = {}
     for figure in found["speeds"]:
@@ -56,7 +56,7 @@ def block(found: dict[str, Any]) -> str:
         for peak in found["memory"]
     ]
     speed = Table(header, cells).to_markdown()
-    memory = Table(["peak memory", "measured, MiB", "reckoned, MiB", "from"], peaks).to_markdown()
+    memory = Table(["peak memory", "measured, MiB", "estimated, MiB", "from"], peaks).to_markdown()
     return f"{note}\n\n{speed}\n\n{memory}"
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     table = Table(["command", "minutes"], rows).to_markdown()
     readme = ROOT / "README.md"
     machine = f"{environment('cpu')['device']}, which multiplies matrices at {sgemm_rate():.0f} GFLOP/s (float32)"
-    note = f"In this order, after a fresh clone, on {machine}; the first one makes the environment."
+    note = f"Run in this order after a fresh clone, on {machine}; the first command makes the environment."
     text = readme.read_text(encoding="utf-8")
     write_atomically(readme, between(text, BEGIN, END, f"{note}\n\n{table}"))
 

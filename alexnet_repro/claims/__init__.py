@@ -1,1 +1,1 @@
-"""What is claimed: studies, claims and the rule, records, verdicts, sweeps."""
+"""Claims: studies, claims and the rule, records, verdicts, sweeps."""

@@ -140,7 +140,7 @@ class Claim:
 
     def paper_summary(self) -> str:
         """The paper's effect in a few words."""
-        return "an effect" if self.paper_value is None else self.number(self.paper_value)
+        return "no number" if self.paper_value is None else self.number(self.paper_value)
 
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:

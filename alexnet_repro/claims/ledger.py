@@ -151,31 +151,31 @@ CLAIMS: Mapping[str, Claim] = {
     claim.id: replace(claim, fixed=_FIXED.get(claim.id, _ALEXNET))
     for claim in (
         _relu(RELU, "2012 protocol"),
-        _relu(RELU_LOCAL, "2012 protocol, the other candidate"),
-        _relu(RELU_SCALED, "2012, pixels scaled"),
-        _relu(RELU_MODERN, "today's protocol"),
+        _relu(RELU_LOCAL, "2012 protocol, network A"),
+        _relu(RELU_SCALED, "2012 protocol, scaled pixels"),
+        _relu(RELU_MODERN, "modern protocol"),
         _part(
-            "two-gpus", "3.2", "Two towers have 1.7 points less error than one with half the kernels",
+            "two-gpus", "3.2", "Two towers lower the error by 1.7 points, compared with one with half the kernels",
             "08_two_gpus", "run145-half", paper_value=paper.TWO_GPUS_GAIN[0],
             original=("145-half against 145", paper.RUN145_HALF_ERRORS_2010[0] - paper.RUN145_ERRORS_2010["ten"][0]),
         ),
         _part(
-            "towers-that-talk", "3.2", "Towers that read each other's channels have less error", "08_two_gpus",
+            "towers-that-talk", "3.2", "Towers that read each other's channels have a lower error", "08_two_gpus",
             "run150", original=("150 against 145", paper.RUN150_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0]),
         ),
         _part(
-            "one-wide-tower", "3.2", "Two towers have less error than one with as many weights", "08_two_gpus",
+            "one-wide-tower", "3.2", "Two towers have a lower error than one with about as many weights", "08_two_gpus",
             "one-wide-tower",
         ),
         _lrn_cifar("lrn-cifar", "", "with"),
         _lrn_cifar("lrn-cifar-printed", " (alpha as printed)", "alpha-printed"),
         _lrn_cifar("lrn-cifar-published", " (the published pair)", "published"),
         _part(
-            "lrn", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (as run, with a third one)",
+            "lrn", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (as run, with a third layer)",
             "04_lrn", "run148", paper_value=paper.LRN_GAIN[0], original=_RUN_148,
         ),
         _part(
-            "lrn-two", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (the two of the paper)",
+            "lrn-two", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (the paper's two layers)",
             "04_lrn", "run148", treatment="no-third-norm", paper_value=paper.LRN_GAIN[0],
         ),
         _part(
@@ -250,7 +250,7 @@ CLAIMS: Mapping[str, Claim] = {
         Claim(
             id="biases",
             section="5",
-            statement="Biases of 1 make the beginning of learning faster",
+            statement="Biases of 1 speed up the beginning of learning",
             chapter="09_imagenet",
             study=ALEXNET,
             **_pair("epochs_to_train_error", "biases-0", "run145"),
@@ -263,7 +263,7 @@ CLAIMS: Mapping[str, Claim] = {
         Claim(
             id="specialization",
             section="6.1",
-            statement="The first layers of the two towers specialize in colour and in grey",
+            statement="One tower's first layer specializes in colour, the other's in grey",
             chapter="10_features",
             study=ALEXNET,
             baseline=Measurement("run145", "color_difference"),

@@ -59,11 +59,11 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The outcome with its scale: "reproduced, larger (in small)", "open"."""
+        """The outcome with its scale: "reproduced, larger (small scale)", "open"."""
         value, low = self.claim.paper_value, self.low
         larger = self.outcome == "reproduced" and self.claim.effect != "level" and value is not None and low > value
         small = self.scale != "paper" and self.outcome not in NO_VERDICT
-        return self.outcome + ", larger" * larger + " (in small)" * small
+        return self.outcome + ", larger" * larger + " (small scale)" * small
 
     def summary(self) -> str:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""

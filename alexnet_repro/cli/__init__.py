@@ -1,1 +1,1 @@
-"""What a terminal sees: ``alexnet-repro``."""
+"""The command line, ``alexnet-repro``."""

@@ -1,4 +1,4 @@
-"""What it sees: sources, stores, crops and colour noise, batches."""
+"""Data: sources, stores, crops and colour noise, batches."""
 
 from __future__ import annotations
 

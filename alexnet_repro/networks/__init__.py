@@ -1,1 +1,1 @@
-"""What is computed: layers, AlexNet and its variants, towers, weights."""
+"""Networks: layers, AlexNet and its variants, towers, weights."""

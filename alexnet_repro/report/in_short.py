@@ -25,7 +25,7 @@ class InShort:
             return text
         board = scoreboard(self.results)
         rows = [
-            [statement, printed, ours, f"{seeds} pairs, {scale}" if seeds != "0" else "none", words]
+            [statement, printed, ours, f"{seeds} pairs at scale {scale}" if seeds != "0" else "none", words]
             for statement, _, printed, _, ours, scale, seeds, words in board.rows
         ]
         claim, _, paper, _, ours, *_, last = board.header

@@ -150,7 +150,7 @@ def pair_table(*claims: str) -> Table:
         for seed, *sides, value in zip(result.seeds, result.baseline, result.treatment, values, strict=True):
             rows.append([claim.id, str(seed), *map(written, sides), claim.number(value, ".1f")])
         if (smallest := result.smallest_effect()) is not None:
-            rows.append([claim.id, "needed", "", "", claim.number(smallest)])
+            rows.append([claim.id, "detectable", "", "", claim.number(smallest)])
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 

@@ -1,1 +1,1 @@
-"""Below all of it: files, values, tables of text, this machine."""
+"""Used by all others: files, values, tables of text, this machine."""

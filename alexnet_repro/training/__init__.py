@@ -1,1 +1,1 @@
-"""How it learns: recipes, the update rule, the loop, a whole run and its record."""
+"""Training: recipes, the update rule, the loop, a whole run and its record."""

@@ -24,8 +24,8 @@ MARKS = {  # differ in shape too, for print and for the colour-blind
 OPEN_MARK = '<rect class="ours hollow" x="{x}" y="{y}" width="7" height="7" transform="translate(-3.5 -3.5)"/>'
 COLOURS = {"reproduced": "#00664b", "smaller": "#005a8c", "no-effect-found": "#005a8c", "opposite": "#a03f00"}
 LEGEND = (
-    "The thin line is no effect, the diamond the paper's effect, and the mark with its interval ours, in multiples of "
-    "the paper's (ratios by their logarithms). Where the paper gives no number, each row has a scale of its own."
+    "The thin line marks no effect, the diamond the paper's effect, and the mark with its interval ours, in multiples "
+    "of the paper's (on a log scale for ratios). Where the paper gives no number, a row has its own scale."
 )
 
 

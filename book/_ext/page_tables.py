@@ -48,22 +48,23 @@ FINDINGS = (
         "03_relu",
         {"relu": "reproduced", "relu-scaled": "smaller", "relu-modern": "smaller"},
         "**ReLU was six times faster on the inputs of 2012.** With unscaled pixels tanh needs {relu} as many epochs as "
-        "ReLU to reach 25 % training error on CIFAR-10; the paper says 6x. Scaled pixels leave {relu-scaled}, and "
-        "today's protocol {relu-modern}.",
+        "ReLU to reach 25 % training error on CIFAR-10; the paper says 6x. With scaled pixels the ratio is "
+        "{relu-scaled}, under the modern protocol {relu-modern}.",
     ),
     (
         "04_lrn",
         {"lrn": "reproduced", "lrn-cifar": "no effect found"},
-        "**Response normalization helps AlexNet, and does nothing for a small network.** In small, on ten classes of "
-        "ImageNet, it lowers AlexNet's error by {lrn}; the paper says 1.4. On CIFAR-10, in a quarter of the paper's "
-        "epochs, it gains {lrn-cifar}, where the paper has 2 points.",
+        "**Response normalization helps AlexNet; in a smaller network we found no effect.** On ten classes of "
+        "ImageNet it lowers the error of AlexNet at a quarter of its width by {lrn}; the paper reports 1.4, on a "
+        "thousand classes. On CIFAR-10, in a quarter of the original number of epochs, we found no gain ({lrn-cifar}), "
+        "where the paper reports 2 points.",
     ),
     (
         "11_paper_vs_code",
         {},
         "**What was printed is not what was run.** The surviving files of run 145, the network behind the paper's "
-        "figures, have a third normalization that the paper does not mention, and divide alpha by the size of the "
-        "window.",
+        "reported errors, have a third normalization that the paper does not mention, and divide alpha by the size of "
+        "the window.",
     ),
 )
 PRECISIONS = ("float32", "bfloat16")
@@ -74,8 +75,8 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     """A Markdown text with the tables between its ``MARKERS`` brought up to date.
 
     They are all claims, the main findings, how many claims have which verdict, all of them in one figure, what is left
-    to run and what ImageNet costs; of AlexNet's study in small how it departs from run 145, its pilot, and what all of
-    it takes; the claims ``ASKED``.
+    to run and what ImageNet costs; of AlexNet's study at scale laptop how it departs from run 145, its pilot, and what
+    all of it takes; the claims ``ASKED``.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -134,9 +135,9 @@ def findings(results: Sequence[Verdict], book: str) -> str:
 
 
 def verdict_counts(results: Sequence[Verdict]) -> str:
-    """How many claims have which verdict, those at the paper's own scale apart from those in small, in three lines."""
+    """How many claims have which verdict, at the paper's own scale, at a smaller one, at neither, in three lines."""
     lines = []
-    for kind, whole in {"At the paper's scale": True, "In small": False}.items():
+    for kind, whole in {"At the paper's scale": True, "At small scale": False}.items():
         found = [result.outcome for result in results if (result.scale == "paper") == whole]
         counts = {word: found.count(word) for word in get_args(Outcome) if word not in NO_VERDICT}
         lines.append(f"{kind}: " + (", ".join(f"**{n}** {word}" for word, n in counts.items() if n) or "none yet"))
@@ -233,11 +234,11 @@ def gpu_table() -> Table:
         [shape, precision, f"{min(layers['torch'])[0] / min(layers['ours'])[0]:.1f}x", percent(min(layers["ours"])[1])]
         for (shape, precision), layers in best.items()
     ]
-    return Table(["input", "precision", "speed, torch's layer = 1x", "of the bandwidth, %"], rows)
+    return Table(["input", "precision", "speed relative to torch's layer", "share of the memory bandwidth, %"], rows)
 
 
 def departures_table() -> Table:
-    """What run 145 did, what its copy in small does instead, and why."""
+    """What run 145 did, what its copy at scale laptop does instead, and why."""
     rows = [[what, *cells] for what, cells in LAPTOP_DEPARTURES.items()]
     return Table(["", "run 145, 2012", "scale laptop", "because"], rows)
 
@@ -254,7 +255,7 @@ def pilot_table() -> Table:
 
 
 def budget_table() -> Table:
-    """What recording AlexNet's study in small takes, by the runs that are recorded; other arms count as their mean."""
+    """What recording AlexNet's study at scale laptop takes, by its recorded runs; other arms count as their mean."""
     minutes: dict[str, list[float]] = {arm: [] for arm in ALEXNET.protocol("laptop").arms}
     for record in load_evidence(ALEXNET, "laptop"):
         minutes[record.arm].append(record.seconds / 60)
@@ -263,7 +264,7 @@ def budget_table() -> Table:
     rows = [[arm, str(len(minutes[arm])), number(typical.get(arm)), number(hours.get(arm))] for arm in minutes]
     total = len(minutes) * statistics.mean(hours.values()) if hours else None
     rows.append(["all", str(sum(map(len, minutes.values()))), "", number(total)])
-    return Table(["arm", "runs recorded", "minutes a run", f"hours for {LOOKS[0]} seeds"], rows)
+    return Table(["arm", "runs recorded", "minutes per run", f"hours for {LOOKS[0]} seeds"], rows)
 
 
 def _step(net: NetConfig) -> int:

@@ -1,4 +1,4 @@
-/* AlexNet in small, in the browser: its layers, what makes an image its input, and the figure around it. */
+/* A small AlexNet in the browser: its layers, what makes an image its input, and the figure around it. */
 "use strict";
 
 interactive.network = (() => {

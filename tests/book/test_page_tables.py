@@ -45,7 +45,7 @@ def test_what_was_found_in_small_is_never_counted_as_found_at_the_paper_s_scale(
     results += [Verdict(claim=relu, outcome="open", seeds=(1,)), Verdict(claim=relu, outcome="not run")]
     assert page_tables.verdict_counts(results).splitlines() == [
         "* At the paper's scale: **1** smaller",
-        "* In small: **3** smaller",
+        "* At small scale: **3** smaller",
         "* No verdict yet: **2**, 1 of them with some runs",
     ]
 
@@ -85,7 +85,7 @@ def test_a_variant_folds_under_its_claim_and_shows_its_last_words_alone():
     rows = ElementTree.fromstring(forest.html(JUDGED))
     links = [link.text for link in rows.iter("a")]
     assert len(links) == len(CLAIMS)
-    assert next(link.text for link in rows.find("details").iter("a")) == "2012 protocol, the other candidate"
+    assert next(link.text for link in rows.find("details").iter("a")) == "2012 protocol, network A"
     assert {link.get("href") for link in rows.iter("a")} == {f"{claim.chapter}.html" for claim in CLAIMS.values()}
     assert len(list(rows.iter("{http://www.w3.org/2000/svg}svg"))) == len(CLAIMS)  # an ePub shows no others
 

@@ -32,7 +32,7 @@ The arms start from one seed, *arm* by `arm`. Of seeds and arms there are pairs.
 | arm | verdict |
 | --- | --- |
 | a   | not run |
-| b   | reproduced, larger (in small) |
+| b   | reproduced, larger (small scale) |
 
 | arm | state   | next    |
 | --- | ------- | ------- |

@@ -384,9 +384,9 @@ def test_words_name_the_scale_and_what_is_larger_than_the_paper_s(tiny_claim, pa
     def words(*times: float) -> str:
         return verdict(tiny_claim, pairs(*[(2 * time, 2) for time in times])).words
 
-    assert words(6, 6.1, 6, 5.9, 6) == "reproduced (in small)"
-    assert words(8, 8.1, 8, 7.9, 8) == "reproduced, larger (in small)"
-    assert words(3, 3.1, 3, 2.9, 3) == "smaller (in small)"
+    assert words(6, 6.1, 6, 5.9, 6) == "reproduced (small scale)"
+    assert words(8, 8.1, 8, 7.9, 8) == "reproduced, larger (small scale)"
+    assert words(3, 3.1, 3, 2.9, 3) == "smaller (small scale)"
     assert words(3, 3.1) == "open"
     on_paper = Verdict(claim=tiny_claim, outcome="reproduced", scale="paper", low=5.0, high=7.0)
     assert on_paper.words == "reproduced"

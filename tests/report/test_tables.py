@@ -28,7 +28,7 @@ def test_the_evidence_table_tells_arms_apart_only_where_they_differ(make_record)
 
 def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     rows = tables.pair_table("relu").rows
-    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "needed"]
+    assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "detectable"]
     assert all(row[-1].endswith("x") for row in rows)
 
 
