@@ -27,6 +27,13 @@ def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, ep
     return Protocol(dataset=dataset, size=size, seeds=1, arms={"run145": arm})
 
 
+def _small() -> Arm:
+    """The preset run145-small; see ``LAPTOP_DEPARTURES``."""
+    name = "run145-small"
+    net = replace(NetConfig.preset(name), num_classes=10)
+    return Arm(net=net, input=InputConfig.preset(name), train=TrainConfig.preset(name))
+
+
 def _quick_start(protocol: Protocol) -> Protocol:
     """With PyTorch's initialization, with which a few steps are enough to leave chance behind."""
     arm = protocol.arms["run145"]
@@ -37,11 +44,11 @@ FULL_RUN = Study(
     id="full-run",
     protocols={
         "smoke": _quick_start(_full_run("photos", 80, 67, classes=10, width=0.125, epochs=6, batch_size=16)),
-        "laptop": _full_run("imagenette", 128, 112, classes=10, width=0.25, epochs=60),
+        "laptop": Protocol(dataset="imagenette", size=128, seeds=1, arms={"run145": _small()}),
         "paper": _full_run("imagenet", 256, 224, classes=1000, width=1.0, epochs=91),
     },
 )
-"""Run 145 by its whole recipe."""
+"""One run by the whole recipe: at scale paper that of run 145, at scale laptop the preset run145-small."""
 
 # --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
 
@@ -93,9 +100,6 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
     return {arm: replace(base, **change) for arm, change in changes.items()}
 
 
-_DROPPED = TrainConfig(
-    epochs=60, lr=0.01, lr_drops=(42, 54), bias_lr_factor=2.0, weight_decay=TrainConfig.preset("run145").weight_decay
-)
 LAPTOP_DEPARTURES: Mapping[str, tuple[str, str, str]] = {
     "data": (
         "ILSVRC-2012, 1.2 million images, 1000 classes", "Imagenette, 9,469 images, ten of these classes",
@@ -133,16 +137,14 @@ def _quick() -> Arm:
     full = _full("smoke")
     stds = {layer.name: {"std": 0.06} for layer in full.net.layers if isinstance(layer, Conv | Linear)}
     net = replace(full.net, initialization="gaussian").changed("run145", **stds | {"conv1": {"std": 0.001}})
-    train = replace(_DROPPED, epochs=3, lr=0.006, lr_drops=(2,))
+    train = replace(TrainConfig.preset("run145-small"), epochs=3, lr=0.006, lr_drops=(2,))
     return Arm(net=net, input=full.input, train=train)
 
 
 def _laptop() -> Arm:
-    """See ``LAPTOP_DEPARTURES``."""
+    """The preset, under the name that its records have."""
     full = _full("laptop")
-    layers = [layer for layer in full.net.layers if isinstance(layer, Conv | Linear) and layer.name != "conv1"]
-    net = full.net.changed("run145", **{layer.name: {"std": layer.std * full.net.width**-0.5} for layer in layers})
-    return Arm(net=net, input=replace(full.input, crop_share=1, reshuffle=True), train=_DROPPED)
+    return replace(full, net=replace(full.net, name="run145"))
 
 
 def _gpu() -> Arm:

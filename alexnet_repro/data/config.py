@@ -84,6 +84,7 @@ _WHOLE, _CROPS = InputConfig(), InputConfig(crop=24)
 INPUT_PRESETS: dict[str, InputConfig] = {
     **dict.fromkeys(("paper", "torchvision", "notes"), _PAPER),  # torchvision's own crops are not the paper's
     **dict.fromkeys(("run145", "run145-half", "run147", "run148", "run145-2010"), _RUN145),
+    "run145-small": replace(_RUN145, crop=112, crop_share=1, reshuffle=True),  # few images need variety
     "cuda-convnet2": replace(_RUN145, crop_share=1),
     "caffe": _CAFFE,
     **dict.fromkeys(("cifar-80sec", "cifar-19pct", "cifar-18pct"), _WHOLE),

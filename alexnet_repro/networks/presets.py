@@ -90,6 +90,19 @@ _RUN145 = replace(
 )
 """2012 code, layers-145.cfg: the network behind the paper's figures."""
 
+_QUARTER = 0.25
+
+_RUN145_SMALL = replace(
+    _RUN145.changed(
+        "run145-small",
+        **{layer.name: {"std": layer.std * _QUARTER**-0.5} for layer in _RUN145.layers[1:] if hasattr(layer, "std")},
+    ),
+    image_size=112,
+    width=_QUARTER,
+)
+"""Run 145 at a quarter of its width, on images of half the side. OURS: the initial weights are larger, except in conv1,
+by as much as makes up for the missing inputs."""
+
 _RUN145_HALF = replace(
     _RUN145.changed(
         "run145-half",
@@ -250,7 +263,7 @@ _CIFAR_11PCT = replace(
 PRESETS: dict[str, NetConfig] = {
     net.name: net
     for net in (
-        _PAPER, _RUN145, _RUN145_HALF, _RUN147, _RUN148, _NOTES, _CAFFE, _TORCHVISION,
+        _PAPER, _RUN145, _RUN145_SMALL, _RUN145_HALF, _RUN147, _RUN148, _NOTES, _CAFFE, _TORCHVISION,
         _CIFAR_80SEC, _CIFAR_19PCT, _CIFAR_18PCT, _CIFAR_13PCT, _CIFAR_11PCT_R540, _CIFAR_11PCT,
     )
 }  # fmt: skip

@@ -42,6 +42,9 @@ _RUN145 = replace(_PAPER, epochs=91, bias_lr_factor=2.0, schedule=_recorded((25,
 """2012 code, the log in layer-params-145.cfg (ILSVRC-2012): stages up to the epochs 25, 51, 67, 72, 79 and 91. The
 biases' learning rate was never lowered."""
 
+_RUN145_SMALL = TrainConfig(epochs=60, lr=0.01, lr_drops=(42, 54), bias_lr_factor=2.0, weight_decay=_DECAY)
+"""OURS: long enough on ten thousand images for the network to overfit; the colour noise stays on."""
+
 _RUN145_2010 = replace(_PAPER, epochs=93, bias_lr_factor=2.0, schedule=_recorded((23, 28, 17, 4, 6, 15), 0.1))
 """The same of layer-params-145-2010.cfg: 23, 51, 68, 72, 78 and 93. OURS: the biases' learning rate drops,
 once, with the second stage; the file has the lowered one, but not since when."""
@@ -89,6 +92,7 @@ TRAIN_PRESETS: dict[str, TrainConfig] = {
     **dict.fromkeys(("paper", "torchvision"), _PAPER),  # torchvision's own recipe needs crops that are not the paper's
     "notes": _NOTES,
     **dict.fromkeys(("run145", "run145-half", "run147", "run148"), _RUN145),
+    "run145-small": _RUN145_SMALL,
     "run145-2010": _RUN145_2010,
     "cuda-convnet2": _CONVNET2,
     "caffe": _CAFFE,

@@ -10,7 +10,7 @@ from alexnet_repro.support.values import as_json
 
 def test_every_preset_is_found_under_its_name():
     assert all(NetConfig.preset(name) is net and net.name == name for name, net in PRESETS.items())
-    assert len(PRESETS) == 14
+    assert len(PRESETS) == 15
 
 
 def differing(one: str, other: str) -> set[str]:
@@ -32,6 +32,19 @@ def test_run_148_is_run_145_without_any_norm():
 def test_the_half_net_has_half_the_channels_everywhere_but_in_conv5():
     assert differing("run145", "run145-half") == {"conv1", "conv2", "conv3", "conv4"}
     assert NetConfig.preset("run145-half").towers == 1
+
+
+def test_the_small_net_starts_with_sums_as_large_as_those_of_run_145():
+    small, full = NetConfig.preset("run145-small"), NetConfig.preset("run145")
+    inputs = {"conv1": 1.0}  # as many as at full width: the colours of an image
+    for before, after in zip(full.layers, small.layers, strict=True):
+        if hasattr(before, "std"):
+            wide = inputs.get(before.name, small.width)
+            assert after.std * wide**0.5 == pytest.approx(before.std)
+            assert replace(after, std=before.std) == before
+        else:
+            assert after == before
+    assert (small.width, small.image_size, small.towers) == (0.25, 112, 2)
 
 
 def test_run_145_differs_from_the_paper_in_what_was_not_printed():
