@@ -50,7 +50,7 @@ def evaluation() -> float:
     """The images, their views, weights, and the two largest outputs; what convolutions work in comes on top."""
     images = torch.randint(0, 256, (EVALUATED, 3, SIZE, SIZE), dtype=torch.uint8)
     model = AlexNet()
-    predict(model, images, InputTransform.fit(InputConfig(crop=224, views="ten"), images), EVALUATED)
+    predict(model, images, InputTransform.fit(InputConfig(crop=224, views="ten"), images), batch_size=EVALUATED)
     costs = model.costs()
     largest = max(cost.activations for cost in costs)
     numbers = sum(cost.parameters for cost in costs) + EVALUATED * (10 * 3 * 224**2 + 2 * largest)

@@ -41,7 +41,7 @@ CONFIG = RunConfig(
     train=TrainConfig(
         epochs=3,
         lr=1e-3,
-        weight_decay={"fc6": 5e-4},
+        weight_decay={"fc6": 5e-4, "fc8": 5e-4},
         schedule=Stages((Stage(epochs=2), Stage(lr_factor=0.1, color=False))),
     ),
 )

@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
     towers.load_state_dict(state)
     again = towers.state_dict()
     assert all(again[name].equal(state[name]) for name in state)
+    assert list(model.state_dict()) == [f"module.{name}" for name in state]
     if mesh["tower"].get_local_rank() == 1:  # the second tower has the same logits as the first
         traffic = dict(towers.traffic)
         torch.save(

@@ -32,6 +32,10 @@ class Arm:
     input: InputConfig  #: how images become batches
     train: TrainConfig  #: the training
 
+    def run(self, dataset: str, seed: int, size: int | None = None) -> RunConfig:
+        """One run of it, whole."""
+        return RunConfig(dataset=dataset, size=size, seed=seed, net=self.net, input=self.input, train=self.train)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -45,10 +49,7 @@ class Protocol:
 
     def run(self, arm: str, seed: int) -> RunConfig:
         """One run of it, whole."""
-        what = self.arms[arm]
-        return RunConfig(
-            dataset=self.dataset, size=self.size, seed=seed, net=what.net, input=what.input, train=what.train
-        )
+        return self.arms[arm].run(self.dataset, seed, self.size)
 
 
 @dataclass(frozen=True, kw_only=True)

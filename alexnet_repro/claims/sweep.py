@@ -220,7 +220,7 @@ def first_losses(
 
 def _losses(arm: Arm, images: Dataset, seed: int, device: str) -> list[float]:
     device = _settled(device)
-    model, _, batches = fresh(arm, images, seed, device)
+    model, _, batches = fresh(arm.run(images.name, seed), images, device)
     losses: list[Tensor | float] = []
     once = dataclasses.replace(arm.train, epochs=1, target_error=None)
     try:

@@ -20,7 +20,7 @@ from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.overrides import override
 from alexnet_repro.training.checkpoint import BEST, CheckpointError, Files
 from alexnet_repro.training.config import RunConfig, TrainConfig
-from alexnet_repro.training.evaluate import class_table, ensemble, errors, mean_log, predict_labelled, predictions_csv
+from alexnet_repro.training.evaluate import class_table, errors, mean_log, predict, predictions_csv
 from alexnet_repro.training.parallel import Processes, processes
 from alexnet_repro.training.progress import progress_bar, step_speed, tensorboard
 from alexnet_repro.training.run import run
@@ -164,14 +164,15 @@ def evaluate(
         if network.classes is None:
             typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
         transform = network.transform if views is None else network.transform.viewed(views)
-        found, right = predict_labelled(network.network, testing.images, order[testing.labels], transform)
+        with network.config.train.autocast(device):  # as the run's record was made
+            found, right = predict(network.network, testing.images, transform, order[testing.labels])
         probabilities.append(found[:, order.to(found.device)])
         logs.append(right)
         chosen = (
             f", chosen by its error on {evaluation_split(network.config.dataset)}" if network.file.name == BEST else ""
         )
         _print_errors(f"{network.file}{chosen}", errors(probabilities[-1], testing.labels, right))
-    together = ensemble(probabilities)
+    together = torch.stack(probabilities).mean(0)
     if len(runs) > 1:
         _print_errors(f"all {len(runs)} together", errors(together, testing.labels, mean_log(torch.stack(logs))))
     if per_class:

@@ -49,7 +49,7 @@ class Network(nn.Sequential):
     layer that another network lacks changes no other layer. torch's global generator is never touched.
 
     Args:
-        config: the network.
+        config: the network; None: AlexNet as printed, preset ``paper``.
         generator: a CPU generator that these generators come from, by one draw; None: one seeded with 0.
 
     Attributes:
@@ -61,7 +61,8 @@ class Network(nn.Sequential):
         ValueError: the layers do not fit the image or each other; names the layer.
     """
 
-    def __init__(self, config: NetConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
+        config = config or NetConfig.preset("paper")
         wanted = config.effective_layers()
         masks, *weights = streams(
             generator or torch.Generator().manual_seed(0), "dropout's masks", *(layer.name for layer in wanted)
@@ -139,9 +140,6 @@ class AlexNet(Network):
         >>> f"{sum(parameter.numel() for parameter in net.parameters()):,}"
         '60,965,224'
     """
-
-    def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
-        super().__init__(config or NetConfig.preset("paper"), generator)
 
 
 def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:

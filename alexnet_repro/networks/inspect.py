@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,18 @@ def _rgb_filters(weight: Tensor) -> Tensor:
     return weight.detach().double()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it a model is in eval mode; afterwards each of its modules is in training or not, as it was before."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
     """Layer name -> mean derivative of its units over a batch in eval mode, for every activation layer.
 
@@ -122,21 +135,18 @@ def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
 
     Shape: inputs (N, 3, image_size, image_size) float.
     """
-    derivatives = {}
-    was_training = model.training
-    model.eval()
-    x = inputs
-    for name, layer in model.named_children():
-        x = x.detach()
-        if isinstance(layer, nn.ReLU | nn.Tanh):
-            with torch.enable_grad():
-                before = x.requires_grad_()
-                x = layer(before)
-                derivatives[name] = torch.autograd.grad(x.sum(), before)[0].mean().item()
-        else:
-            with torch.no_grad():
-                x = layer(x)
-    model.train(was_training)
+    derivatives, x = {}, inputs
+    with evaluating(model):
+        for name, layer in model.named_children():
+            x = x.detach()
+            if isinstance(layer, nn.ReLU | nn.Tanh):
+                with torch.enable_grad():
+                    before = x.requires_grad_()
+                    x = layer(before)
+                    derivatives[name] = torch.autograd.grad(x.sum(), before)[0].mean().item()
+            else:
+                with torch.no_grad():
+                    x = layer(x)
     return derivatives
 
 
@@ -157,15 +167,8 @@ def activations(network: Network, inputs: Tensor, layer: str) -> Tensor:
     names = [name for name, _ in network.named_children()]
     if layer not in names:
         raise ValueError(f"layer must be one of {', '.join(names)}, not {layer!r}")
-    was_training = network.training
-    network.eval()
-    x = inputs
-    for name, module in network.named_children():
-        x = module(x)
-        if name == layer:
-            break
-    network.train(was_training)
-    return x
+    with evaluating(network):
+        return network[: names.index(layer) + 1](inputs)
 
 
 def nearest(features: Tensor, k: int = 1) -> Tensor:
@@ -183,7 +186,7 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
         ValueError: fewer than k other rows.
     """
     if not 1 <= k < len(features):
-        raise ValueError(f"k must be between 1 and {len(features) - 1}, the number of other rows, not {k}")
+        raise ValueError(f"k must be at least 1 and at most the {len(features) - 1} other rows that there are, not {k}")
     rows = features.flatten(1).double()
     found, step = [], max(1, DISTANCES // len(rows))
     for start in range(0, len(rows), step):
@@ -206,8 +209,11 @@ def agreement(features: Tensor, labels: Tensor) -> float:
 
 
 def last_hidden(network: Network) -> str:
-    """The name of the last activation layer: ``relu7`` in AlexNet."""
-    return [layer.name for layer in network.config.effective_layers() if isinstance(layer, Activation)][-1]
+    """The name of the last activation layer: ``relu7`` in AlexNet; ``ValueError`` if there is none."""
+    names = [layer.name for layer in network.config.effective_layers() if isinstance(layer, Activation)]
+    if not names:
+        raise ValueError(f"{network.config.name} has no activation layer, and so no hidden one to look at")
+    return names[-1]
 
 
 def spaces(networks: Mapping[str, Network], inputs: Tensor, batch_size: int = 250) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ Two runs with equal configurations and equal seeds are the same experiment. A va
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -19,7 +20,11 @@ ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
 Reads = Literal["all", "own"]
 
-RESERVED = frozenset(dir(nn.Sequential()))  # no names of layers, which are a network's attributes
+# No names of layers, which are attributes of a network and keys of its towers; the last are put before the names.
+RESERVED = frozenset({
+    *dir(nn.Sequential()), *dir(nn.ModuleDict()), "config", "generator", "shapes", "costs", "summary",
+    "tower", "module", "_orig_mod",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,14 +38,18 @@ class Conv:
     std: float  #: of the initial weights, with initialization "gaussian"
     bias: float = 0.0  #: initial, with initialization "gaussian"
     stride: int = 1  #: pixels
-    #: zero pixels; a pair: left and top, right and bottom; None: the size is kept
+    #: zero pixels; a pair: left and top, right and bottom; None: half of kernel - 1, which with an odd kernel and
+    #: stride 1 keeps the size
     padding: int | tuple[int, int] | None = None
     reads: Reads = "all"  #: the channels of all towers, or of its own only
 
 
 @dataclass(frozen=True)
 class Local(Conv):
-    """Like ``Conv``, but every position has its own weights and its own bias (locally connected)."""
+    """Like ``Conv``, but every position has its own weights and its own bias (locally connected).
+
+    It keeps the size, and reads all channels: ``stride``, ``padding`` and ``reads`` have no other values than these.
+    """
 
 
 @dataclass(frozen=True)
@@ -162,19 +171,34 @@ class NetConfig:
                 f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
             )
         for layer in self.layers:
+            for field, value in vars(layer).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(f"{self.name}: the {field} of {layer.name} must be finite, not {value}")
             if getattr(layer, "std", 0) < 0:
                 raise ValueError(f"{self.name}: the std of {layer.name} must be at least 0")
+            if isinstance(layer, Local) and (layer.stride, layer.padding, layer.reads) != (1, None, "all"):
+                raise ValueError(
+                    f"{self.name}: the locally connected {layer.name} takes stride=1, padding=None and reads='all' "
+                    f"only, not {layer.stride}, {layer.padding} and {layer.reads!r}"
+                )
             for size in ("channels", "outputs", "kernel", "stride", "size"):
                 if (value := getattr(layer, size, None)) is not None:
                     check_positive(f"{size} of {layer.name}", value)
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:
-        if self.norm_average is not None and not any(isinstance(layer, Norm) for layer in self.effective_layers()):
-            raise ValueError(f"{self.name}: norm_average={self.norm_average} needs a Norm layer, but there is none")
+        layers = self.effective_layers()
         if self.pool_size is not None:
             check_positive("pool_size", self.pool_size)
-        for layer in self.effective_layers():
+        for field, kind in (("norm_average", Norm), ("pool_size", Pool)):
+            if (value := getattr(self, field)) is not None and not any(isinstance(layer, kind) for layer in layers):
+                raise ValueError(f"{self.name}: {field}={value} needs a {kind.__name__} layer, but there is none")
+        if self.towers > 1 and type(layers[0]) is not Conv:
+            raise ValueError(
+                f"{self.name}: with towers={self.towers} the first layer, which reads the image, must be a Conv, "
+                f"not {layers[0].name}"
+            )
+        for layer in layers:
             units = getattr(layer, "channels", None) or getattr(layer, "outputs", None)
             if units is not None and (units != int(units) or int(units) % self.towers):
                 raise ValueError(
@@ -228,5 +252,5 @@ def _is_norm(layer: Layer) -> bool:
 
 
 def _whole(number: float) -> int | float:
-    """2.0 as 2; what is no whole number stays as it is, for a message to name."""
-    return int(number) if number == int(number) else number
+    """2.0 as 2, but for rounding; what is no whole number stays as it is, for a message to name."""
+    return round(number) if math.isclose(number, round(number)) else number

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.layers import Dropout, PaddedConv2d, TowerLinear
 from alexnet_repro.networks.lrn import LocalResponseNorm
-from alexnet_repro.networks.spec import Conv, Layer, Linear, Local, Norm
+from alexnet_repro.networks.spec import Conv, Layer, Linear, Local, NetConfig, Norm
 
 
 def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetwork:
@@ -46,7 +46,35 @@ def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetw
     return PlacedNetwork(network, devices)
 
 
-class PlacedNetwork(nn.Module):
+class _Divided(nn.Module):
+    """A network in towers; the state it gives and takes, alone and as part of another module, is the undivided one's.
+
+    Args:
+        network: the undivided network.
+
+    Attributes:
+        own: what the names of the parameters that are here begin with -> their tower.
+    """
+
+    own: dict[str, int]
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        config = network.config
+        _check(config)
+        self.count, self.output = config.towers, config.layers[-1].name
+        #: the layers that read all towers; not the first, which reads the image
+        self.meetings = frozenset(layer.name for layer in config.effective_layers()[1:] if _reads_all(layer))
+        self.traffic: Counter[str] = Counter()
+        self.register_state_dict_post_hook(_join)
+        self.register_load_state_dict_pre_hook(_cut)
+
+    def _gathered(self, towers: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """The parameters of all towers, given those that are here."""
+        return towers
+
+
+class PlacedNetwork(_Divided):
     """See ``place``.
 
     Args:
@@ -59,14 +87,12 @@ class PlacedNetwork(nn.Module):
     """
 
     def __init__(self, network: Network, devices: Sequence[torch.device | str]) -> None:
-        super().__init__()
-        _check(network)
-        if len(devices) != network.config.towers:
-            raise ValueError(f"{network.config.towers} towers need as many devices, not {len(devices)}: {devices}")
+        super().__init__(network)
+        if len(devices) != self.count:
+            raise ValueError(f"{self.count} towers need as many devices, not {len(devices)}: {devices}")
         self.devices = [torch.device(device) for device in devices]
         _check_copies(self.devices)
-        self.meetings, self.output = _meetings(network), _output(network)
-        self.traffic: Counter[str] = Counter()
+        self.own = {f"towers.{tower}.": tower for tower in range(self.count)}
         self.towers = nn.ModuleList(_tower(network, i).to(device) for i, device in enumerate(self.devices))
         self.train(network.training)
 
@@ -94,23 +120,14 @@ class PlacedNetwork(nn.Module):
             sent.register_hook(count)
         return sent
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """That of the undivided network, on the devices' own memory; see ``torch.nn.Module.state_dict``."""
-        return _join([tower.state_dict() for tower in self.towers])
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
-        """Takes that of the undivided network; ``RuntimeError`` names what is missing or does not fit."""
-        for i, tower in enumerate(self.towers):
-            tower.load_state_dict(_cut(state_dict, i, len(self.towers), self.output), strict=strict)
-
-
-class TowerProcess(nn.Module):
+class TowerProcess(_Divided):
     """One tower of a network, in this process; the others are in the other processes of a group.
 
-    Made, called and back-propagated by all processes of the group together, each with the same input, which gives each
-    the same logits. Gradients are those of the loss, as if one process had computed it. For data parallelism wrap it in
-    ``DistributedDataParallel`` over the processes that hold the same tower (``mesh["data"]`` of a 2-D device mesh), as
-    ``alexnet_repro.parallel`` does.
+    Made, called, back-propagated and asked for its state by all processes of the group together, each with the same
+    input, which gives each the same logits, and the state on the CPU. Gradients are those of the loss, as if one
+    process had computed it. For data parallelism wrap it in ``DistributedDataParallel`` over the processes that hold
+    the same tower (``mesh["data"]`` of a 2-D device mesh), as ``alexnet_repro.parallel`` does.
 
     Args:
         network: the undivided network, equal in all processes; its ``config.towers`` are as many as the group.
@@ -124,14 +141,11 @@ class TowerProcess(nn.Module):
     """
 
     def __init__(self, network: Network, group: dist.ProcessGroup) -> None:
-        super().__init__()
-        _check(network)
-        if dist.get_world_size(group) != network.config.towers:
-            raise ValueError(f"{network.config.towers} towers need as many processes, not {dist.get_world_size(group)}")
-        self.group, self.rank, self.count = group, dist.get_rank(group), network.config.towers
-        self.meetings, self.output = _meetings(network), _output(network)
-        self.num_classes = network.config.num_classes
-        self.traffic: Counter[str] = Counter()
+        super().__init__(network)
+        if dist.get_world_size(group) != self.count:
+            raise ValueError(f"{self.count} towers need as many processes, not {dist.get_world_size(group)}")
+        self.group, self.rank = group, dist.get_rank(group)
+        self.own, self.num_classes = {"tower.": self.rank}, network.config.num_classes
         self.tower = _tower(network, self.rank)
         self.train(network.training)
 
@@ -144,16 +158,10 @@ class TowerProcess(nn.Module):
             x = _Gather.apply(x, self.group, self.traffic, self.output).flatten(1)[:, :1]
         return _FromFirst.apply(x, self.num_classes, self.group)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """That of the undivided network, on the CPU; all processes of the group must call it."""
+    def _gathered(self, towers: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
         parts: list[Any] = [None] * self.count
-        mine = {name: tensor.cpu() for name, tensor in self.tower.state_dict().items()}
-        dist.all_gather_object(parts, mine, self.group)
-        return _join(parts)
-
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True) -> None:
-        """Takes that of the undivided network; ``RuntimeError`` names what is missing or does not fit."""
-        self.tower.load_state_dict(_cut(state_dict, self.rank, self.count, self.output), strict=strict)
+        dist.all_gather_object(parts, {name: tensor.cpu() for name, tensor in towers[0].items()}, self.group)
+        return parts
 
 
 class _Gather(torch.autograd.Function):
@@ -192,9 +200,8 @@ class _FromFirst(torch.autograd.Function):
         return grad if ctx.first else grad.new_zeros(ctx.shape), None, None
 
 
-def _check(network: Network) -> None:
+def _check(config: NetConfig) -> None:
     """``ValueError`` if the network does not come apart into its towers."""
-    config = network.config
     if config.towers < 2:
         raise ValueError(f"{config.name} has one tower; replace(config, towers=2) has two")
     for layer in config.effective_layers():
@@ -222,15 +229,6 @@ def _arrived(sent: Tensor, here: torch.device, there: torch.device) -> Tensor:
     return sent.to(here).to(there).cpu()
 
 
-def _meetings(network: Network) -> frozenset[str]:
-    """The layers that read all towers; not the first, which reads the image."""
-    return frozenset(layer.name for layer in network.config.effective_layers()[1:] if _reads_all(layer))
-
-
-def _output(network: Network) -> str:
-    return network.config.layers[-1].name
-
-
 def _reads_all(layer: Layer) -> bool:
     return isinstance(layer, Conv | Linear) and layer.reads == "all"
 
@@ -239,11 +237,11 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
     """One tower's part of every layer; the last layer is the first tower's alone."""
     generator = torch.Generator()
     generator.set_state(network.generator.get_state())
-    towers = network.config.towers
+    towers, output = network.config.towers, network.config.layers[-1].name
     parts = {}
     for name, layer in network.named_children():
         match layer:
-            case PaddedConv2d() | TowerLinear() if name == _output(network):
+            case PaddedConv2d() | TowerLinear() if name == output:
                 if tower == 0:
                     parts[name] = copy.deepcopy(layer)
             case PaddedConv2d() | TowerLinear():
@@ -271,18 +269,24 @@ def _part(layer: PaddedConv2d | TowerLinear, tower: int, towers: int) -> nn.Modu
     return part
 
 
-def _join(towers: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The undivided network's state dict from its towers'."""
-    parts = {name: [tower[name] for tower in towers if name in tower] for name in towers[0]}
-    return {name: torch.cat([part.to(tensors[0].device) for part in tensors]) for name, tensors in parts.items()}
+def _join(network: _Divided, state: dict[str, Tensor], prefix: str, _: object) -> None:
+    """Puts the undivided network's parameters into a state, in the place of its towers'."""
+    starts = [prefix + start for start in network.own]
+    towers = [
+        {name[len(start) :]: state.pop(name) for name in list(state) if name.startswith(start)} for start in starts
+    ]
+    towers = network._gathered(towers)
+    for name in towers[0]:
+        parts = [tower[name] for tower in towers if name in tower]
+        state[prefix + name] = torch.cat([part.to(parts[0].device) for part in parts])
 
 
-def _cut(state_dict: Mapping[str, Tensor], tower: int, towers: int, output: str) -> dict[str, Tensor]:
-    """One tower's share of the undivided network's state dict."""
-    share = {}
-    for name, tensor in state_dict.items():
-        if name.rpartition(".")[0] != output:
-            share[name] = tensor.chunk(towers)[tower]
-        elif tower == 0:
-            share[name] = tensor
-    return share
+def _cut(network: _Divided, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Puts the towers' shares into a state, in the place of the undivided network's parameters."""
+    for whole in [name for name in state if name.startswith(prefix)]:
+        tensor, name = state.pop(whole), whole[len(prefix) :]
+        for start, tower in network.own.items():
+            if name.rpartition(".")[0] != network.output:
+                state[prefix + start + name] = tensor.chunk(network.count)[tower]
+            elif tower == 0:
+                state[prefix + start + name] = tensor

@@ -72,15 +72,21 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
         path: of the file.
 
     Raises:
-        ValueError: the file is no whole safetensors file, or its weights are not those of such a network; names both.
+        ValueError: the file is no whole safetensors file, or its weights are not those of such a network, which stays
+            as it is; names both.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     network = unwrapped(network)
-    own = {plain_name(name): name for name in network.state_dict()}
+    own = network.state_dict()
     try:
-        network.load_state_dict({own.get(name, name): tensor for name, tensor in _plain(load_file(path)).items()})
+        found = _plain(load_file(path))
+        there, here = ({plain_name(name): tuple(x.shape) for name, x in state.items()} for state in (found, own))
+        if wrong := [name for name in there | here if there.get(name) != here.get(name)]:
+            shapes = "; ".join(f"{name} is {there.get(name)} there and {here.get(name)} here" for name in wrong)
+            raise RuntimeError(shapes)
+        network.load_state_dict({name: found[plain_name(name)] for name in own})
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{os.fspath(path)} does not hold the weights of this network: {error}") from error
 

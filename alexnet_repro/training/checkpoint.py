@@ -6,7 +6,7 @@ import errno
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ DAMAGES = (
     zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, RuntimeError, ArithmeticError, LookupError,
     AttributeError, TypeError, ValueError,
 )  # fmt: skip
+SHOWN = 5  # names in an error
 CHECKPOINT = ".pt"  # ending of what lies in a record's place until its run is finished
 
 
@@ -167,21 +168,57 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
     return {"config": found, "state": state}
 
 
-def load_saved(path: Path, config: Mapping[str, Any]) -> Saved:
+def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) -> Saved:
     """The state of a run's checkpoint, to go on from.
 
     Args:
         path, config: as for ``load_checkpoint``.
+        classes: of the images.
 
     Raises:
-        CheckpointError: as for ``load_checkpoint``, or it is no such state.
+        CheckpointError: as for ``load_checkpoint``, or it is no such state, or one of other classes.
     """
     with reading(path):
         saved = typed(Saved, load_checkpoint(path, config)["state"])
         if None in (saved.best, saved.seconds, saved.started):
             raise ValueError("what a training needs is missing, as of an exported network")
         typed(Counts, typed(State, saved.training).counts)
+    check_classes(path, saved.classes, classes)
     return saved
+
+
+def check_classes(path: Path, known: Sequence[str] | None, classes: Sequence[str]) -> None:
+    """Refuses a checkpoint whose classes are not these, in this order; one that keeps no names is taken as it is.
+
+    Raises:
+        CheckpointError: names those that differ.
+    """
+    if known is not None and list(known) != list(classes):
+        class_order(path, known, classes)
+        raise CheckpointError(f"{path} has the same classes in another order. Choose another folder")
+
+
+def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """The number that a network knows each of the classes by.
+
+    Args:
+        path: of its checkpoint.
+        known: its classes, by its own numbers.
+        classes: the same, in any order.
+
+    Shape: (classes,) int64.
+
+    Raises:
+        CheckpointError: they are not the same; names those that differ.
+    """
+    if list(known) == list(classes):
+        return torch.arange(len(known))
+    lost, new = (sorted(set(a) - set(b)) for a, b in ((known, classes), (classes, known)))
+    if lost or new:
+        raise CheckpointError(f"{path} knows other classes than the images: {_some(lost)} there, {_some(new)} here")
+    if len(set(known)) < len(known) or len(known) != len(classes):
+        raise CheckpointError(f"{path} has classes of the same name, which can't be told apart in another order")
+    return torch.tensor([list(known).index(name) for name in classes])
 
 
 def _check_sums(path: Path) -> None:
@@ -194,3 +231,10 @@ def _check_sums(path: Path) -> None:
 def _in_a_line(error: Exception) -> str:
     missing = "there is no " * isinstance(error, KeyError)
     return missing + (str(error).partition("\n")[0] or type(error).__name__)
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "none more"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Literal, get_args
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import Layer, NetConfig
 from alexnet_repro.support.values import check_choice, check_positive, from_json
-from alexnet_repro.training.schedules import Drops, Plateau, Schedule, Stage, Stages
+from alexnet_repro.training.schedules import Plateau, Schedule, Stage, Stages
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -61,6 +62,11 @@ class TrainConfig:
             raise ValueError(f"target_error is a fraction between 0 and 1, not {self.target_error!r}")
         if self.stuck_after is not None:
             check_positive("stuck_after", self.stuck_after)
+        for layer, decay in self.weight_decay.items():
+            if not decay >= 0:
+                raise ValueError(f"weight_decay of {layer} must be at least 0, not {decay!r}")
+        if any(drop < 1 for drop in self.lr_drops):
+            raise ValueError(f"lr_drops are epochs from 1 on, not {self.lr_drops}")
         if self.schedule is not None and self.lr_drops:
             raise ValueError("schedule takes the place of lr_drops; leave one of them out")
 
@@ -74,13 +80,20 @@ class TrainConfig:
 
     def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
         """What epoch number ``epoch`` (1, 2, ...) is trained with, given the validation errors of those before it."""
-        return (self.schedule or Drops(self.lr_drops)).stage(epoch, self.epochs, val_errors)
+        return self._schedule().stage(epoch, self.epochs, val_errors)
+
+    def _schedule(self) -> Schedule:
+        return self.schedule or Stages.of_drops(self.lr_drops, self.epochs)
 
     def shortened(self, epochs: int) -> TrainConfig:
         """The same in ``epochs`` epochs, its stages or drops in proportion; ``ValueError`` if they are too few."""
-        drops = tuple(max(1, round(drop * epochs / self.epochs)) for drop in self.lr_drops)
-        schedule = self.schedule.shortened(epochs) if isinstance(self.schedule, Stages) else self.schedule
-        return dataclasses.replace(self, epochs=epochs, lr_drops=drops, schedule=schedule)
+        whole = self._schedule()
+        short = whole.shortened(epochs) if isinstance(whole, Stages) else whole
+        if self.schedule is not None:
+            return dataclasses.replace(self, epochs=epochs, schedule=short)
+        ends = [accumulate(stage.epochs for stage in schedule.stages) for schedule in (whole, short)]
+        moved = dict(zip(*ends, strict=True))
+        return dataclasses.replace(self, epochs=epochs, lr_drops=tuple(moved[x] for x in self.lr_drops if x in moved))
 
     def autocast(self, device: torch.device | str) -> AbstractContextManager[object]:
         """Within it a forward pass on the device has this precision."""

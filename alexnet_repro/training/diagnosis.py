@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_repro.training.optim import layer_of
+
+if TYPE_CHECKING:
+    from alexnet_repro.training.state import Training
 
 EXPLODED = 2.0  # a first loss of so many times that of chance comes from weights that are too large
 
@@ -24,82 +28,76 @@ class TrainingError(RuntimeError):
     """
 
     def __init__(self, step: int, layer: str | None, cause: str, loss: float) -> None:
-        where = "" if layer is None else f", layer {layer}"
-        what = f"the loss is {loss:.4g}"
-        super().__init__(f"step {step}{where}: {what}. {cause}")
+        super().__init__(step, layer, cause, loss)  # with which it is pickled
         self.step, self.layer, self.cause, self.loss = step, layer, cause, loss
         self.history = None
 
+    def __str__(self) -> str:
+        where = "" if self.layer is None else f", layer {self.layer}"
+        return f"step {self.step}{where}: the loss is {self.loss:.4g}. {self.cause}"
 
-def not_finite(model: nn.Module, inputs: Tensor, step: int, loss: float, first_loss: float, lr: float) -> TrainingError:
+
+def not_finite(training: Training, step: int, loss: float) -> TrainingError:
     """The error of a loss that is no number: its layer is the first whose weights or outputs are none."""
-    if not inputs.isfinite().all():
+    if step != training.step:  # its input is no longer known, and by now all weights are no numbers
+        cause = f"Its images, gone by now, may have held numbers that are not finite. If not: {_cause(training)}"
+        return TrainingError(step, None, cause, loss)
+    if not training.inputs.isfinite().all():
         return TrainingError(step, None, "The input itself holds numbers that are not finite: look at the data.", loss)
-    layer = _first(model, inputs, lambda name, module, out: not _finite(module, out))
-    return TrainingError(step, layer, _cause(first_loss, _chance(model, inputs), lr), loss)
+    return TrainingError(step, _first(training, lambda module, out: not _finite(module, out)), _cause(training), loss)
 
 
-def weights_not_finite(
-    model: nn.Module, step: int, loss: float, first_loss: float, chance: float, lr: float
-) -> TrainingError | None:
+def weights_not_finite(training: Training, loss: float) -> TrainingError | None:
     """The error of an update that left weights that are no numbers, though its loss was one; None if all are finite."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in training.plain.named_parameters():
         if not parameter.isfinite().all():
-            cause = f"The update after it left weights that are not finite. {_cause(first_loss, chance, lr)}"
-            return TrainingError(step, layer_of(name), cause, loss)
+            cause = f"The update after it left weights that are not finite. {_cause(training)}"
+            return TrainingError(training.step, layer_of(name) or None, cause, loss)
     return None
 
 
-def stuck(model: nn.Module, inputs: Tensor, step: int, loss: float, first_loss: float, lr: float) -> TrainingError:
+def stuck(training: Training, loss: float) -> TrainingError:
     """The error of a mean loss no better than chance: its layer is the first whose units are all off."""
-
-    def silent(name: str, module: nn.Module, out: Tensor) -> bool:
-        return isinstance(module, nn.ReLU) and not out.any()
-
-    layer, chance = _first(model, inputs, silent), _chance(model, inputs)
-    found = f"Chance is {chance:.4g}, and the last steps were no better. "
+    layer = _first(training, lambda module, out: isinstance(module, nn.ReLU) and not out.any())
+    cause, exploded = _cause(training), EXPLODED * training.chance
     if layer is not None:
-        found += "None of its units is active for any image, so that nothing below it learns. "
-        return TrainingError(step, layer, found + _cause(first_loss, chance, lr), loss)
-    if first_loss < EXPLODED * chance and loss < EXPLODED * chance:
-        cause = f"Signal or gradient may be too small: larger initial weights, or a higher learning rate than {lr:g}."
-    else:
-        cause = _cause(first_loss, chance, lr)
-    return TrainingError(step, None, found + cause, loss)
-
-
-def _cause(first_loss: float, chance: float, lr: float) -> str:
-    if not first_loss < EXPLODED * chance:
-        return (
-            f"The initial weights are too large: the first loss was {first_loss:.4g}, guessing has {chance:.4g}. "
-            f"Lower their std, and the learning rate of {lr:g} with it if it was chosen with them."
+        cause = f"None of its units is active for any image, so that nothing below it learns. {cause}"
+    elif training.first_loss < exploded and loss < exploded:
+        cause = (
+            "Signal or gradient may be too small: larger initial weights, or a higher learning rate than "
+            f"{training.lr:g}."
         )
-    return f"The learning rate of {lr:g} is too high for this network and input: try a third or a tenth."
+    found = f"Chance is {training.chance:.4g}, and the last steps were no better. "
+    return TrainingError(training.step, layer, found + cause, loss)
 
 
-@torch.no_grad()
-def _chance(model: nn.Module, inputs: Tensor) -> float:
-    return math.log(model(inputs[:1]).shape[1])
+def _cause(training: Training) -> str:
+    if not training.first_loss < EXPLODED * training.chance:
+        return (
+            f"The initial weights are too large: the first loss was {training.first_loss:.4g}, guessing has "
+            f"{training.chance:.4g}. Lower their std, and the learning rate of {training.lr:g} with it if it was "
+            f"chosen with them."
+        )
+    return f"The learning rate of {training.lr:g} is too high for this network and input: try a third or a tenth."
 
 
 def _finite(module: nn.Module, out: Tensor) -> bool:
-    tensors = [out, *module.parameters(recurse=False)]
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+    return all(bool(tensor.isfinite().all()) for tensor in (out, *module.parameters(recurse=False)))
 
 
 @torch.no_grad()
-def _first(model: nn.Module, inputs: Tensor, found) -> str | None:
-    """Name of the first layer, in the order of the forward pass, of which ``found(name, module, output)`` holds."""
+def _first(training: Training, found: Callable[[nn.Module, Tensor], bool]) -> str | None:
+    """The first layer, in the order of the last minibatch's forward pass, of which ``found(module, output)`` holds."""
     names: list[str] = []
 
     def hook(name: str):
-        return lambda module, _, out: names.append(name) if not names and found(name, module, out) else None
+        return lambda module, _, out: names.append(name) if not names and found(module, out) else None
 
-    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    leaves = [(name, module) for name, module in training.plain.named_modules() if not any(module.children())]
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]
     try:
-        model(inputs)
+        training.plain(training.inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return names[0] if names else None
+    return layer_of(f"{names[0]}.") or None if names else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks.inspect import evaluating
 from alexnet_repro.support.environment import send
 from alexnet_repro.support.table import Table
 from alexnet_repro.training.state import summed
@@ -19,7 +20,7 @@ TOP = 5
 
 
 def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
-    """The fraction of rows whose label is not among the k highest scores.
+    """The fraction of rows whose label is not among the k highest scores, or whose scores hold what is no number.
 
     Args:
         scores: logits or probabilities.
@@ -29,7 +30,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
     Shape: scores (N, classes), labels (N,) int64.
 
     Raises:
-        ValueError: k is not between 1 and the number of classes, or there are no rows.
+        ValueError: k is not between 1 and the number of classes, there are no rows, or not a label for each.
 
     Example:
         >>> import torch
@@ -39,18 +40,29 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
         >>> top_k_error(scores, labels), top_k_error(scores, labels, k=2)
         (0.5, 0.0)
     """
-    if not 1 <= k <= scores.shape[1]:
-        raise ValueError(f"k must be between 1 and the {scores.shape[1]} classes, not {k}")
     if not len(scores):
         raise ValueError("the error of no rows is no number: give at least one")
-    hit = (scores.topk(k).indices == labels[:, None]).any(1)
-    return 1.0 - hit.double().mean().item()
+    return 1.0 - hits(scores, labels, k).double().mean().item()
 
 
+def hits(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
+    """Whether a row's label is among the k highest scores, (N,) bool; for the rest see ``top_k_error``."""
+    if scores.ndim != 2 or labels.shape != scores.shape[:1]:
+        wrong = f"not {tuple(scores.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"scores have the shape (N, classes) and labels (N,), {wrong}")
+    if not 1 <= k <= scores.shape[1]:
+        raise ValueError(f"k must be between 1 and the {scores.shape[1]} classes, not {k}")
+    return (scores.topk(k).indices == labels[:, None]).any(1) & ~scores.isnan().any(1)
+
+
+@torch.no_grad()
 def predict(
-    model: nn.Module, images: Tensor, transform: InputTransform, batch_size: int = 250, rows: Tensor | None = None
-) -> Tensor:
-    """Class probabilities, averaged over the views of each image.
+    model: nn.Module, images: Tensor, transform: InputTransform, labels: Tensor | None = None, batch_size: int = 250,
+    rows: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Class probabilities, averaged over the views of each image, and the logarithms of the right classes'.
+
+    The latter are finite wherever the logits are.
 
     Source:  2012 code, LogregCostLayer (softmax outputs are averaged, not logits).
 
@@ -58,43 +70,27 @@ def predict(
         model: logits from inputs; in training or not, and so it stays.
         images: stored images.
         transform: of images into inputs; its configuration says which views.
+        labels: of the images; None: the second result is empty.
         batch_size: images, and then views, that are worked on at a time.
         rows: numbers of the images that are looked at, (n,) int64; None: all.
 
-    Shape: images (N, 3, H, W) uint8 -> (N, classes) float32, on the model's device.
+    Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (N, classes) float32 and (N,) float64, of the rows, on the
+        model's device.
     """
-    return predict_labelled(model, images, None, transform, batch_size, rows)[0]
-
-
-@torch.no_grad()
-def predict_labelled(
-    model: nn.Module, images: Tensor, labels: Tensor | None, transform: InputTransform, batch_size: int = 250,
-    rows: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """What ``predict`` gives, and the logarithm of the right class's probability, finite wherever the logits are.
-
-    Args:
-        labels: of the images; None: the second result is empty.
-        model, images, transform, batch_size, rows: as for ``predict``.
-
-    Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (N, classes) float32 and (N,) float64, of the rows.
-    """
-    was_training = model.training
-    model.eval()
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = torch.arange(len(images)) if rows is None else rows
     labels = None if labels is None else labels.to(device)
-    for chosen in rows.split(batch_size):  # so many are read at a time, where they are on disk
-        views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
-        logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
-        logits = logits.unflatten(0, views.shape[:2])
-        wide = torch.promote_types(logits.dtype, torch.float32)  # under autocast a CPU's softmax is in bfloat16
-        probabilities.append(logits.softmax(-1, dtype=wide).mean(0))
-        if labels is not None:
-            right = labels[chosen][None, :, None].expand(len(logits), -1, 1)
-            logs.append(mean_log(logits.double().log_softmax(-1).gather(2, right)[..., 0]))
-    model.train(was_training)
+    with evaluating(model):
+        for chosen in rows.split(batch_size):  # so many are read at a time, where they are on disk
+            views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
+            logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
+            logits = logits.unflatten(0, views.shape[:2])
+            wide = torch.promote_types(logits.dtype, torch.float32)  # under autocast a CPU's softmax is in bfloat16
+            probabilities.append(logits.softmax(-1, dtype=wide).mean(0))
+            if labels is not None:
+                right = labels[chosen][None, :, None].expand(len(logits), -1, 1)
+                logs.append(mean_log(logits.double().log_softmax(-1).gather(2, right)[..., 0]))
     return torch.cat(probabilities), torch.cat(logs)
 
 
@@ -127,7 +123,7 @@ def evaluate(
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
     own = share(torch.arange(len(images)) if rows is None else rows, shard, shards)
-    probabilities, logs = predict_labelled(model, images, labels, transform, rows=own)
+    probabilities, logs = predict(model, images, transform, labels, rows=own)
     return errors(probabilities, labels[own], logs)
 
 
@@ -142,7 +138,7 @@ def evenly_spaced(count: int, most: int) -> Tensor:
     return torch.arange(few) * count // few
 
 
-def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) -> dict[str, float]:
+def errors(probabilities: Tensor, labels: Tensor, logs: Tensor) -> dict[str, float]:
     """``top1_error``, with more than five classes ``top5_error`` (fractions), and ``log_probability`` (mean, nats).
 
     In several processes each gives its part, which may be empty, and gets what holds of all.
@@ -150,8 +146,7 @@ def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) ->
     Args:
         probabilities: of the classes, e.g. from ``predict``.
         labels: the right classes.
-        logs: logarithms of the right classes' probabilities; None: those of ``probabilities``, which is minus infinity
-            where one is too small for its type.
+        logs: logarithms of the right classes' probabilities, from there too.
 
     Shape: probabilities (N, classes), labels (N,) int64, logs (N,).
 
@@ -159,7 +154,6 @@ def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) ->
         ValueError: there are no images in any process.
     """
     labels, n = labels.to(probabilities.device), len(labels)
-    logs = probabilities.gather(1, labels[:, None]).double().log() if logs is None else logs
     names = ["top1_error", *(["top5_error"] if probabilities.shape[1] > TOP else []), "log_probability"]
     means = [0.0] * len(names)
     if n:
@@ -169,19 +163,6 @@ def errors(probabilities: Tensor, labels: Tensor, logs: Tensor | None = None) ->
     if not images:
         raise ValueError("there are no images to take errors of")
     return {name: total / images for name, total in zip(names, sums, strict=True)}
-
-
-def ensemble(probabilities: Iterable[Tensor]) -> Tensor:
-    """What several networks say together: the mean of their probabilities.
-
-    Source:  Sec. 6, "averaging the predictions"; 2012 code, avg-test.py, there with weights.
-
-    Args:
-        probabilities: of each network for the same images.
-
-    Shape: each (N, classes) -> the same.
-    """
-    return torch.stack(list(probabilities)).mean(0)
 
 
 def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> Table:

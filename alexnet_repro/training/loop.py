@@ -69,7 +69,8 @@ def train(
     Raises:
         TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
             step, layer and likely cause; its ``history`` is what was trained before.
-        ValueError: the schedule needs ``validate``, or batches that can hold images back.
+        ValueError: the schedule needs ``validate``, or batches that can hold images back; a layer that it or the weight
+            decay names is not there; an epoch gave no minibatch.
 
     Example:
         >>> import torch
@@ -190,6 +191,5 @@ def _look(training: Training, inputs: Tensor) -> None:
     if full:
         total, images = summed(training.recent).tolist()
         training.recent.zero_()
-        if not total / images < BETTER * training.chance:
-            lr = training.optimizer.param_groups[0]["lr"]
-            raise stuck(training.plain, inputs, step, total / images, training.first_loss, lr)
+        if training.chance and not total / images < BETTER * training.chance:  # of one class nothing is to be learnt
+            raise stuck(training, total / images)

@@ -12,7 +12,7 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, predict_labelled, share
+from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict, share
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -85,8 +85,8 @@ class Measures:
         viewed = self.transform.viewed(self.config.input.views)
         own = share(torch.arange(len(labels)), here.shard, here.shards)
         with self.config.train.autocast(here.device):
-            probabilities, logs = predict_labelled(self.model, self.tested, labels, viewed, rows=own)
+            probabilities, logs = predict(self.model, self.tested, viewed, labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
-        wrong[own] = (probabilities.topk(1).indices[:, 0] != labels[own]).float()
+        wrong[own] = 1 - hits(probabilities, labels[own]).float()
         self.mistakes = packed(summed(wrong).bool())
         return errors(probabilities, labels[own], logs)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.networks.weights import plain_name
+from alexnet_repro.networks.weights import plain_name, unwrapped
 from alexnet_repro.support.threads import share_out
 from alexnet_repro.training.schedules import Stage
 
@@ -106,6 +106,14 @@ def layer_of(parameter: str) -> str:
     return re.sub(r"^(tower\.|towers\.\d+\.)?", "", plain_name(parameter)).rpartition(".")[0]
 
 
+def check_layers(model: nn.Module, **named: Iterable[str]) -> None:
+    """``ValueError`` if a setting names a layer that the undivided network lacks; all processes must ask together."""
+    layers = {layer_of(name) for name in unwrapped(model).state_dict()}
+    for setting, names in named.items():
+        if unknown := sorted(set(names) - layers):
+            raise ValueError(f"{setting} names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
+
+
 def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
     """The learning rates of a stage; a layer with learning rate 0 is frozen as a whole.
 
@@ -163,14 +171,8 @@ def parameter_groups(
 
     Returns: groups with ``params``, ``lr``, ``weight_decay``, and for ``set_learning_rates`` ``initial_lr``, ``layer``
         and ``role`` ("weight" or "bias").
-
-    Raises:
-        ValueError: ``weight_decay`` names a layer that the model lacks.
     """
     groups = []
-    layers = {layer_of(name) for name, _ in model.named_parameters()}
-    if unknown := sorted(set(weight_decay) - layers):
-        raise ValueError(f"weight_decay names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
     for name, p in model.named_parameters():
         layer, role = layer_of(name), name.rpartition(".")[2]
         own = lr * bias_lr_factor if role == "bias" else lr

@@ -62,10 +62,11 @@ class Processes:
 
 @contextmanager
 def processes(device: str, towers: int = 1) -> Iterator[Processes]:
-    """Meets the other processes of ``torchrun``, if it started this one; parts with them at the end.
+    """Meets the other processes of ``torchrun``, or of a launcher like it, if it started this one; parts with them.
 
     Args:
-        device: "cpu" or "cuda"; of several GPUs each process takes the one of its local rank.
+        device: "cpu" or "cuda"; of several GPUs each process takes the one of its local rank. A launcher that gives
+            none is taken to start as many on every machine as that has GPUs.
         towers: processes that hold one network together, a tower each.
 
     Raises:
@@ -77,7 +78,8 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
         yield Processes(device)
         return
     if device.startswith("cuda"):
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        local = os.environ.get("LOCAL_RANK") or int(os.environ["RANK"]) % torch.cuda.device_count()
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
     world = int(os.environ["WORLD_SIZE"])
     if world % towers:
@@ -97,7 +99,8 @@ def _meeting_place(world: int) -> dict[str, object]:
     count restarts each for itself; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, set for torchrun, gives a new store.
     """
     environment = os.environ
-    if environment["LOCAL_WORLD_SIZE"] != environment["WORLD_SIZE"] or "TORCHELASTIC_RESTART_COUNT" not in environment:
+    torchrun = "TORCHELASTIC_RESTART_COUNT" in environment  # another launcher may set nothing but what torch asks for
+    if not torchrun or environment["LOCAL_WORLD_SIZE"] != environment["WORLD_SIZE"]:
         return {}
     served = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     rank, port = int(environment["RANK"]), int(environment["MASTER_PORT"])

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from alexnet_repro.networks.build import build
+from alexnet_repro.support.values import check_positive
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.loop import train
 from alexnet_repro.training.state import Training
@@ -38,7 +39,7 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
         if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
             wrong, loss, seen = training.tally.tolist()
             bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
-            bars[0].update(min(shards * seen, bars[0].total) - bars[0].n)
+            bars[0].update(min(shards * int(seen), bars[0].total) - bars[0].n)
 
     def on_epoch(training: Training) -> None:
         while bars:
@@ -99,6 +100,7 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
         device: "cpu", "cuda", "cuda:1", ...
         steps: that are timed.
     """
+    check_positive("steps", steps)
     times: list[float] = []
 
     def on_step(training: Training) -> None:

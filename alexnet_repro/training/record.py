@@ -65,12 +65,8 @@ class Record:
         """The same as a run of a study."""
         return dataclasses.replace(self, study=study, scale=scale, arm=arm)
 
-    def save(self, folder: Path) -> None:
-        """Writes the record into a folder of evidence, with a checksum over all of it."""
-        self.write(folder / self.path)
-
     def write(self, path: Path) -> None:
-        """The same into a file of any name."""
+        """Writes the record, with a checksum over all of it."""
         write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value is not None})
 
     @classmethod

@@ -14,9 +14,8 @@ from typing import Any
 from alexnet_repro.data import Dataset, evaluation_split, load_dataset
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
-from alexnet_repro.support.values import as_json, differences, digest
+from alexnet_repro.support.values import as_json, check_positive, differences, digest
 from alexnet_repro.training.checkpoint import CheckpointError, Files, Saved, identity, load_saved, save_checkpoint
-from alexnet_repro.training.classes import check_classes
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.lock import locked
@@ -74,6 +73,8 @@ def run(
     Warns:
         UserWarning: the checkpoint of a study's run is of other code, settings, data or hardware; it begins again.
     """
+    if save_every is not None:
+        check_positive("save_every", save_every)
     training = load(config.dataset, data_root, "train", size=config.size)
     testing = _testing(config, data_root, load)
     going = _Run(config, files or Files(), study, training, testing, processes or Processes("cpu"))
@@ -84,7 +85,7 @@ def run(
         record = going.record(going.train(save_every, on_step, on_epoch))
         if going.files.result is not None and going.here.rank == 0:
             record.write(going.files.result)
-            if study is not None:
+            if study is not None and going.files.last is not None:
                 going.files.last.unlink(missing_ok=True)
     return record
 
@@ -136,7 +137,7 @@ class _Run:
         """The network and its batches, as they start or as the checkpoint has them."""
         here = self.here
         self.network, self.transform, self.batches = fresh(
-            self.config, self.training, self.config.seed, here.device, here.shard, here.shards
+            self.config, self.training, here.device, here.shard, here.shards
         )
         self.model = here.spread(self.network, self.batches)
         self.measures = Measures(
@@ -165,9 +166,7 @@ class _Run:
         if path is None or not path.exists():
             return None
         try:
-            saved = load_saved(path, self.what)
-            check_classes(path, saved.classes, self.training.classes)
-            return saved
+            return load_saved(path, self.what, self.training.classes)
         except CheckpointError as error:
             if self.study is None:
                 raise
@@ -219,7 +218,7 @@ class _Run:
 
     def all_stop(self, training: Training, asked: bool) -> bool:
         """Whether any process was asked to stop: then all do, after the same step."""
-        every = 1 if training.device.type == "cpu" else AGREE_EVERY
+        every = 1 if training.device.type == "cpu" or self.here.mesh is None else AGREE_EVERY
         return bool(training.step % every == 0 and self.here.extremes(int(asked))[1])
 
     def save(self, training: Training, *paths: Path | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from alexnet_repro.support.values import check_positive
 
@@ -32,19 +32,8 @@ class Stage:
             raise ValueError(f"part of a stage is a fraction above 0 and at most 1, not {self.part!r}")
         factors = {"lr_factor": self.lr_factor, "bias_lr_factor": self.bias_lr_factor, **self.layer_lr_factors}
         for name, factor in factors.items():
-            if factor < 0:
+            if not factor >= 0:
                 raise ValueError(f"the learning rate factor {name} of a stage must be at least 0, not {factor!r}")
-
-
-@dataclass(frozen=True)
-class Drops:
-    """The weights' learning rate is divided by 10 after each of these epochs; the biases keep theirs."""
-
-    epochs: tuple[int, ...]  #: counted from 1
-
-    def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
-        """What epoch number ``epoch`` (1, 2, ...) of ``epochs`` is trained with, after these validation errors."""
-        return Stage(lr_factor=0.1 ** sum(epoch > drop for drop in self.epochs))
 
 
 @dataclass(frozen=True)
@@ -57,8 +46,19 @@ class Stages:
         if not self.stages or any(stage.epochs is None for stage in self.stages[:-1]):
             raise ValueError("Stages needs at least one stage, and all but the last need their number of epochs")
 
+    @classmethod
+    def of_drops(cls, drops: Sequence[int], epochs: int) -> Stages:
+        """The weights' learning rate is divided by 10 after each of these of ``epochs``; the biases keep theirs."""
+        ends = sorted({0, epochs, *(drop for drop in drops if drop < epochs)})
+        return cls(
+            tuple(
+                Stage(epochs=end - start, lr_factor=0.1 ** sum(drop <= start for drop in drops))
+                for start, end in pairwise(ends)
+            )
+        )
+
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
-        """As for ``Drops``."""
+        """What epoch number ``epoch`` (1, 2, ...) of ``epochs`` is trained with, after these validation errors."""
         ends = accumulate(stage.epochs for stage in self.stages[:-1])
         return self.stages[sum(epoch > end for end in ends)]
 
@@ -70,7 +70,10 @@ class Stages:
         """
         whole = [stage.epochs for stage in self.stages]
         if None in whole or epochs < len(whole):
-            raise ValueError(f"{len(whole)} stages of {whole} epochs can't be shortened to {epochs} epochs in all")
+            raise ValueError(
+                f"{len(whole)} stages of {whole} epochs can't be shortened to {epochs} epochs in all: give at least as "
+                "many as there are stages, or set epochs alone, and the first stages are what is trained"
+            )
         ends = [round(end * epochs / sum(whole)) for end in accumulate(whole)]
         for i, end in enumerate(ends):
             ends[i] = min(max(end, (ends[i - 1] if i else 0) + 1), epochs - len(ends) + i + 1)
@@ -93,9 +96,12 @@ class Plateau:
 
     def __post_init__(self) -> None:
         check_positive("patience", self.patience)
+        check_positive("factor", self.factor)
+        if self.drops < 0:
+            raise ValueError(f"drops of a Plateau must be at least 0, not {self.drops!r}")
 
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
-        """As for ``Drops``."""
+        """As for ``Stages``."""
         lowest, waited, drops = float("inf"), 0, 0
         for error in val_errors:
             lowest, waited = (error, 0) if error < lowest else (lowest, waited + 1)
@@ -122,9 +128,11 @@ class Dexp:
     def __post_init__(self) -> None:
         if min(self.intervals, self.bias_intervals) < 2:
             raise ValueError(f"Dexp needs at least 2 intervals, not {self.intervals} and {self.bias_intervals}")
+        check_positive("total", self.total)
+        check_positive("bias_total", self.bias_total)
 
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
-        """As for ``Drops``."""
+        """As for ``Stages``."""
         lr_factor, bias_lr_factor = (
             total ** -(((epoch - 1) * n // epochs) / (n - 1))
             for n, total in ((self.intervals, self.total), (self.bias_intervals, self.bias_total))

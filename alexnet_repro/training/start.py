@@ -2,51 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
 from alexnet_repro.data import Batches, Dataset
-from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network, build
-from alexnet_repro.networks.spec import NetConfig
 from alexnet_repro.support.chance import stream
-from alexnet_repro.training.config import RunConfig, TrainConfig
-
-
-class Recipe(Protocol):
-    """What a run is made from: a ``RunConfig``, or an arm of a claim."""
-
-    net: NetConfig
-    input: InputConfig
-    train: TrainConfig
+from alexnet_repro.training.config import RunConfig
 
 
 def fresh(
-    recipe: Recipe, training: Dataset, seed: int, device: str, shard: int = 0, shards: int = 1
+    config: RunConfig, training: Dataset, device: str, shard: int = 0, shards: int = 1
 ) -> tuple[Network, InputTransform, Batches]:
     """What a run starts from: the network, the transform of its images, and its batches.
 
-    Runs of one seed share what their recipes have in common: the first weights of layers of one shape, the order of
-    the images, their crops and flips, the draws of the colour noise, dropout's masks.
+    Runs of one seed share what their configurations have in common: the first weights of layers of one shape, the order
+    of the images, their crops and flips, the draws of the colour noise, dropout's masks.
 
     Args:
-        recipe: anything with the fields ``net``, ``input`` and ``train``, e.g. an ``Arm``.
+        config: the run.
         training: the training set.
-        seed: of weights, order, crops and masks.
         device: where the network and the batches go.
         shard, shards: which part of every batch is this process's, of how many.
 
     Raises:
         ValueError: the network takes images of another size than the input makes.
     """
-    side = recipe.input.crop or training.images.shape[-1]
-    if recipe.net.image_size != side:
-        raise ValueError(f"net.image_size is {recipe.net.image_size}, but the input makes images of {side} pixels")
-    model = build(recipe.net, stream(seed, "network")).to(device, memory_format=torch.channels_last)
-    transform = InputTransform.fit(recipe.input, training.moments).to(torch.device(device))
-    batches = Batches(training, transform, stream(seed, "batches"), device, rank=shard, ranks=shards)
+    side = config.input.crop or training.images.shape[-1]
+    if config.net.image_size != side:
+        raise ValueError(f"net.image_size is {config.net.image_size}, but the input makes images of {side} pixels")
+    model = untrained(config).to(device, memory_format=torch.channels_last)
+    transform = InputTransform.fit(config.input, training.moments).to(torch.device(device))
+    batches = Batches(training, transform, stream(config.seed, "batches"), device, rank=shard, ranks=shards)
     return model, transform, batches
 
 

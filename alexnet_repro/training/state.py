@@ -16,7 +16,7 @@ from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import Counts, State, reading
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.diagnosis import not_finite, weights_not_finite
-from alexnet_repro.training.optim import KrizhevskySGD, load_velocities, parameter_groups, velocities
+from alexnet_repro.training.optim import KrizhevskySGD, check_layers, load_velocities, parameter_groups, velocities
 from alexnet_repro.training.schedules import Stage
 
 
@@ -49,6 +49,9 @@ class Training:
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
         self.model, self.batches, self.config = model, batches, config
         self.plain = unwrapped(model)
+        stages = getattr(config.schedule, "stages", ())
+        factors = [layer for stage in stages for layer in stage.layer_lr_factors]
+        check_layers(self.plain, weight_decay=config.weight_decay, layer_lr_factors=factors)
         self.forward = torch.compile(model, dynamic=False) if config.compile else model
         groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
@@ -66,6 +69,11 @@ class Training:
         self.unseen: list[Tensor] = []  # losses that nobody has looked at, where the model is
         self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
 
+    @property
+    def lr(self) -> float:
+        """Of the weights, in the epoch under way."""
+        return self.config.lr * self.stage().lr_factor
+
     def stage(self) -> Stage:
         """What the epoch under way is trained with."""
         errors = [epoch.val["top1_error"] for epoch in self.epochs if epoch.val is not None]
@@ -81,31 +89,32 @@ class Training:
     def look(self) -> None:
         """Waits for the losses that nobody has looked at; ``TrainingError`` of the first that is no number."""
         losses = torch.stack(self.unseen).tolist() if self.unseen else []
-        before, lr = self.step - len(losses), self.optimizer.param_groups[0]["lr"]
         self.unseen.clear()
-        for step, loss in enumerate(losses, before + 1):
+        for step, loss in enumerate(losses, self.step - len(losses) + 1):
             self.first_loss = loss if self.first_loss is None else self.first_loss
             if not math.isfinite(loss):
-                raise not_finite(self.plain, self.inputs, step, loss, self.first_loss, lr)
+                raise not_finite(self, step, loss)
 
     def check(self) -> None:
         """``TrainingError`` if a loss, or a weight after the last update, is no number: this state is not kept."""
         self.look()
-        if self.step and self.loss is not None:
-            loss, lr = self.loss.item(), self.optimizer.param_groups[0]["lr"]
-            error = weights_not_finite(self.plain, self.step, loss, self.first_loss, self.chance, lr)
-            if error is not None:
-                raise error
+        if self.loss is not None and (error := weights_not_finite(self, self.loss.item())) is not None:
+            raise error
 
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
         """The epoch under way as one that is over."""
         wrong, loss, images = tally.tolist()
-        lr = self.config.lr * self.stage().lr_factor
-        return Epoch(len(self.epochs) + 1, lr, wrong / images, loss / images, self.seconds, val and dict(val))
+        return Epoch(len(self.epochs) + 1, self.lr, wrong / images, loss / images, self.seconds, val and dict(val))
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
         """The epoch under way is over; the next begins."""
-        self.epochs.append(self.epoch(summed(self.tally), val))
+        tally = summed(self.tally)
+        if not tally[2]:
+            raise ValueError(
+                f"epoch {len(self.epochs) + 1} gave no minibatch: batches must give some every time they are iterated; "
+                "a generator can be iterated only once, a list or a DataLoader again and again"
+            )
+        self.epochs.append(self.epoch(tally, val))
         self.tally.zero_()
         self.seconds = 0.0
 

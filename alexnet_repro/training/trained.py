@@ -19,16 +19,17 @@ from alexnet_repro.networks.inspect import agreements
 from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import (
     BEST,
+    CHECKPOINT,
     CONFIG,
     LAST,
     RESULT,
     CheckpointError,
     Saved,
+    class_order,
     load_checkpoint,
     reading,
     save_checkpoint,
 )
-from alexnet_repro.training.classes import class_order
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import Record, finite
 from alexnet_repro.training.start import untrained
@@ -73,10 +74,10 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
         config, state = run_config(found["config"]), typed(Saved, found["state"])
         network = build(config.net)
         network.load_state_dict(state.training["model"])
-        transform = InputTransform.from_state(config.input, state.input).to(torch.device(device))
+        transform = InputTransform.from_state(config.input, state.input)
         if state.classes is not None and len(state.classes) != config.net.num_classes:
             raise ValueError(f"{len(state.classes)} names of {config.net.num_classes} classes")
-    network = network.to(device, memory_format=torch.channels_last)
+    network, transform = network.to(device, memory_format=torch.channels_last), transform.to(torch.device(device))
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
@@ -150,7 +151,8 @@ def record_similarity(
     """Measures whether what lies close together in a network is of one class, and writes the run's record with it.
 
     The record gets ``agreements`` in pixels, in the network before its first step and in the exported one, on the
-    images that the run was tested on; and the sha256 of the exported file, beside which it is written (``.json``).
+    images that the run was tested on; and the sha256 of the exported file, beside which it is written: of ``net.pt``
+    as ``net.json``.
 
     Args:
         folder: of a finished run.
@@ -180,5 +182,5 @@ def record_similarity(
     found = agreements(networks, inputs, testing.labels)
     final = record.final | finite({f"agreement_{space}": value for space, value in found.items()})
     record = replace(record, final=final, weights=file_sha256(exported))
-    record.write(exported.with_suffix(".json"))
+    record.write(exported.with_name(exported.name.removesuffix(CHECKPOINT) + ".json"))
     return record

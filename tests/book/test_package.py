@@ -107,7 +107,7 @@ def without_extras(built, tmp_path_factory) -> dict:
         if not set(map(canonicalize_name, owners)) & core
     ]
     assert {"matplotlib", "IPython", "jupytext", "pytest", "yaml", "submitit"} <= set(foreign)
-    training = ["--preset", "cifar-19pct", "--size", "32", "--epochs", "1", "--out", "run", "--threads", "1"]
+    training = ["--preset", "cifar-19pct", "--size", "32", "--set", "train.epochs=1", "--out", "run", "--threads", "1"]
     commands = [
         ["--help"],
         ["claims", "list"],

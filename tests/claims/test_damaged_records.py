@@ -4,6 +4,7 @@ import json
 
 import pytest
 from damage import changed, many, places
+from filed import save
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ VALUES = st.sampled_from([None, True, -1, 0, 3, 1.5, "x", "", [], [1, "x"], {}, 
 def folder(make_record, tmp_path):
     for arm in ("relu", "tanh"):
         for seed in (0, 1):
-            make_record(arm, seed, [0.6, 0.5], 1.5).save(tmp_path)
+            save(make_record(arm, seed, [0.6, 0.5], 1.5), tmp_path)
     return tmp_path
 
 

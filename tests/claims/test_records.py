@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filed import save
 from scipy import stats
 
 from alexnet_repro import CLAIMS
@@ -128,21 +129,21 @@ def test_a_difference_is_baseline_minus_treatment_in_points(tiny_claim, make_rec
 
 def test_a_record_comes_back_as_it_was_saved(make_record, tmp_path):
     record = make_record("relu", 3, [0.5, 0.2], 1.9, top1_error=0.3)
-    record.save(tmp_path)
+    save(record, tmp_path)
     assert load_evidence("tiny", "smoke", tmp_path) == [record]
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["relu-seed3.json"]
 
 
 def test_records_come_by_arm_and_seed(make_record, tmp_path):
     for arm, seed in (("relu", 10), ("relu", 2), ("tanh", 10), ("tanh", 2)):
-        make_record(arm, seed, [0.5]).save(tmp_path)
+        save(make_record(arm, seed, [0.5]), tmp_path)
     found = [(record.arm, record.seed) for record in load_evidence("tiny", "smoke", tmp_path)]
     assert found == [("tanh", 2), ("tanh", 10), ("relu", 2), ("relu", 10)]
 
 
 def test_a_digit_changed_by_hand_is_found(make_record, tmp_path):
     record = make_record("relu", 0, [0.5])
-    record.save(tmp_path)
+    save(record, tmp_path)
     path = tmp_path / record.path
     path.write_text(path.read_text().replace("0.5", "0.4"))
     with pytest.raises(EvidenceError, match="was changed after it was written"):
@@ -168,7 +169,7 @@ def test_a_record_of_another_configuration_is_stale_and_says_what_changed(make_r
     record = make_record("relu", 0, [0.5])
     config = json.loads(json.dumps(record.config))
     config["train"]["lr"] = 0.7
-    replace(record, config=config).save(tmp_path)
+    save(replace(record, config=config), tmp_path)
     with pytest.raises(EvidenceError, match=r"stale: since it was recorded, train\.lr went from 0\.7 to 0\.05"):
         load_evidence("tiny", "smoke", tmp_path)
 
@@ -177,13 +178,13 @@ def test_a_decay_that_the_protocol_lacks_is_a_change(make_record, tmp_path):
     record = make_record("relu", 0, [0.5])
     config = json.loads(json.dumps(record.config))
     config["train"]["weight_decay"] = {"fc10": 0.1}
-    replace(record, config=config).save(tmp_path)
+    save(replace(record, config=config), tmp_path)
     with pytest.raises(EvidenceError, match=r"train\.weight_decay\.fc10 went from 0\.1 to None"):
         load_evidence("tiny", "smoke", tmp_path)
 
 
 def test_a_decay_that_the_record_lacks_is_a_change(make_record, tiny_claim, tmp_path):
-    make_record("relu", 0, [0.5]).save(tmp_path)
+    save(make_record("relu", 0, [0.5]), tmp_path)
     protocol = tiny_claim.study.protocols["smoke"]
     relu = protocol.arms["relu"]
     protocol.arms["relu"] = replace(relu, train=replace(relu.train, weight_decay={"fc10": 0.1}))
@@ -195,18 +196,18 @@ def test_a_field_that_did_not_exist_then_has_its_default_and_one_that_is_needed_
     record = make_record("relu", 0, [0.5])
     config = json.loads(json.dumps(record.config))
     del config["train"]["lr_drops"]
-    replace(record, config=config).save(tmp_path)
+    save(replace(record, config=config), tmp_path)
     assert len(load_evidence("tiny", "smoke", tmp_path)) == 1
     del config["train"]["lr"]
-    replace(record, config=config).save(tmp_path)
+    save(replace(record, config=config), tmp_path)
     with pytest.raises(EvidenceError, match=r"no configuration that is known today: TrainConfig: .*'lr'"):
         load_evidence("tiny", "smoke", tmp_path)
 
 
 def test_records_of_different_pixels_are_refused_together(make_record, tmp_path):
     first, second = make_record("tanh", 0, [0.5]), make_record("relu", 0, [0.5])
-    first.save(tmp_path)
-    replace(second, data={"train": second.data["train"] | {"sha256": "1" * 64}}).save(tmp_path)
+    save(first, tmp_path)
+    save(replace(second, data={"train": second.data["train"] | {"sha256": "1" * 64}}), tmp_path)
     message = "relu-seed0.json and .*tanh-seed0.json are of different data: the sha256 of train differs"
     with pytest.raises(EvidenceError, match=message):
         load_evidence("tiny", "smoke", tmp_path)
@@ -224,7 +225,7 @@ def test_a_pair_ran_on_one_kind_of_hardware_and_one_torch(tiny_claim, make_recor
 
 def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
     record = make_record("relu", 0, [0.5])
-    record.save(tmp_path)
+    save(record, tmp_path)
     (tmp_path / record.path).rename((tmp_path / record.path).with_name("tanh-seed0.json"))
     with pytest.raises(EvidenceError, match="does not belong there"):
         load_evidence("tiny", "smoke", tmp_path)
@@ -235,7 +236,7 @@ def test_without_a_scale_the_largest_with_enough_seeds_is_read_or_else_with_any(
 
     def scales(*new: Record) -> set[str]:
         for record in new:
-            record.save(tmp_path)
+            save(record, tmp_path)
         return {record.scale for record in load_evidence("tiny", folder=tmp_path)}
 
     assert scales() == set()
@@ -252,7 +253,7 @@ def test_the_book_s_own_records_are_whole_and_current_and_alone():
 
 def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tmp_path):
     for seed in range(4):
-        make_record("relu", seed, [0.5]).save(tmp_path)
+        save(make_record("relu", seed, [0.5]), tmp_path)
     folder = tmp_path / "tiny" / "smoke"
     edited, copied, stale = folder / "relu-seed0.json", folder / "relu-seed7.json", folder / "relu-seed1.json"
     edited.write_text(edited.read_text().replace("0.5", "0.4"))
@@ -260,7 +261,7 @@ def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tm
     record = Record.load(stale)
     config = json.loads(json.dumps(record.config))
     config["train"]["lr"] = 0.7
-    replace(record, config=config).save(tmp_path)
+    save(replace(record, config=config), tmp_path)
     (tmp_path / "notes.txt").write_text("foreign")
     found = "\n".join(problems(tmp_path))
     assert f"{edited} was changed after it was written" in found
@@ -273,7 +274,7 @@ def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tm
 
 def test_of_a_claim_only_its_arms_are_read(make_record, tiny_claim, tmp_path):
     for arm in ("tanh", "relu"):
-        make_record(arm, 0, [0.5]).save(tmp_path)
+        save(make_record(arm, 0, [0.5]), tmp_path)
     alone = replace(tiny_claim, baseline=tiny_claim.treatment)
     CLAIMS["tiny"] = alone  # the fixture puts things back
     assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path)] == ["relu"]

@@ -236,7 +236,7 @@ def test_first_losses_are_those_of_the_run_s_first_minibatches(tiny_claim, tiny_
     assert losses["a"] == losses["b"]
     assert losses["wild"][0] == losses["a"][0]
     assert not math.isfinite(losses["wild"][-1])
-    model, _, batches = fresh(arm, tiny_dataset, 0, "cpu")
+    model, _, batches = fresh(arm.run("tiny", 0), tiny_dataset, "cpu")
     inputs, labels = next(iter(batches))
     assert losses["a"][0] == pytest.approx(F.cross_entropy(model(inputs), labels).item(), rel=1e-6)
     assert Inline.workers == [2]

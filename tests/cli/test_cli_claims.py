@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from filed import save
 
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.records import BOOK, load_evidence, problems
@@ -49,7 +50,7 @@ def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
 
 
 def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make_record, tmp_path):
-    make_record("relu", 0, [0.5]).save(tmp_path)
+    save(make_record("relu", 0, [0.5]), tmp_path)
     assert call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))[:2] == (
         0,
         "1 records are whole and current\n",
@@ -116,7 +117,7 @@ def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record
     def run_claim(claim, scale, seeds, out, on_record, **arguments):
         if not load_evidence(claim, scale, out):
             on_record(record := {recorded: old, again: new}[out])
-            record.save(out)
+            save(record, out)
         return load_evidence(claim, scale, out)
 
     monkeypatch.setattr(claims, "run_claim", run_claim)

@@ -7,6 +7,7 @@ import pytest
 from command import call
 from run_case import make_images
 
+from alexnet_repro.cli import train as training
 from alexnet_repro.cli.train import choose
 from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
 from alexnet_repro.data.store import file_sha256
@@ -23,7 +24,8 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("cli")
     make_images(root / "images")
     for seed in ("0", "1"):
-        done = call("train", str(root / "images"), "--out", str(root / seed), *SMALL, "--epochs", "2", "--seed", seed)
+        images, out = str(root / "images"), str(root / seed)
+        done = call("train", images, "--out", out, *SMALL, "--set", "train.epochs=2", "--seed", seed)
         assert done.returncode == 0, done.stderr
         assert "epoch 2/2" in done.stdout
     return root
@@ -73,7 +75,7 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
 
 
 def test_evaluate_takes_the_split_that_a_run_was_tested_on(tmp_path):
-    quick = ("--preset", "cifar-19pct", "--epochs", "1", "--threads", "1")
+    quick = ("--preset", "cifar-19pct", "--set", "train.epochs=1", "--threads", "1")
     assert call("train", "photos", "--out", "run", *quick, cwd=tmp_path).returncode == 0
     record = json.loads((tmp_path / "run" / RESULT).read_text())
     assert set(record["data"]) == {"train", "test"}
@@ -187,10 +189,20 @@ def test_the_same_classes_in_another_order_have_the_same_errors(folder, tmp_path
 
 def test_an_ensemble_is_of_runs_with_the_same_classes(folder, tmp_path):
     wolves = renamed(folder / "images", tmp_path / "wolves", {"class1": "wolf"})
-    assert call("train", str(wolves), "--out", str(tmp_path / "2"), *SMALL, "--epochs", "1").returncode == 0
+    assert call("train", str(wolves), "--out", str(tmp_path / "2"), *SMALL, "--set", "train.epochs=1").returncode == 0
     done = call("evaluate", str(folder / "0"), str(tmp_path / "2"))
     assert done.returncode == 2
     assert f"{tmp_path / '2' / LAST} knows other classes than the images: wolf there, class1 here" in done.stderr
+
+
+def test_a_run_of_lower_precision_is_evaluated_in_it(folder, tmp_path, monkeypatch):
+    printed, out = [], tmp_path / "2"
+    monkeypatch.setattr(training, "_print_errors", lambda _, found: printed.append(found))
+    lower = ("--set", "train.epochs=1", "--set", "train.precision=bfloat16")
+    assert call("train", str(folder / "images"), "--out", str(out), *SMALL, *lower).returncode == 0
+    assert call("evaluate", str(out)).returncode == 0
+    final = Record.load(out / RESULT).final
+    assert printed == [{name: final[name] for name in ("top1_error", "log_probability")}]
 
 
 def test_a_checkpoint_without_names_is_used_by_number_and_says_so(folder, tmp_path):
@@ -236,12 +248,12 @@ def test_a_run_whose_data_set_was_moved_goes_on_with_its_new_path(folder, tmp_pa
     assert done.returncode == 0, done.stderr
     assert Record.load(tmp_path / "0" / RESULT).final == Record.load(folder / "0" / RESULT).final
     assert json.loads((tmp_path / "0" / CONFIG).read_text())["data"]["val"]["sha256"] == config["data"]["val"]["sha256"]
-    done = call("train", "new", "--out", "0", *SMALL, "--epochs", "2", cwd=tmp_path)  # by yet another name
+    done = call("train", "new", "--out", "0", *SMALL, "--set", "train.epochs=2", cwd=tmp_path)  # by yet another name
     assert done.returncode == 0, done.stderr
     (tmp_path / "new" / "train" / "class0" / "000.png").unlink()
     assert (
         "data.train.sha256 went from"
-        in call("train", "new", "--out", "0", *SMALL, "--epochs", "2", cwd=tmp_path).stderr
+        in call("train", "new", "--out", "0", *SMALL, "--set", "train.epochs=2", cwd=tmp_path).stderr
     )
 
 
@@ -254,7 +266,7 @@ def test_resume_begins_a_run_that_was_killed_before_its_first_checkpoint(folder,
 
 
 def test_more_epochs_for_a_finished_run_are_refused_with_how_to_go_on(folder):
-    done = call("train", str(folder / "images"), "--out", str(folder / "0"), *SMALL, "--epochs", "4")
+    done = call("train", str(folder / "images"), "--out", str(folder / "0"), *SMALL, "--set", "train.epochs=4")
     assert done.returncode == 2
     assert "train.epochs went from 2 to 4" in done.stderr
     assert "Choose another folder: a finished run gets no more epochs" in done.stderr

@@ -167,7 +167,7 @@ def test_errors_are_those_of_a_cpu(device):
     for images in (made.images, made.images.to(device)):
         assert evaluate(net, images, made.labels, transform) == pytest.approx(here, rel=1e-4)
     with torch.autocast(device.type, torch.bfloat16):
-        assert predict(net, made.images, transform).dtype == torch.float32
+        assert predict(net, made.images, transform)[0].dtype == torch.float32
 
 
 def test_runs_share_the_gpu_and_have_the_numbers_of_a_cpu(device):

@@ -4,7 +4,8 @@ from tiny_net import TINY_NET
 
 from alexnet_repro import build
 from alexnet_repro.networks import inspect
-from alexnet_repro.networks.inspect import activations, agreement, nearest
+from alexnet_repro.networks.inspect import activations, agreement, evaluating, last_hidden, mean_derivatives, nearest
+from alexnet_repro.networks.spec import Activation
 
 
 def test_a_layer_s_activations_are_those_of_the_layers_up_to_it():
@@ -18,12 +19,33 @@ def test_a_layer_s_activations_are_those_of_the_layers_up_to_it():
         activations(network, x, "fc7")
 
 
+def test_a_network_without_activations_has_no_last_hidden_layer():
+    with pytest.raises(ValueError, match="tiny has no activation layer"):
+        last_hidden(build(TINY_NET.without(Activation)))
+
+
+def test_every_module_is_afterwards_as_it_was_whatever_happens():
+    network = build(TINY_NET)
+    network.pool1.eval()
+    modes = [module.training for module in network.modules()]
+    with evaluating(network):
+        assert not any(module.training for module in network.modules())
+    assert [module.training for module in network.modules()] == modes
+    with pytest.raises(RuntimeError):
+        activations(network, torch.zeros(1, 2, 8, 8), "act1")
+    with pytest.raises(RuntimeError):
+        mean_derivatives(network, torch.zeros(1, 2, 8, 8))
+    assert [module.training for module in network.modules()] == modes
+
+
 def test_the_nearest_by_hand():
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 3.0]])
     assert nearest(points, 2).tolist() == [[2, 3], [3, 2], [0, 3], [1, 2]]
     assert nearest(points)[:, 0].tolist() == [2, 3, 0, 1]
-    with pytest.raises(ValueError, match="k must be between 1 and 3, the number of other rows, not 4"):
+    with pytest.raises(ValueError, match="at least 1 and at most the 3 other rows that there are, not 4"):
         nearest(points, 4)
+    with pytest.raises(ValueError, match="the 0 other rows"):
+        nearest(points[:1])
 
 
 def test_no_row_is_its_own_neighbour_even_where_rows_repeat():

@@ -76,6 +76,17 @@ def test_a_checkpoint_of_one_loads_into_the_other():
     assert_close(other(images), net(images))
 
 
+def test_in_another_module_the_state_is_the_undivided_network_s_too():
+    config, images, _, generator = case()
+    net = build(config, generator).double().eval()
+    whole, apart = nn.Sequential(net), nn.Sequential(place(build(config).double().eval(), CPUS))
+    apart.load_state_dict(whole.state_dict())
+    assert_close(apart(images), net(images))
+    assert_close(apart.state_dict(), dict(whole.state_dict()))
+    with pytest.raises(RuntimeError, match=r"0\.towers\.0\.conv1\.bias"):
+        apart.load_state_dict({name: x for name, x in whole.state_dict().items() if name != "0.conv1.bias"})
+
+
 def test_a_checkpoint_with_something_missing_is_refused_by_name():
     config, *_ = case()
     net = build(config)

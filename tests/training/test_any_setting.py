@@ -55,7 +55,7 @@ def test_a_configuration_that_is_not_refused_trains_and_is_itself_again_from_jso
     try:
         config = override(BASE, *(f"{path}={text}" for path, text in settings))
         assert RunConfig.from_json(as_json(config)) == config
-        model, transform, batches = fresh(config, DATASET, config.seed, "cpu")
+        model, transform, batches = fresh(config, DATASET, "cpu")
         train(model, batches, replace(config.train, epochs=min(config.train.epochs, 2), compile=False))
         transform.views(IMAGES[:4])
     except (ValueError, TrainingError) as error:

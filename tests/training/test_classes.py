@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet_repro.training.checkpoint import CheckpointError
-from alexnet_repro.training.classes import check_classes, class_order
+from alexnet_repro.training.checkpoint import CheckpointError, check_classes, class_order
 
 FILE = Path("last.pt")
 

@@ -1,11 +1,16 @@
 import dataclasses
+import math
 
 import pytest
+from tiny_net import TINY_NET
 
-from alexnet_repro import InputConfig, NetConfig, TrainConfig
+from alexnet_repro import InputConfig, NetConfig, TrainConfig, build
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Conv, Linear, Local, Norm, Pool
+from alexnet_repro.networks.spec import RESERVED, Conv, Linear, Local, Norm, Pool
 from alexnet_repro.support.values import as_json, digest
+
+POOL_FIRST = (Pool("pool1", "max"), Conv("conv1", channels=4, kernel=3, std=0.1), Linear("fc10", std=0.1))
+FC_FIRST = (Linear("fc64", outputs=64, std=0.1), Linear("fc10", std=0.1))
 
 
 def layer(net: str, name: str):
@@ -63,6 +68,19 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets():
         (lambda: dataclasses.replace(NetConfig.preset("run148"), norm_average=True), "needs a Norm layer"),
         (lambda: dataclasses.replace(NetConfig.preset("paper"), norms=False, norm_average=True), "needs a Norm layer"),
         (lambda: dataclasses.replace(NetConfig.preset("paper"), pool_size=0), "pool_size must be greater than 0"),
+        (
+            lambda: NetConfig.preset("run148").without(Pool).changed("x", conv1={"std": math.nan}),
+            "std of conv1 must be f",
+        ),
+        (lambda: dataclasses.replace(NetConfig.preset("paper").without(Pool), pool_size=2), "needs a Pool layer"),
+        (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), towers=2, layers=POOL_FIRST), "Conv, not pool1"),
+        (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), towers=2, layers=FC_FIRST), "Conv, not fc64"),
+        (
+            lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"stride": 2}),
+            "local3 takes stride=1, .* not 2,",
+        ),
+        (lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"padding": 0}), "padding=None .* not 1, 0"),
+        (lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"reads": "own"}), "reads='all' only, .* 'own'"),
         (lambda: InputConfig(pixels="raw"), "minus-mean-image, standardized, not 'raw'"),
         (lambda: InputConfig(batch_size=0), "batch_size must be greater than 0, not 0"),
         (lambda: InputConfig(crop=-1), "crop must be greater than 0, not -1"),
@@ -77,6 +95,22 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets():
 def test_wrong_fields_are_refused_by_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["forward", "keys", "tower", "module", "_orig_mod", "config", "generator", "a.b", ""])
+def test_a_layer_that_would_hide_an_attribute_or_be_taken_for_a_prefix_is_refused(name):
+    with pytest.raises(ValueError, match="a layer can't have the name"):
+        NetConfig(name="n", layers=(Linear(name, std=1.0),))
+    own = {layer.name for layer in TINY_NET.layers}
+    assert set(dir(build(TINY_NET))) - own <= RESERVED
+
+
+def test_a_width_is_whole_but_for_roundings():
+    assert 100 * 0.29 < 29
+    (conv, _) = dataclasses.replace(
+        TINY_NET, width=0.29, layers=(Conv("conv1", channels=100, kernel=3, std=0.1), TINY_NET.layers[-1])
+    ).effective_layers()
+    assert conv.channels == 29
 
 
 def test_equal_configurations_have_equal_digests_and_others_do_not():

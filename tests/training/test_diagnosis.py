@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -5,8 +6,10 @@ import torch
 from tiny_net import TINY_NET
 from torch import nn
 
-from alexnet_repro import NetConfig, TrainConfig, build, train
+from alexnet_repro import NetConfig, TrainConfig, build, place, train
 from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import Conv
+from alexnet_repro.training import loop
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.recipes import TRAIN_PRESETS
 
@@ -60,6 +63,39 @@ def test_an_input_that_is_no_number_is_not_blamed_on_the_network():
     images[2, 0, 0, 0] = torch.nan
     with pytest.raises(TrainingError, match=r"step 1: .*The input itself"):
         train(build(TINY_NET), endless(images, torch.arange(6) % 3, 2), TrainConfig(epochs=1, lr=0.1))
+
+
+def test_where_the_loss_was_seen_later_the_input_may_have_been_the_cause(monkeypatch):
+    monkeypatch.setattr(loop, "looks_are_free", lambda device: False)
+    images, labels = torch.rand(6, 3, 8, 8), torch.arange(6) % 3
+    batches = [(images, labels), (images * torch.nan, labels), (images, labels)]
+    with pytest.raises(TrainingError, match=r"step 2: .* may have held .* If not: The learning rate of 0.1") as caught:
+        train(build(TINY_NET), batches, TrainConfig(epochs=1, lr=0.1))
+    assert caught.value.layer is None
+
+
+def test_in_a_network_whose_towers_are_placed_a_layer_has_its_own_name():
+    layers = (*TINY_NET.layers[:-1], Conv("conv2", channels=4, kernel=3, std=0.1, reads="own"), TINY_NET.layers[-1])
+    net = place(build(replace(TINY_NET, towers=2, layers=layers)), ["cpu", "cpu"])
+    with torch.no_grad():
+        net.towers[0].conv2.bias[0] = torch.nan
+    with pytest.raises(TrainingError, match="step 1, layer conv2: "):
+        train(net, endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 2), TrainConfig(epochs=1, lr=0.1))
+
+
+def test_a_network_that_is_one_layer_has_no_layer_to_name():
+    net = torch.nn.Linear(2, 2)
+    net.weight.data[0, 0] = torch.nan
+    with pytest.raises(TrainingError, match="step 1: the loss is nan") as caught:
+        train(net, [(torch.ones(2, 2), torch.arange(2))], TrainConfig(epochs=1, lr=0.1))
+    assert caught.value.layer is None
+
+
+def test_an_error_that_another_process_raised_says_the_same_here():
+    error = TrainingError(3, "conv1", "The cause.", 2.5)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "step 3, layer conv1: the loss is 2.5. The cause."
+    assert vars(again) == vars(error)
 
 
 def test_the_layer_named_is_the_first_whose_output_is_no_number():

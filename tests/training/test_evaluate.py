@@ -10,10 +10,15 @@ from alexnet_repro import build, evaluate, top_k_error
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.training import evaluate as evaluating
-from alexnet_repro.training.evaluate import class_table, ensemble, errors, predict, predictions_csv
+from alexnet_repro.training.evaluate import class_table, errors, predict, predictions_csv
 
 SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
 LABELS = torch.tensor([1, 1, 0, 0])
+
+
+def by_hand(probabilities: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """``errors``, the logarithms taken of the probabilities themselves."""
+    return errors(probabilities, labels, probabilities.gather(1, labels[:, None]).log()[:, 0])
 
 
 def test_top_k_error_by_hand():
@@ -26,6 +31,16 @@ def test_top_k_error_by_hand():
 def test_more_guesses_than_classes_are_refused(k):
     with pytest.raises(ValueError, match=f"3 classes, not {k}"):
         top_k_error(SCORES, LABELS, k=k)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:1], LABELS[:, None], LABELS[:3]])
+def test_there_is_a_label_for_every_row_of_scores(labels):
+    with pytest.raises(ValueError, match=r"labels \(N,\), not \(4, 3\) and \(\d"):
+        top_k_error(SCORES, labels)
+
+
+def test_scores_that_are_no_numbers_are_right_about_nothing():
+    assert top_k_error(SCORES * math.nan, LABELS) == top_k_error(SCORES * math.nan, LABELS, k=3) == 1.0
 
 
 class Brightness(nn.Module):
@@ -54,14 +69,14 @@ def test_probabilities_and_not_logits_are_averaged_over_the_views():
     # Of the nine 2x2 crops of a 3x3 image, those at the top left see the pixel; offsets are 0, 0 and 1.
     views = [10.0 if y == 0 and x == 0 else 0.0 for y in (0, 0, 1) for x in (0, 0, 1)]
     expected = sum(sigmoid(view) for view in views) / 9
-    assert predict(Brightness(), image, plain(crop=2))[0, 0].item() == pytest.approx(expected, rel=1e-5)
+    assert predict(Brightness(), image, plain(crop=2))[0][0, 0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_probabilities_are_of_single_precision_where_the_logits_are_of_half():
     net, images = build(TINY_NET), torch.randint(0, 256, (5, 3, 8, 8), generator=torch.Generator().manual_seed(0))
-    whole = predict(net, images.to(torch.uint8), plain())
+    whole, _ = predict(net, images.to(torch.uint8), plain())
     with torch.autocast("cpu", torch.bfloat16):
-        half = predict(net, images.to(torch.uint8), plain())
+        half, _ = predict(net, images.to(torch.uint8), plain())
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, whole, rtol=0, atol=0.02)
     torch.testing.assert_close(half.sum(1), torch.ones(5))
@@ -88,7 +103,7 @@ def test_stored_images_are_asked_for_a_batch_at_a_time(shards):
     for shard in range(shards):
         rows = slice(260 * shard if shards == 2 else 0, 260 * (shard + 1) if shards == 2 else 520)
         found = evaluate(model, stored, labels, plain(), shard, shards)
-        assert found == pytest.approx(errors(predict(model, images[rows], plain()), labels[rows]), rel=1e-6)
+        assert found == pytest.approx(by_hand(predict(model, images[rows], plain())[0], labels[rows]), rel=1e-6)
     assert max(stored.asked) == 250
     assert sum(stored.asked) == 520
 
@@ -96,9 +111,17 @@ def test_stored_images_are_asked_for_a_batch_at_a_time(shards):
 def test_batches_make_no_difference_and_the_mode_is_restored():
     images = torch.randint(0, 3, (7, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     model = Brightness().train()
-    assert predict(model, images, plain(), batch_size=2).equal(predict(model, images, plain()))
+    halves, whole = predict(model, images, plain(), batch_size=2), predict(model, images, plain())
+    assert halves[0].equal(whole[0])
     assert model.training
     assert model.modes == {False}
+
+
+def test_a_network_that_fails_in_a_test_is_left_in_training_mode():
+    model = Brightness().train()
+    with pytest.raises(IndexError):
+        evaluate(model, torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0]), plain())
+    assert model.training
 
 
 def test_evaluate_reports_error_and_mean_log_probability():
@@ -112,12 +135,12 @@ def test_evaluate_reports_error_and_mean_log_probability():
 def test_errors_by_hand_and_the_top_five_of_more_than_five_classes():
     probabilities = torch.eye(7)[:4] * 0.4 + torch.arange(7.0).div(35)
     labels = torch.tensor([0, 1, 6, 3])
-    found = errors(probabilities, labels)
+    found = by_hand(probabilities, labels)
     assert found["top1_error"] == 0.25
     assert found["top5_error"] == 0.0
     expected = probabilities[range(4), labels].log().mean().item()
     assert found["log_probability"] == pytest.approx(expected)
-    assert "top5_error" not in errors(SCORES, LABELS)
+    assert "top5_error" not in by_hand(SCORES, LABELS)
 
 
 class Certain(nn.Module):
@@ -143,7 +166,7 @@ def test_over_views_the_log_probability_is_that_of_the_mean_probability():
     images = torch.randint(0, 3, (9, 3, 3, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     labels = torch.arange(9) % 2
     found = evaluate(Brightness(), images, labels, plain(crop=2))
-    expected = errors(predict(Brightness(), images, plain(crop=2)), labels)
+    expected = by_hand(predict(Brightness(), images, plain(crop=2))[0], labels)
     assert found["log_probability"] == pytest.approx(expected["log_probability"], rel=1e-6)
     assert found["top1_error"] == expected["top1_error"]
 
@@ -151,15 +174,15 @@ def test_over_views_the_log_probability_is_that_of_the_mean_probability():
 def test_an_empty_share_counts_as_nothing(monkeypatch):
     monkeypatch.setattr(evaluating, "summed", lambda mine: mine + torch.tensor([0.5, -0.7, 1.0]) * 4)  # of another
     empty = torch.zeros(0, dtype=torch.int64)
-    assert errors(SCORES[:0], empty) == pytest.approx({"top1_error": 0.5, "log_probability": -0.7})
+    assert by_hand(SCORES[:0], empty) == pytest.approx({"top1_error": 0.5, "log_probability": -0.7})
     images = torch.zeros(0, 3, 2, 2, dtype=torch.uint8)
-    assert evaluate(Brightness(), images, empty, plain()) == pytest.approx(errors(SCORES[:0], empty))
+    assert evaluate(Brightness(), images, empty, plain()) == pytest.approx(by_hand(SCORES[:0], empty))
 
 
 def test_errors_of_no_images_at_all_are_refused():
     empty = torch.zeros(0, dtype=torch.int64)
     with pytest.raises(ValueError, match="no images to take errors of"):
-        errors(SCORES[:0], empty)
+        by_hand(SCORES[:0], empty)
     with pytest.raises(ValueError, match="error of no rows"):
         top_k_error(SCORES[:0], empty)
 
@@ -171,14 +194,8 @@ def test_what_is_not_finite_is_left_empty_in_the_file_of_predictions():
 
 def test_the_top_five_miss_what_comes_sixth():
     probabilities = torch.arange(7.0)[None] / 21
-    assert errors(probabilities + 0.01, torch.tensor([1]))["top5_error"] == 1.0
-    assert errors(probabilities + 0.01, torch.tensor([2]))["top5_error"] == 0.0
-
-
-def test_an_ensemble_can_be_right_where_each_of_its_networks_is_wrong_somewhere():
-    a = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
-    b = torch.tensor([[0.45, 0.55], [0.8, 0.2]])
-    torch.testing.assert_close(ensemble([a, b]), torch.tensor([[0.675, 0.325], [0.6, 0.4]]))
+    assert by_hand(probabilities + 0.01, torch.tensor([1]))["top5_error"] == 1.0
+    assert by_hand(probabilities + 0.01, torch.tensor([2]))["top5_error"] == 0.0
 
 
 def test_the_table_of_classes_by_hand():

@@ -115,6 +115,18 @@ def test_an_update_that_leaves_weights_that_are_not_finite_is_an_error_of_its_st
         train(model, data, TrainConfig(epochs=1, lr=1e37), on_step=on_step)
 
 
+@pytest.mark.parametrize("batches", [[], (batch for batch in [(torch.zeros(3, 4), torch.arange(3))])])
+def test_an_epoch_without_a_minibatch_is_an_error_that_names_it(batches):
+    epoch = 1 if batches == [] else 2
+    with pytest.raises(ValueError, match=f"epoch {epoch} gave no minibatch: .* a generator can be iterated only once"):
+        train(nn.Linear(4, 3), batches, TWICE)
+
+
+def test_a_network_of_one_class_is_never_stuck():
+    data = [(torch.rand(2, 4), torch.zeros(2, dtype=torch.int64))] * 3
+    assert train(nn.Linear(4, 1), data, replace(TWICE, stuck_after=2)).ended == "epochs"
+
+
 class Counted(nn.Module):
     """Always answers class 0, with one bias and one weight that are never used for it."""
 

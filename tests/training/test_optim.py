@@ -3,9 +3,10 @@ import torch
 from tiny_net import TINY_NET
 from torch import nn
 
-from alexnet_repro import build
+from alexnet_repro import TrainConfig, build
 from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups, set_learning_rates
-from alexnet_repro.training.schedules import Stage
+from alexnet_repro.training.schedules import Stage, Stages
+from alexnet_repro.training.state import Training
 
 
 def steps(make, gradients: list[float], lrs: list[float]) -> list[float]:
@@ -61,8 +62,14 @@ def test_every_parameter_is_in_exactly_one_group():
 
 
 def test_decay_of_a_layer_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="names fc8; the layers are conv1, fc10"):
-        parameter_groups(build(TINY_NET), 0.1, 1.0, {"fc8": 0.1})
+    with pytest.raises(ValueError, match="weight_decay names fc8; the layers are conv1, fc10"):
+        Training(build(TINY_NET), [], TrainConfig(epochs=1, lr=0.1, weight_decay={"fc8": 0.1}))
+
+
+def test_a_stage_s_learning_rate_of_a_layer_that_is_not_there_is_refused():
+    schedule = Stages((Stage(epochs=1), Stage(layer_lr_factors={"conv1": 0.5, "typo": 0.0})))
+    with pytest.raises(ValueError, match="layer_lr_factors names typo; the layers are conv1, fc10"):
+        Training(build(TINY_NET), [], TrainConfig(epochs=2, lr=0.1, schedule=schedule))
 
 
 def test_a_step_takes_a_closure_as_torch_s_do():

@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,16 @@ def test_parts_of_minibatches_are_as_many_in_every_process_and_change_no_number(
     torchrun(2, work, config.dataset, str(tmp_path / "two"), False, True, None, None, 2)
     for name, tensor in weights(tmp_path / "two").items():
         torch.testing.assert_close(tensor, weights(tmp_path / "one")[name], rtol=1e-6, atol=1e-9)
+
+
+def test_a_launcher_may_set_nothing_but_what_torch_asks_for(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(os, "environ", os.environ | {
+        "RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    })  # fmt: skip
+    with processes("cpu") as here:
+        assert (here.rank, here.shards, here.extremes(3)) == (0, 1, (3, 3))
 
 
 def test_alone_there_is_one_process_and_towers_apart_are_refused():

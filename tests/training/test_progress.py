@@ -1,13 +1,16 @@
+import io
 from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_net import TINY_NET
+from tqdm import tqdm
 
 from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.training import progress
 from alexnet_repro.training.progress import describe, progress_bar, tensorboard
 from alexnet_repro.training.state import Epoch
 
@@ -30,6 +33,19 @@ def test_off_a_terminal_there_is_a_line_an_epoch_and_no_bar(tiny_dataset, capsys
     assert printed.err == ""
     assert lines[1].startswith("epoch 2/2: learning rate 0.05, loss ")
     assert "validation error 25.00%" in lines[0]
+
+
+def test_the_bar_counts_whole_images(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        progress, "tqdm", lambda **how: tqdm(**how | {"disable": False, "file": shown, "mininterval": 0})
+    )
+    training = SimpleNamespace(
+        batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=1,
+        device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 8.0]),
+    )  # fmt: skip
+    progress_bar()[0](training)
+    assert " 8/30 [" in shown.getvalue()
 
 
 def epochs_of(errors: list[float]) -> SimpleNamespace:

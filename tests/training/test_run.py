@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,10 +79,26 @@ def test_a_record_says_when_the_run_began_and_which_images_it_is_wrong_about(con
     wrong = Record.load(tmp_path / "out" / RESULT).wrong()
     _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
     val = load_dataset(config.dataset, split="val", size=config.size)
-    guesses = predict(network, val.images, transform).argmax(1)
+    guesses = predict(network, val.images, transform)[0].argmax(1)
     assert wrong.tolist() == (guesses != val.labels).tolist()
     assert wrong.mean() == pytest.approx(record.final["top1_error"])
     assert {"val_error", "train_eval_error"} <= set(record.epochs[-1])
+
+
+def test_a_study_s_run_may_keep_nothing_but_its_record(config, tmp_path):
+    study = {"study": "s", "scale": "smoke", "arm": "a"}
+    record = run(config, Files(result=tmp_path / "a.json"), study=study)
+    assert Record.load(tmp_path / "a.json") == record
+
+
+def test_a_checkpoint_every_no_steps_is_refused(config, tmp_path):
+    with pytest.raises(ValueError, match="save_every must be greater than 0, not 0"):
+        run(config, Files.of_folder(tmp_path / "out"), save_every=0)
+
+
+def test_alone_a_gpu_s_run_stops_after_the_step_under_way():
+    training = SimpleNamespace(step=3, device=torch.device("cuda"))
+    assert running._Run.all_stop(SimpleNamespace(here=Processes("cuda")), training, True)
 
 
 def test_a_finished_run_is_not_trained_again(config, tmp_path):

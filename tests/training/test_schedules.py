@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,8 +38,25 @@ def test_shortened_stages_keep_their_order_and_have_as_many_epochs_as_asked_for(
     assert whole.shortened(91) == whole
 
 
-def test_shortened_drops_keep_their_proportion():
-    assert TrainConfig(epochs=140, lr=1.0, lr_drops=(120, 130)).shortened(14).lr_drops == (12, 13)
+def test_shortened_drops_keep_their_proportion_and_every_stage_an_epoch():
+    config = TrainConfig(epochs=140, lr=1.0, lr_drops=(120, 130))
+    assert config.shortened(14).lr_drops == (12, 13)
+    assert config.shortened(10).lr_drops == (8, 9)
+    assert [config.shortened(3).stage(epoch).lr_factor for epoch in (1, 2, 3)] == pytest.approx([1, 0.1, 0.01])
+    with pytest.raises(ValueError, match=r"3 stages of \[120, 10, 10\] epochs can't be shortened to 2"):
+        config.shortened(2)
+
+
+def test_drops_after_the_last_epoch_do_not_happen():
+    config = TrainConfig(epochs=2, lr=1.0, lr_drops=(1, 2, 9))
+    assert [config.stage(epoch).lr_factor for epoch in (1, 2)] == pytest.approx([1, 0.1])
+    assert config.shortened(4).lr_drops == (2, 4)
+
+
+def test_two_drops_after_one_epoch_are_two():
+    config = TrainConfig(epochs=4, lr=1.0, lr_drops=(3, 1, 1))
+    assert [config.stage(epoch).lr_factor for epoch in range(1, 5)] == pytest.approx([1, 0.01, 0.01, 0.001])
+    assert config.shortened(8).lr_drops == (6, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +69,15 @@ def test_shortened_drops_keep_their_proportion():
         (lambda: Stages((Stage(), Stage())), "all but the last need their number of epochs"),
         (lambda: Stages((Stage(epochs=3), Stage(epochs=3))).shortened(1), r"2 stages of \[3, 3\] epochs can't"),
         (lambda: Plateau(patience=0), "patience must be greater than 0"),
+        (lambda: Plateau(factor=-0.1), "factor must be greater than 0, not -0.1"),
+        (lambda: Plateau(drops=-1), "drops of a Plateau must be at least 0, not -1"),
         (lambda: Dexp(intervals=1), "at least 2 intervals"),
+        (lambda: Dexp(total=0), "total must be greater than 0, not 0"),
+        (lambda: Dexp(bias_total=-250), "bias_total must be greater than 0, not -250"),
+        (lambda: Stage(lr_factor=math.nan), "lr_factor of a stage must be at least 0, not nan"),
+        (lambda: TrainConfig(epochs=9, lr=1.0, lr_drops=(0,)), r"lr_drops are epochs from 1 on, not \(0,\)"),
+        (lambda: TrainConfig(epochs=9, lr=1.0, lr_drops=(-5,)), r"not \(-5,\)"),
+        (lambda: TrainConfig(epochs=9, lr=1.0, weight_decay={"fc8": -1.0}), "weight_decay of fc8 must be at least 0"),
         (lambda: TrainConfig(epochs=9, lr=1.0, lr_drops=(3,), schedule=Plateau()), "takes the place of lr_drops"),
     ],
 )

@@ -21,7 +21,7 @@ from alexnet_repro.training.trained import export, load_run, record_similarity, 
 
 def test_the_untrained_network_is_what_the_run_started_from(tiny_dataset):
     config = RunConfig(dataset="tiny", seed=3, net=TINY_NET, input=InputConfig(), train=TrainConfig(epochs=1, lr=0.1))
-    started, _, _ = fresh(config, tiny_dataset, config.seed, "cpu")
+    started, _, _ = fresh(config, tiny_dataset, "cpu")
     for ours, first in zip(untrained(config).parameters(), started.parameters(), strict=True):
         assert torch.equal(ours, first)
 
@@ -44,6 +44,19 @@ def test_similarity_is_a_metric_of_the_run_s_record_which_names_the_exported_fil
     assert list(added) == ["agreement_pixels", "agreement_untrained", "agreement_trained"]
     assert all(0 <= value <= 1 for value in added.values())
     assert record_similarity(out, exported) == found
+
+
+@pytest.mark.parametrize(("name", "record"), [("net-0.1", "net-0.1.json"), ("net.json", "net.json.json")])
+def test_the_record_beside_an_exported_file_is_named_after_its_whole_name(exported, name, record):
+    exported = exported.rename(exported.with_name(name))
+    sha256 = file_sha256(exported)
+    record_similarity(exported.with_name("out"), exported)
+    assert file_sha256(exported) == sha256 == Record.load(exported.with_name(record)).weights
+
+
+def test_a_device_that_is_not_there_is_not_the_checkpoint_s_fault(exported):
+    with pytest.raises(RuntimeError, match="Expected one of cpu"):
+        load_run(exported, "gpu")
 
 
 def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
