@@ -63,7 +63,9 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
     """The network of a checkpoint, and what belongs to it; needs no training set.
 
     Args:
-        path, device, best: as for ``load_run``.
+        path: a checkpoint, or the folder of a run, whose last weights are taken, as its record has them.
+        device: where the network goes.
+        best: of a folder the weights with the lowest error on the validation images, which that error flatters.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
@@ -81,26 +83,11 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
-def load_run(path: Path, device: str, best: bool = False) -> tuple[RunConfig, Network, InputTransform]:
-    """The network of a checkpoint, and what makes images its inputs; needs no training set.
-
-    Args:
-        path: a checkpoint, or the folder of a run, whose last weights are taken, as its record has them.
-        device: where the network goes.
-        best: of a folder the weights with the lowest error on the validation images, which that error flatters.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    trained = load_trained(path, device, best)
-    return trained.config, trained.network, trained.transform
-
-
 def export(path: Path, out: Path, best: bool = False) -> None:
-    """Writes what ``load_run`` needs of a run, and the names of its classes, its weights in half precision.
+    """Writes what ``load_trained`` needs of a run, its weights in half precision.
 
     Args:
-        path, best: as for ``load_run``.
+        path, best: as for ``load_trained``.
         out: the file.
 
     Raises:

@@ -28,7 +28,6 @@ from torchvision.datasets import Imagenette
 
 from alexnet_repro import CLAIMS, NetConfig, load_evidence, verdict
 from alexnet_repro.data.decode import central_square
-from alexnet_repro.data.imagenet import IMAGENETTE_CLASSES
 from alexnet_repro.networks.layers import Dropout, PaddedConv2d, TowerLinear
 from alexnet_repro.networks.lrn import LocalResponseNorm, WithinChannelResponseNorm
 from alexnet_repro.networks.spec import Norm
@@ -90,7 +89,7 @@ def weights_script(checkpoint: Path) -> str:
     """A script that gives ``network.js`` a network: its classes, input and layers with their weights, and photographs.
 
     Args:
-        checkpoint: of Imagenette, or of any data set whose classes it names. Weights are written in half precision.
+        checkpoint: of any data set; wnids of Imagenette become words. Weights are written in half precision.
 
     Raises:
         ValueError: the browser can't compute one of the layers; names it.
@@ -98,9 +97,8 @@ def weights_script(checkpoint: Path) -> str:
     trained = load_trained(checkpoint, "cpu")
     size, scale = trained.config.size, trained.transform.scale
     black = trained.transform.viewed("centre").views(torch.zeros(1, 3, size, size, dtype=torch.uint8))[0, 0]
-    classes = trained.classes or IMAGENETTE_CLASSES  # of a checkpoint from before these were kept
     described = {
-        "classes": [Imagenette._WNID_TO_CLASS.get(name, (name,))[0] for name in classes],
+        "classes": [Imagenette._WNID_TO_CLASS.get(name, (name,))[0] for name in trained.classes],
         "input": {
             "size": size,
             "crop": black.shape[-1],

@@ -38,7 +38,7 @@ from alexnet_repro.training.evaluate import evaluate, predict
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import Interrupted, run
-from alexnet_repro.training.trained import load_run
+from alexnet_repro.training.trained import load_trained
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_run_leaves_its_files_and_they_agree(config, tmp_path):
     assert result["ended"] == record.ended == "epochs"
     assert Record.load(tmp_path / "out" / RESULT) == record
     assert json.loads((tmp_path / "out" / CONFIG).read_text()) == record.config | {"data": record.data}
-    _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
+    trained = load_trained(tmp_path / "out" / LAST, "cpu")
     val = load_dataset(config.dataset, split="val", size=16)
-    found = evaluate(network, val.images, val.labels, transform)
+    found = evaluate(trained.network, val.images, val.labels, trained.transform)
     assert found == pytest.approx({name: record.final[name] for name in found})
 
 
@@ -77,9 +77,9 @@ def test_a_record_says_when_the_run_began_and_which_images_it_is_wrong_about(con
     record = run(config, Files.of_folder(tmp_path / "out"))
     assert before <= datetime.fromisoformat(record.started) <= datetime.now(UTC)
     wrong = Record.load(tmp_path / "out" / RESULT).wrong()
-    _, network, transform = load_run(tmp_path / "out" / LAST, "cpu")
+    trained = load_trained(tmp_path / "out" / LAST, "cpu")
     val = load_dataset(config.dataset, split="val", size=config.size)
-    guesses = predict(network, val.images, transform)[0].argmax(1)
+    guesses = predict(trained.network, val.images, trained.transform)[0].argmax(1)
     assert wrong.tolist() == (guesses != val.labels).tolist()
     assert wrong.mean() == pytest.approx(record.final["top1_error"])
     assert {"val_error", "train_eval_error"} <= set(record.epochs[-1])

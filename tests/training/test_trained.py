@@ -16,7 +16,7 @@ from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record
 from alexnet_repro.training.run import run
 from alexnet_repro.training.start import fresh, untrained
-from alexnet_repro.training.trained import export, load_run, record_similarity, run_config
+from alexnet_repro.training.trained import export, load_trained, record_similarity, run_config
 
 
 def test_the_untrained_network_is_what_the_run_started_from(tiny_dataset):
@@ -56,7 +56,7 @@ def test_the_record_beside_an_exported_file_is_named_after_its_whole_name(export
 
 def test_a_device_that_is_not_there_is_not_the_checkpoint_s_fault(exported):
     with pytest.raises(RuntimeError, match="Expected one of cpu"):
-        load_run(exported, "gpu")
+        load_trained(exported, "gpu")
 
 
 def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
@@ -104,14 +104,13 @@ def test_the_network_of_the_book_is_that_of_the_recorded_full_run():
 
 
 def test_an_exported_network_is_the_run_s_to_half_precision_and_far_smaller(exported, tmp_path):
-    found, network, transform = load_run(tmp_path / "net.pt", "cpu")
-    best, original, _ = load_run(tmp_path / "out", "cpu")
-    assert found == best
-    for weight, kept in zip(original.parameters(), network.parameters(), strict=True):
+    found, original = (load_trained(tmp_path / file, "cpu") for file in ("net.pt", "out"))
+    assert (found.config, found.classes) == (original.config, original.classes)
+    for weight, kept in zip(original.network.parameters(), found.network.parameters(), strict=True):
         assert kept.dtype == torch.float32
         assert torch.equal(kept, weight.half().float())
     assert (tmp_path / "net.pt").stat().st_size < (tmp_path / "out" / BEST).stat().st_size / 2
-    val = load_dataset(found.dataset, split="val", size=16)
-    assert transform.views(val.images).isfinite().all()
+    val = load_dataset(found.config.dataset, split="val", size=16)
+    assert found.transform.views(val.images).isfinite().all()
     with pytest.raises(CheckpointError, match="no such file"):
         export(tmp_path / "nowhere", tmp_path / "net.pt")
