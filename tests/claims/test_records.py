@@ -272,13 +272,21 @@ def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tm
     assert problems(tmp_path / "nowhere") == []
 
 
+def test_a_scale_that_does_not_exist_is_refused_and_a_folder_to_come_holds_no_records(tmp_path):
+    for claim in ("relu", "ensemble-5", "headline-2012", STUDIES["alexnet"]):
+        with pytest.raises(ValueError, match="scale must be one of smoke, laptop, gpu, paper, not 'papre'"):
+            load_evidence(claim, "papre")
+    assert load_evidence("relu", "paper", tmp_path / "nowhere") == []
+
+
 def test_of_a_claim_only_its_arms_are_read(make_record, tiny_claim, tmp_path):
     for arm in ("tanh", "relu"):
         make_record(arm, 0, [0.5]).save(tmp_path)
     alone = replace(tiny_claim, baseline=tiny_claim.treatment)
     CLAIMS["tiny"] = alone  # the fixture puts things back
     assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path)] == ["relu"]
-    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path, all_arms=True)] == ["tanh", "relu"]
+    assert load_evidence("tiny", "smoke", tmp_path).arms == ("relu",)
+    assert [r.arm for r in load_evidence(alone.study, "smoke", tmp_path)] == ["tanh", "relu"]
     CLAIMS["tiny"] = replace(alone, scales=("paper",))
     assert load_evidence("tiny", "smoke", tmp_path) == []
     CLAIMS["tiny"] = replace(alone, study=None)
@@ -610,7 +618,7 @@ def test_no_smoke_run_is_kept_as_evidence():
 def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
     sizes = {"cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
     for study in STUDIES.values():
-        for record in load_evidence(study.id, all_arms=True):
+        for record in load_evidence(study):
             assert record.data["train"]["images"] == sizes[record.config["dataset"]]
             assert len(record.data["train"]["sha256"]) == 64
             assert record.environment["revision"] != "unknown"
