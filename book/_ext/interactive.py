@@ -26,7 +26,7 @@ from sphinx.writers.html5 import HTML5Translator
 from torch import Tensor, nn
 from torchvision.datasets import Imagenette
 
-from alexnet_repro import CLAIMS, NetConfig, load_evidence, verdict
+from alexnet_repro import CLAIMS, NetConfig, load_evidence, paper, verdict
 from alexnet_repro.data.decode import central_square
 from alexnet_repro.data.imagenet import IMAGENETTE_CLASSES
 from alexnet_repro.networks.layers import Dropout, PaddedConv2d, TowerLinear
@@ -35,7 +35,6 @@ from alexnet_repro.networks.spec import Norm
 from alexnet_repro.report.chapter import CHECKPOINT
 from alexnet_repro.training.trained import load_trained
 
-TARGET = 0.25  # training error, of the claims of chapter 03
 VERSIONS = {  # network, protocol -> claim
     ("B", "2012"): "relu",
     ("B", "2012, scaled"): "relu-scaled",
@@ -66,7 +65,7 @@ def relu() -> dict[str, Any]:
             "estimate": result.estimate, "low": interval[0], "high": interval[1], "verdict": result.words,
             "paper": result.claim.paper_value,
         })  # fmt: skip
-    return {"target": TARGET, "versions": versions}
+    return {"target": paper.RELU_TARGET_ERROR, "versions": versions}
 
 
 def lrn() -> dict[str, Any]:
