@@ -18,6 +18,7 @@ except ModuleNotFoundError:
 from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.records import Evidence
 from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.report.tables import counted
 from alexnet_repro.training.record import Record
 
 # Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
@@ -207,7 +208,7 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)
     mean = np.mean([curve[:common] for curve in curves], axis=0)
-    seeds = f"{len(curves)} seed{'s' * (len(curves) > 1)}"
+    seeds = counted(len(curves), "seed")
     ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alexnet_repro.claims.claim import Outcome
 from alexnet_repro.claims.verdict import Verdict
-from alexnet_repro.report.tables import OURS, counted, judged, statements
+from alexnet_repro.report.tables import EFFECT, counted, judged, statements
 from alexnet_repro.support.table import Table
 
 
@@ -27,7 +27,7 @@ class InShort:
             [statement, result.claim.paper_summary(), result.summary(), _runs(result), result.words]
             for statement, result in zip(statements(self.results), self.results, strict=True)
         ]
-        return f"{text}\n\n{Table(['claim', 'paper', OURS, 'runs', 'verdict'], rows).to_markdown()}"
+        return f"{text}\n\n{Table(['claim', 'paper', EFFECT, 'runs', 'verdict'], rows).to_markdown()}"
 
     _repr_markdown_ = to_markdown
 

@@ -115,7 +115,7 @@ def judged(*claims: str) -> list[Verdict]:
     return [verdict(CLAIMS[name], load_evidence(name)) for name in claims]
 
 
-OURS = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
+EFFECT = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
 
 
 def scoreboard(results: Sequence[Verdict]) -> Table:
@@ -137,7 +137,7 @@ def scoreboard(results: Sequence[Verdict]) -> Table:
         ]
         for statement, result in zip(statements(results), results, strict=True)
     ]
-    return Table(["claim", "section", "paper", "2012 run", OURS, "scale", "seeds", "verdict"], rows)
+    return Table(["claim", "section", "paper", "2012 run", EFFECT, "scale", "seeds", "verdict"], rows)
 
 
 def statements(results: Sequence[Verdict]) -> list[str]:
