@@ -11,10 +11,11 @@ BOOK := alexnet-claim-by-claim
 CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
 NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
 EXECUTED := $(CHAPTERS:%=_build/source/%)
-PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py) $(shell find book/_static -type f)
-CODE := pyproject.toml $(shell find alexnet_repro -name '*.py')
+PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py book/_ext/*.js) $(shell find book/_static -type f)
+CODE := pyproject.toml $(shell find alexnet_repro -name '*.py' -o -name py.typed)
 TESTS := $(shell find tests -name '*.py')
-SETUP := README.md environment.yml Makefile MANIFEST.in .ci/run $(wildcard .github/workflows/*)
+SETUP := README.md CONTRIBUTING.md CITATION.cff LICENSE Makefile MANIFEST.in constraints.txt environment.yml jupytext.toml \
+	.ci/run $(wildcard .github/workflows/* .binder/* benchmarks/*.py benchmarks/results/*)
 TEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts-freefont-otf fonts-dejavu-core
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -86,8 +86,8 @@ def stored_batches(store: Path, batch_size: int, ahead: int = 2) -> Batches:
 class StockImages(torch.utils.data.Dataset):
     """CIFAR-10 as torchvision's class keeps it: an array, and a Pillow image made of a row when it is asked for."""
 
-    def __init__(self, transform: Callable) -> None:
-        self.pixels = np.random.default_rng(0).integers(0, 256, (SMALL_IMAGES, 32, 32, 3), np.uint8)
+    def __init__(self, count: int, transform: Callable) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
         self.transform = transform
 
     def __len__(self) -> int:
@@ -97,19 +97,28 @@ class StockImages(torch.utils.data.Dataset):
         return self.transform(Image.fromarray(self.pixels[i])), i % 10
 
 
-def stock_small_batches() -> Work:
+def stock_loader(count: int) -> DataLoader:
+    """Batches of so many random images of 32 pixels: random crops of 24, flipped at random."""
     crops = v2.Compose([v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)])
-    options = {"batch_size": 128, "shuffle": True, "num_workers": 2, "persistent_workers": True}
-    loader = DataLoader(StockImages(crops), **options)
+    images = StockImages(count, crops)
+    return DataLoader(images, batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
+
+
+def random_dataset(count: int, side: int = 32, classes: int = 10) -> Dataset:
+    """As many random images for our own side."""
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    names = tuple(map(str, range(classes)))
+    return Dataset("made up", "train", images, torch.arange(count) % classes, names, "random numbers")
+
+
+def stock_small_batches() -> Work:
+    loader = stock_loader(SMALL_IMAGES)
     return lambda: count(loader)
 
 
 def our_small_batches() -> Work:
-    images = torch.randint(0, 256, (SMALL_IMAGES, 3, 32, 32), dtype=torch.uint8)
-    dataset = Dataset(
-        "made up", "train", images, torch.arange(SMALL_IMAGES) % 10, tuple("0123456789"), "random numbers"
-    )
-    transform = InputTransform.fit(InputConfig(crop=24), images)
+    dataset = random_dataset(SMALL_IMAGES)
+    transform = InputTransform.fit(InputConfig(crop=24), dataset.images)
     batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
     return lambda: count(batches)
 

@@ -27,9 +27,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from data import random_dataset
 from torch import nn
-from torch.autograd import DeviceType
-from torch.profiler import profile
 
 from alexnet_repro import Dataset, InputConfig, LocalResponseNorm, NetConfig, PCAColor, TrainConfig, build, train
 from alexnet_repro.claims.studies import STUDIES
@@ -148,11 +147,9 @@ def tests(bench: Bench) -> dict[str, Any]:
     }
 
 
-def norms(bench: Bench, compiled: bool = False) -> dict[str, Any]:
+def norms(bench: Bench) -> dict[str, Any]:
     """Forward and backward; the least that must be moved is the input twice, both gradients and the output."""
     made = {"torch": lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), "ours": LocalResponseNorm}
-    if compiled:
-        made = {"compiled": lambda: torch.compile(LocalResponseNorm(), dynamic=False)}
     found: dict[str, Any] = {}
     for shape in bench.sizes.norms:
         for precision in PRECISIONS:
@@ -165,8 +162,6 @@ def norms(bench: Bench, compiled: bool = False) -> dict[str, Any]:
                     if bench.late:
                         found[key] = LATE
                         continue
-                    if compiled:
-                        torch.compiler.reset()
                     work = partial(forward_and_backward, make(), a, grad)
                     try:
                         seconds = bench.seconds(work)
@@ -182,7 +177,7 @@ def forward_and_backward(layer: nn.Module, a: torch.Tensor, grad: torch.Tensor) 
     torch.autograd.grad(layer(a), a, grad)
 
 
-def steps(bench: Bench, compiled: bool = False) -> dict[str, Any]:
+def steps(bench: Bench) -> dict[str, Any]:
     """Whole steps of the trainer on one minibatch that lies in the GPU's memory."""
     net = bench.sizes.net
     work = 6 * sum(cost.multiply_adds for cost in build(net).costs())  # an image; backward is twice forward
@@ -192,13 +187,11 @@ def steps(bench: Bench, compiled: bool = False) -> dict[str, Any]:
             if bench.late:
                 found[f"{precision} {batch}"] = LATE
                 continue
-            if compiled:
-                torch.compiler.reset()
             inputs = 60 * torch.randn(batch, 3, net.image_size, net.image_size, device=bench.device)
             minibatch = inputs, torch.arange(batch, device=bench.device) % net.num_classes
-            config = recipe(precision, compile=compiled)
             speeds: list[float] = []
-            peak = bench.peak(partial(timed, bench, net, [minibatch] * (bench.sizes.steps + 5), config, speeds))
+            several = [minibatch] * (bench.sizes.steps + 5)
+            peak = bench.peak(partial(timed, bench, net, several, recipe(precision), speeds))
             rate = bench.measured["machine"][f"matrix_{precision}_flop_per_s"]
             found[f"{precision} {batch}"] = {
                 "images_per_s": speeds[0], "share_of_matrix_rate": work * speeds[0] / rate, "peak_bytes": peak,
@@ -206,8 +199,8 @@ def steps(bench: Bench, compiled: bool = False) -> dict[str, Any]:
     return found
 
 
-def recipe(precision: str, **changes: Any) -> TrainConfig:
-    return TrainConfig(epochs=1, lr=1e-9, weight_decay=DECAY, precision=precision, **changes)
+def recipe(precision: str) -> TrainConfig:
+    return TrainConfig(epochs=1, lr=1e-9, weight_decay=DECAY, precision=precision)
 
 
 def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speeds: list[float]) -> None:
@@ -258,37 +251,9 @@ def loader(bench: Bench) -> dict[str, Any]:
 
 def stored(net: NetConfig, count: int, side: int) -> tuple[Dataset, InputTransform]:
     """Random images and run 145's input of them."""
-    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
-    labels, classes = torch.arange(count) % net.num_classes, tuple(map(str, range(net.num_classes)))
     config = replace(InputConfig.preset("run145"), crop=net.image_size, batch_size=min(128, count // 8))
     transform = InputTransform(config, torch.full((3, side, side), 120.0), torch.ones(()), PCAColor.imagenet("run145"))
-    return Dataset("made up", "train", images, labels, classes, "random numbers"), transform
-
-
-def kernels(bench: Bench) -> dict[str, Any]:
-    """What one step in bfloat16 calls, and what takes longest."""
-    sizes, on_gpu = bench.sizes, bench.device.type == "cuda"
-    dataset, transform = stored(sizes.net, sizes.images, sizes.stored)
-    batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
-    profiler = profile()
-
-    def on_step(training: Any) -> None:
-        if training.step == 5:
-            bench.wait()
-            profiler.start()
-        if training.step == 8:
-            bench.wait()
-            profiler.stop()
-
-    model = build(sizes.net).to(bench.device, memory_format=torch.channels_last)
-    train(model, batches, recipe("bfloat16"), on_step=on_step)
-    events = [event for event in profiler.key_averages() if (event.device_type != DeviceType.CPU) == on_gpu]
-    spent = {event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total for event in events}
-    longest = sorted(events, key=lambda event: -spent[event.key])[:25]
-    return {
-        "all": {"ms_per_step": sum(spent.values()) / 3e3, "calls_per_step": sum(event.count for event in events) / 3},
-        **{e.key[:120]: {"ms_per_step": spent[e.key] / 3e3, "calls_per_step": e.count / 3} for e in longest},
-    }
+    return random_dataset(count, side, net.num_classes), transform
 
 
 def sharing(bench: Bench) -> dict[str, Any]:
@@ -341,10 +306,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "steps": steps,
     "small networks' steps": small_steps,
     "loader": loader,
-    "kernels": kernels,
     "runs at once": sharing,
-    "steps, compiled": partial(steps, compiled=True),
-    "normalization, compiled": partial(norms, compiled=True),
 }
 
 
@@ -361,21 +323,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ...; cpu tries the script, with tiny sizes")
     parser.add_argument("--out", type=Path, help="folder of the file; default: benchmarks/results, of a trial runs")
-    parser.add_argument("--only", nargs="*", default=list(SECTIONS), choices=SECTIONS, help="sections after machine")
+    only = "sections after machine, measured anew in the file that there is"
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, help=only)
     options = parser.parse_args()
     if options.device != "cpu" and not torch.cuda.is_available():
         print("There is no GPU here; --device cpu tries this script on the CPU.", file=sys.stderr)
         return 2
     start, tried = perf_counter(), options.device == "cpu"
     device = torch.device(resolve_device(options.device))
-    found: dict[str, Any] = {
-        "environment": environment(str(device)), "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
-    name = "trial" if tried else re.sub(r"\W+", "-", found["environment"]["device"]).strip("-")
+    here = {"environment": environment(str(device)), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    name = "trial" if tried else re.sub(r"\W+", "-", here["environment"]["device"]).strip("-")
     file = (options.out or ROOT / ("runs" if tried else "benchmarks/results")) / f"gpu-{name}.json"
+    kept = json.loads(file.read_text()) if options.only is not None and file.exists() else {}
+    found: dict[str, Any] = kept | here
     bench, failed = Bench(device, TINY if tried else FULL, found, start), []
     for section, measure in SECTIONS.items():
-        if section not in {"machine", *options.only}:
+        if section not in {"machine", *(SECTIONS if options.only is None else options.only)}:
             continue
         begun = perf_counter()
         try:

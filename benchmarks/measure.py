@@ -18,6 +18,7 @@ import network
 import training
 from racing import ROUNDS, sgemm_rate
 
+from alexnet_repro.report.tables import counted
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
@@ -41,8 +42,8 @@ def block(found: dict[str, Any]) -> str:
     machine = found["machine"]
     note = (
         f"On {machine['device']}, which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32), with "
-        f"torch {machine['torch']} and {machine['threads']} threads; medians of {found['rounds']} rounds. Each "
-        "busy process keeps one core busy."
+        f"torch {machine['torch']} and {counted(machine['threads'], 'thread')}; medians of {found['rounds']} rounds. "
+        "Each busy process keeps one core busy."
     )
     rows: dict[tuple[str, str, str], dict[int, float]] = {}
     for figure in found["speeds"]:

@@ -58,16 +58,21 @@ def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[st
     processes = []
     for name, (make, arguments) in contestants.items():
         connections[name], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(other, torch.get_num_threads(), make, arguments)))
+        served = (other, torch.get_num_threads(), make, arguments)
+        processes.append(context.Process(target=serve, args=served, daemon=True))
         processes[-1].start()
+        other.close()  # so that the end of the process is the end of the connection
     medians = []
     for others in beside:
         times: dict[str, list[float]] = {name: [] for name in contestants}
         with busy(others):
             for _ in range(ROUNDS):
                 for name, connection in connections.items():
-                    connection.send(True)
-                    times[name].append(connection.recv())
+                    try:
+                        connection.send(True)
+                        times[name].append(connection.recv())
+                    except (EOFError, OSError) as error:
+                        raise RuntimeError(f"{name} has failed: its own error says why") from error
         medians.append({name: statistics.median(measured) for name, measured in times.items()})
     for connection in connections.values():
         connection.send(False)

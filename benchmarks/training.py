@@ -11,12 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data import StockImages
+from data import random_dataset, stock_loader
 from racing import Work, speeds
-from torch.utils.data import DataLoader
-from torchvision.transforms import v2
 
-from alexnet_repro import Dataset, InputConfig, TrainConfig, build, train
+from alexnet_repro import InputConfig, TrainConfig, build, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.presets import PRESETS
@@ -34,9 +32,7 @@ def network() -> torch.nn.Module:
 
 def plain_epoch() -> Work:
     """As a tutorial has it: stock loader and transforms, stock optimizer, ``item()`` after every step."""
-    steps = [v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)]
-    options = {"batch_size": 128, "shuffle": True, "num_workers": 2, "persistent_workers": True}
-    loader, model = DataLoader(StockImages(v2.Compose(steps)), **options), network()
+    loader, model = stock_loader(IMAGES), network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
 
     def epoch() -> float:
@@ -54,10 +50,8 @@ def plain_epoch() -> Work:
 
 def our_epoch() -> Work:
     keep_large_blocks()
-    images = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8)
-    labels = torch.arange(IMAGES) % 10
-    dataset = Dataset("made up", "train", images, labels, tuple("0123456789"), "random numbers")
-    transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True), images)
+    dataset = random_dataset(IMAGES)
+    transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True), dataset.images)
     batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
     model = network().to(memory_format=torch.channels_last)
     return lambda: train(model, batches, RECIPE)

@@ -46,7 +46,7 @@ def tiny_claim(monkeypatch: pytest.MonkeyPatch) -> Claim:
     arms = {"tanh": replace(arm, net=replace(TINY_NET, activation="tanh")), "relu": arm}
     protocol = Protocol(dataset="photos", seeds=2, arms=arms)
     study = Study(id="tiny", protocols={"smoke": protocol})
-    claim = replace(CLAIMS["relu"], id="tiny", study=study)
+    claim = replace(CLAIMS["relu"], id="tiny", study=study, fixed=None)
     monkeypatch.setitem(CLAIMS, "tiny", claim)
     monkeypatch.setitem(STUDIES, "tiny", study)
     return claim

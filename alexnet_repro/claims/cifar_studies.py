@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from alexnet_repro import paper
-from alexnet_repro.claims.study import Arm, Protocol, ScaleName, Study
+from alexnet_repro.claims.study import Arm, Protocol, Study
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.presets import PRESETS
 from alexnet_repro.training.config import TrainConfig
@@ -31,85 +31,80 @@ CHOSEN_LOCAL = (0.01, 0.001)
 CHOSEN_SCALED = (0.03, 0.03)
 CHOSEN_MODERN = (0.03, 0.03)
 
-_INPUT_2012 = InputConfig(pixels="minus-mean-image", reshuffle=False)
-_INPUT_MODERN = InputConfig(pixels="standardized", reshuffle=True)
+_Activation = Literal["relu", "tanh"]
 
 
-def _relu_2012(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+def _relu_2012(activation: _Activation, lr: float, epochs: int) -> Arm:
     """The 2012 protocol: pixels minus the mean image, small Gaussian weights, biases at twice the learning rate."""
-    net = replace(PRESETS["cifar-19pct"], activation=activation)
-    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR)
-    return Arm(net=net, input=_INPUT_2012, train=train)
+    return Arm(
+        net=replace(PRESETS["cifar-19pct"], activation=activation),
+        input=InputConfig(pixels="minus-mean-image", reshuffle=False),
+        train=TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=2.0, target_error=paper.RELU_TARGET_ERROR),
+    )
 
 
-def _relu_local(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+def _relu_local(activation: _Activation, lr: float, epochs: int) -> Arm:
     """The 2012 protocol with the other candidate, on whole images."""
     net = replace(PRESETS["cifar-13pct"], activation=activation, image_size=32)
     return replace(_relu_2012(activation, lr, epochs), net=net)
 
 
-def _relu_modern(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
-    """The same network as one trains today: standardized input, PyTorch's initialization, one learning rate."""
-    net = replace(PRESETS["cifar-19pct"], activation=activation, initialization="torch")
-    train = TrainConfig(epochs=epochs, lr=lr, bias_lr_factor=1.0, target_error=paper.RELU_TARGET_ERROR)
-    return Arm(net=net, input=_INPUT_MODERN, train=train)
-
-
-def _relu_scaled(activation: Literal["relu", "tanh"], lr: float, epochs: int) -> Arm:
+def _relu_scaled(activation: _Activation, lr: float, epochs: int) -> Arm:
     """The 2012 protocol on standardized pixels, first weights larger by as much: it starts as the same network."""
     arm = _relu_2012(activation, lr, epochs)
     conv1, *others = arm.net.layers
     layers = (replace(conv1, std=conv1.std * PIXEL_STD), *others)
-    return replace(arm, net=replace(arm.net, layers=layers), input=replace(_INPUT_2012, pixels="standardized"))
+    return replace(arm, net=replace(arm.net, layers=layers), input=replace(arm.input, pixels="standardized"))
 
 
-MakeArm = Callable[[Literal["relu", "tanh"], float, int], Arm]
+def _relu_modern(activation: _Activation, lr: float, epochs: int) -> Arm:
+    """The same network as one trains today: standardized input, PyTorch's initialization, one learning rate."""
+    arm = _relu_2012(activation, lr, epochs)
+    return Arm(
+        net=replace(arm.net, initialization="torch"),
+        input=replace(arm.input, pixels="standardized", reshuffle=True),
+        train=replace(arm.train, bias_lr_factor=1.0),
+    )
 
 
-def _activations(make_arm: MakeArm, tanh_lr: float, relu_lr: float, epochs: int) -> dict[str, Arm]:
-    return {"tanh": make_arm("tanh", tanh_lr, epochs), "relu": make_arm("relu", relu_lr, epochs)}
+MakeArm = Callable[[_Activation, float, int], Arm]
+
+# Study -> how its arms are made, the rates chosen and tried; and at scale smoke, with its few images, rates and epochs.
+_PROTOCOLS: Mapping[str, tuple[MakeArm, tuple[float, float], tuple[float, ...], tuple[float, float], int]] = {
+    "relu": (_relu_2012, CHOSEN_2012, LRS_2012, (0.003, 0.001), 2),
+    "relu-local": (_relu_local, CHOSEN_LOCAL, LRS_2012, (0.003, 0.001), 2),
+    "relu-scaled": (_relu_scaled, CHOSEN_SCALED, LRS_MODERN, (0.01, 0.01), 2),
+    "relu-modern": (_relu_modern, CHOSEN_MODERN, LRS_MODERN, (0.01, 0.01), 4),
+}
 
 
-def _relu_protocols(
-    make_arm: MakeArm, lrs: tuple[float, float], smoke_lrs: tuple[float, float], smoke_epochs: int
-) -> dict[ScaleName, Protocol]:
-    """Learning rates of tanh and ReLU; at scale smoke, with its few images, they and the minibatches are smaller."""
+def _activations(make_arm: MakeArm, lrs: tuple[float, float], epochs: int) -> dict[str, Arm]:
+    return {name: make_arm(name, lr, epochs) for name, lr in zip(("tanh", "relu"), lrs, strict=True)}
+
+
+def _relu_study(name: str) -> Study:
+    make_arm, lrs, _, smoke_lrs, smoke_epochs = _PROTOCOLS[name]
     smoke = {
-        name: replace(arm, input=replace(arm.input, batch_size=16))
-        for name, arm in _activations(make_arm, *smoke_lrs, smoke_epochs).items()
+        arm: replace(made, input=replace(made.input, batch_size=16))
+        for arm, made in _activations(make_arm, smoke_lrs, smoke_epochs).items()
     }
-    return {
+    protocols = {
         "smoke": Protocol(dataset="photos", seeds=1, arms=smoke),
-        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_activations(make_arm, *lrs, epochs=20)),
-        "paper": Protocol(dataset="cifar10", seeds=5, arms=_activations(make_arm, *lrs, epochs=60)),
+        "laptop": Protocol(dataset="cifar10", seeds=1, arms=_activations(make_arm, lrs, epochs=20)),
+        "paper": Protocol(dataset="cifar10", seeds=5, arms=_activations(make_arm, lrs, epochs=60)),
     }
+    return Study(id=name, protocols=protocols)
 
 
-def _lr_search(claim_id: str, make_arm: MakeArm, lrs: tuple[float, ...]) -> Study:
-    arms = {
-        f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS)
-        for activation in ("tanh", "relu")
-        for lr in lrs
-    }
+def _lr_search(name: str) -> Study:
+    make_arm, _, lrs, *_ = _PROTOCOLS[name]
+    runs = [(activation, lr) for activation in ("tanh", "relu") for lr in lrs]
+    arms = {f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS) for activation, lr in runs}
     protocol = Protocol(dataset="cifar10", seeds=1, first_seed=SEARCH_SEED, arms=arms)
-    return Study(id=f"{claim_id}-lr-search", protocols={"paper": protocol})
+    return Study(id=f"{name}-lr-search", protocols={"paper": protocol})
 
 
-RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = (
-    Study(id="relu", protocols=_relu_protocols(_relu_2012, CHOSEN_2012, smoke_lrs=(0.003, 0.001), smoke_epochs=2)),
-    Study(
-        id="relu-local",
-        protocols=_relu_protocols(_relu_local, CHOSEN_LOCAL, smoke_lrs=(0.003, 0.001), smoke_epochs=2),
-    ),
-    Study(
-        id="relu-scaled",
-        protocols=_relu_protocols(_relu_scaled, CHOSEN_SCALED, smoke_lrs=(0.01, 0.01), smoke_epochs=2),
-    ),
-    Study(
-        id="relu-modern",
-        protocols=_relu_protocols(_relu_modern, CHOSEN_MODERN, smoke_lrs=(0.01, 0.01), smoke_epochs=4),
-    ),
-)
+RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = map(_relu_study, _PROTOCOLS)
 
 # --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
 # The clean pair of cuda-convnet's files: revision 540 of the 11 % net is the 13 % net plus two normalizations.
@@ -145,12 +140,7 @@ LRN = Study(
     },
 )
 
-LR_SEARCHES: Mapping[str, Study] = {
-    "relu": _lr_search("relu", _relu_2012, LRS_2012),
-    "relu-local": _lr_search("relu-local", _relu_local, LRS_2012),
-    "relu-scaled": _lr_search("relu-scaled", _relu_scaled, LRS_MODERN),
-    "relu-modern": _lr_search("relu-modern", _relu_modern, LRS_MODERN),
-}
+LR_SEARCHES: Mapping[str, Study] = {name: _lr_search(name) for name in _PROTOCOLS}
 """Claim -> the runs that chose its learning rates: per activation function the one first at the target, or nearest."""
 
 DERIVATIVES = Study(
@@ -160,13 +150,9 @@ DERIVATIVES = Study(
             dataset="cifar10",
             seeds=3,
             arms={
-                f"{protocol}-{activation}": arm
-                for protocol, arms in (
-                    ("2012", _activations(_relu_2012, *CHOSEN_2012, epochs=3)),
-                    ("2012-local", _activations(_relu_local, *CHOSEN_LOCAL, epochs=3)),
-                    ("modern", _activations(_relu_modern, *CHOSEN_MODERN, epochs=3)),
-                )
-                for activation, arm in arms.items()
+                f"{title}-{activation}": arm
+                for title, name in {"2012": "relu", "2012-local": "relu-local", "modern": "relu-modern"}.items()
+                for activation, arm in _activations(*_PROTOCOLS[name][:2], epochs=3).items()
             },
         )
     },

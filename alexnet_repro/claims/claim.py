@@ -11,6 +11,7 @@ from alexnet_repro.claims.study import SCALES, Protocol, Study
 
 Outcome = Literal["reproduced", "smaller", "no effect found", "opposite", "open", "exploratory", "not run"]
 NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
+AT_TARGET = ("epochs_to_train_error", "epochs_to_val_error", "val_error_at_target")  # metrics that need a target
 Effect = Literal["ratio", "difference", "level"]
 Metric = Literal[
     "epochs_to_target",  # training stopped at the arm's target error
@@ -67,6 +68,9 @@ class Claim:
         target: of the metrics that need one the error, fraction, by scale.
         scales: whose runs can tell.
         fixed: since when the claim stands as it is; it says nothing of runs that began earlier. None: it is not fixed.
+
+    Raises:
+        ValueError: a level without the paper's number, or a metric that needs a target without one at a scale.
     """
 
     id: str
@@ -83,6 +87,17 @@ class Claim:
     target: Mapping[str, float] = field(default_factory=dict)
     scales: tuple[str, ...] = SCALES
     fixed: Fixed | None = None
+
+    def __post_init__(self) -> None:
+        if self.effect == "level" and self.paper_value is None:
+            raise ValueError(f"{self.id} is a level, which is compared with the paper's number: give it paper_value")
+        needing = [side.metric for side in (self.baseline, self.treatment) if side.metric in AT_TARGET]
+        there = [scale for scale in self.scales if self.study is not None and scale in self.study.protocols]
+        if needing and (without := [scale for scale in there if scale not in self.target]):
+            raise ValueError(
+                f"{needing[0]} of {self.id} needs a target at each of its scales, but has none at "
+                f"{', '.join(without)}: add it to target, or leave the scale out of scales"
+            )
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -115,11 +130,26 @@ class Claim:
         """The effect's value when both arms are equally good."""
         return 1.0 if self.effect == "ratio" else 0.0
 
+    @property
+    def factor(self) -> int:
+        """What an effect is multiplied by to be printed: 1 for a ratio, 100 for points and percent."""
+        return 1 if self.effect == "ratio" else 100
+
+    def additive(self, effect: float) -> float:
+        """An effect as a number of which means are taken: the logarithm of a ratio, else the effect itself."""
+        if self.effect != "ratio":
+            return effect
+        return math.log(effect) if effect else -math.inf
+
+    def effect_of(self, additive: float) -> float:
+        """The effect of such a number: the inverse of ``additive``."""
+        return math.exp(additive) if self.effect == "ratio" else additive
+
     def number(self, value: float | None, form: str = ".3g") -> str:
         """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None. Those measured have the form ".1f"."""
         if value is None:
             return "-"
-        text = f"{value if self.effect == 'ratio' else 100 * value:{form}}"
+        text = f"{self.factor * value:{form}}"
         return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
 
     @property
@@ -130,12 +160,12 @@ class Claim:
     def command(self, scale: str | None = None, pairs: int = 0) -> str:
         """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
 
-        As many seeds as the next look needs.
+        As many seeds as the next look needs; after the last look nothing is missing.
         """
-        if self.study is None:
+        if self.study is None or pairs >= LOOKS[-1]:
             return "-"
         real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
-        seeds = next((look for look in LOOKS if pairs < look), LOOKS[-1])
+        seeds = next(look for look in LOOKS if pairs < look)
         return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {seeds} --data-root FOLDER"
 
     def paper_summary(self) -> str:

@@ -28,21 +28,19 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return mean, mean - half, mean + half
 
 
-def resolvable(values: Sequence[float], power: float = 0.8) -> float:
-    r"""The smallest mean that so many values, as scattered as these, tell from 0 with this probability.
+def resolvable(values: Sequence[float]) -> float:
+    r"""The smallest mean that so many values, as scattered as these, tell from 0 in four of five trials.
 
-    .. math:: (t_\text{level} + t_\text{power}) \, s / \sqrt{n}
+    .. math:: (t_\text{level} + t_{0.8}) \, s / \sqrt{n}
 
     with Student's quantiles for n - 1 degrees of freedom, the first that of the interval.
 
     Args:
         values: at least 2; s is their standard deviation.
-        power: of the test, a probability.
     """
     from scipy.stats import sem, t
 
-    freedom = len(values) - 1
-    return float((t.ppf((1 + LEVEL) / 2, freedom) + t.ppf(power, freedom)) * sem(values))
+    return float(t.ppf([(1 + LEVEL) / 2, 0.8], len(values) - 1).sum() * sem(values))
 
 
 def spread_by_images(baseline: Sequence[Record], treatment: Sequence[Record]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from alexnet_repro import paper
 from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
@@ -23,93 +24,62 @@ from alexnet_repro.claims.study import SCALES, Study
 CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation: where dropout doubles the iterations
 EARLY = {"laptop": 0.5, "gpu": 0.9, "paper": 0.9}  # OURS. Training: the end of the early stages of learning
 EQUALLY_FITTED = {"laptop": 0.25, "gpu": 0.6, "paper": 0.6}  # OURS. Training, eval mode: for overfitting
-_WITH_TARGETS = ("laptop", "gpu", "paper")
 
 
-def _pair(metric: Metric, baseline: str, treatment: str) -> dict[str, Measurement]:
-    return {"baseline": Measurement(baseline, metric), "treatment": Measurement(treatment, metric)}
-
-
-def _relu(study: Study, protocol: str) -> Claim:
-    return Claim(
-        id=study.id,
-        section="3.1",
-        statement=f"ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh ({protocol})",
-        chapter="03_relu",
-        study=study,
-        **_pair("epochs_to_target", "tanh", "relu"),
-        effect="ratio",
-        paper_value=paper.RELU_SPEEDUP,
-        original_run="none survives",
-    )
-
-
-def _lrn_cifar(name: str, statement: str, treatment: str) -> Claim:
-    return Claim(
-        id=name,
-        section="3.3",
-        statement=f"Response normalization lowers a four-layer network's test error on CIFAR-10 by 2 points{statement}",
-        chapter="04_lrn",
-        study=LRN,
-        **_pair("top1_error", "without", treatment),
-        effect="difference",
-        paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
-        original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
-    )
-
-
-def _part(
+def _claim(
     name: str,
     section: str,
     statement: str,
     chapter: str,
-    without: str,
-    *,
-    metric: Metric = "top1_error",
-    treatment: str = "run145",
-    paper_value: float | None = None,
-    original: tuple[str, float | None] = ("none survives", None),
-    target: Mapping[str, float] | None = None,
+    baseline: str,
+    treatment: str,
+    metric: Metric | tuple[Metric, Metric],
+    **rest: Any,
 ) -> Claim:
-    """A difference between AlexNet without a part and with it."""
-    return Claim(
-        id=name,
-        section=section,
-        statement=statement,
-        chapter=chapter,
-        study=ALEXNET,
-        **_pair(metric, without, treatment),
-        effect="difference",
-        paper_value=paper_value,
-        original_run=original[0],
-        original_value=original[1],
-        target=target or {},
-        scales=_WITH_TARGETS if target else SCALES,
-    )
+    """A difference between two arms of AlexNet, in one metric or in one of each, unless ``rest`` says otherwise."""
+    before, after = (metric, metric) if isinstance(metric, str) else metric
+    usual = {
+        "study": ALEXNET,
+        "effect": "difference",
+        "original_run": "none survives",
+        "scales": tuple(rest.get("target", SCALES)),
+        "baseline": Measurement(baseline, before),
+        "treatment": Measurement(treatment, after),
+    }
+    return Claim(id=name, section=section, statement=statement, chapter=chapter, **usual | rest)
 
 
-def _level(
-    name: str,
-    statement: str,
-    value: float,
-    original: tuple[str, float | None],
-    study: Study | None = None,
-    metric: Metric = "top1_error",
-) -> Claim:
+def _relu(study: Study, protocol: str) -> Claim:
+    statement = f"ReLU reaches 25 % training error on CIFAR-10 six times faster than tanh ({protocol})"
+    effect = {"effect": "ratio", "paper_value": paper.RELU_SPEEDUP}
+    return _claim(study.id, "3.1", statement, "03_relu", "tanh", "relu", "epochs_to_target", study=study, **effect)
+
+
+def _lrn_cifar(name: str, variant: str, treatment: str) -> Claim:
+    statement = f"Response normalization lowers a four-layer network's test error on CIFAR-10 by 2 points{variant}"
+    return _claim(
+        name, "3.3", statement, "04_lrn", "without", treatment, "top1_error", study=LRN,
+        paper_value=paper.CIFAR_TEST_ERROR_WITHOUT_LRN - paper.CIFAR_TEST_ERROR_WITH_LRN,
+        original_run="none survives; both errors stand in the headers of cuda-convnet's layer files",
+    )  # fmt: skip
+
+
+def _lrn(name: str, variant: str, treatment: str, **original: Any) -> Claim:
+    statement = f"Response normalization lowers AlexNet's error by 1.4 points ({variant})"
+    gain = paper.LRN_GAIN[0]
+    return _claim(name, "3.3", statement, "04_lrn", "run148", treatment, "top1_error", paper_value=gain, **original)
+
+
+def _colour(name: str, variant: str, treatment: str) -> Claim:
+    statement = f"PCA colour noise lowers the error by over 1 point ({variant})"
+    gain = paper.COLOR_GAIN
+    return _claim(name, "4.1", statement, "07_augmentation", "no-colour", treatment, "top1_error", paper_value=gain)
+
+
+def _level(name: str, statement: str, value: float, metric: Metric, run: str, **rest: Any) -> Claim:
     """An error of the paper's tables."""
-    return Claim(
-        id=name,
-        section="6",
-        statement=statement,
-        chapter="09_imagenet",
-        study=study,
-        **_pair(metric, "run145", "run145"),
-        effect="level",
-        paper_value=value,
-        original_run=original[0],
-        original_value=original[1],
-        scales=("paper",),
-    )
+    of = {"effect": "level", "paper_value": value, "original_run": run, "scales": ("paper",)}
+    return _claim(name, "6", statement, "09_imagenet", "run145", "run145", metric, **of | rest)
 
 
 def find(claim: str | Claim | Study) -> Claim | Study:
@@ -131,7 +101,7 @@ def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] 
     return (found, None) if isinstance(found, Study) else (found.study, found.arms)
 
 
-_RUN_148 = ("148 against 145", paper.RUN148_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0])
+_YEAR_2010, _YEAR_2012 = paper.RUN145_ERRORS_2010, paper.RUN145_ERRORS_2012[0]  # of run 145; of 2012 with ten crops
 
 # When each claim was fixed. A claim that is added or changed gets the commit that did so, before its first record.
 _CIFAR = Fixed("2026-11-24T02:01:47+00:00", "3167b425047089a036bfeabfa22295d39899eba5")
@@ -145,6 +115,12 @@ _FIXED = {
     "lrn-cifar-printed": _PARTS,
     "lrn-cifar-published": _PARTS,
 }
+COMMITTED = {  # revisions whose records don't say when they began -> before when it was not
+    "16deddb7056c1382652a715c8d5f12f8d5ab5ad8": "2026-11-24T03:38:20+00:00",
+    "557ce5f0a1dde816cc91be524b445687d64a29c0": "2026-11-24T10:27:32+00:00",
+    "a0adf5a11ef900c02688ad65d09421cccc58afdf": "2026-11-25T15:33:31+00:00",
+    "2159eb2784e245fa74a53c5abef4b63e549b42db": "2026-11-26T13:35:41+00:00",
+}
 _ALEXNET = Fixed("2026-11-27T04:04:48+00:00", "bb0bdf63f52e2d423d0216cd1a532b657ccbe0cc")
 
 CLAIMS: Mapping[str, Claim] = {
@@ -154,143 +130,100 @@ CLAIMS: Mapping[str, Claim] = {
         _relu(RELU_LOCAL, "2012 protocol, network A"),
         _relu(RELU_SCALED, "2012 protocol, scaled pixels"),
         _relu(RELU_MODERN, "modern protocol"),
-        _part(
+        _claim(
             "two-gpus", "3.2", "Two towers lower the error by 1.7 points, compared with one with half the kernels",
-            "08_two_gpus", "run145-half", paper_value=paper.TWO_GPUS_GAIN[0],
-            original=("145-half against 145", paper.RUN145_HALF_ERRORS_2010[0] - paper.RUN145_ERRORS_2010["ten"][0]),
+            "08_two_gpus", "run145-half", "run145", "top1_error", paper_value=paper.TWO_GPUS_GAIN[0],
+            original_run="145-half against 145",
+            original_value=paper.RUN145_HALF_ERRORS_2010[0] - _YEAR_2010["ten"][0],
         ),
-        _part(
+        _claim(
             "towers-that-talk", "3.2", "Towers that read each other's channels have a lower error", "08_two_gpus",
-            "run150", original=("150 against 145", paper.RUN150_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0]),
+            "run150", "run145", "top1_error",
+            original_run="150 against 145", original_value=paper.RUN150_ERRORS_2012[0] - _YEAR_2012,
         ),
-        _part(
+        _claim(
             "one-wide-tower", "3.2", "Two towers have a lower error than one with about as many weights", "08_two_gpus",
-            "one-wide-tower",
+            "one-wide-tower", "run145", "top1_error",
         ),
         _lrn_cifar("lrn-cifar", "", "with"),
         _lrn_cifar("lrn-cifar-printed", " (alpha as printed)", "alpha-printed"),
         _lrn_cifar("lrn-cifar-published", " (the published pair)", "published"),
-        _part(
-            "lrn", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (as run, with a third layer)",
-            "04_lrn", "run148", paper_value=paper.LRN_GAIN[0], original=_RUN_148,
+        _lrn(
+            "lrn", "as run, with a third layer", "run145",
+            original_run="148 against 145", original_value=paper.RUN148_ERRORS_2012[0] - _YEAR_2012,
         ),
-        _part(
-            "lrn-two", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (the paper's two layers)",
-            "04_lrn", "run148", treatment="no-third-norm", paper_value=paper.LRN_GAIN[0],
+        _lrn("lrn-two", "the paper's two layers", "no-third-norm"),
+        _lrn("lrn-printed", "alpha as printed", "alpha-printed"),
+        _lrn("lrn-k-1", "k = 1, as in Caffe", "k-1"),
+        _claim(
+            "pooling", "3.4", "Overlapping pooling lowers the error by 0.4 points", "05_pooling",
+            "run147", "run145", "top1_error", paper_value=paper.POOLING_GAIN[0],
+            original_run="147 against 145", original_value=paper.RUN147_ERRORS_2012[0] - _YEAR_2012,
         ),
-        _part(
-            "lrn-printed", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (alpha as printed)",
-            "04_lrn", "run148", treatment="alpha-printed", paper_value=paper.LRN_GAIN[0],
-        ),
-        _part(
-            "lrn-k-1", "3.3", "Response normalization lowers AlexNet's error by 1.4 points (k = 1, as in Caffe)",
-            "04_lrn", "run148", treatment="k-1", paper_value=paper.LRN_GAIN[0],
-        ),
-        _part(
-            "pooling", "3.4", "Overlapping pooling lowers the error by 0.4 points", "05_pooling", "run147",
-            paper_value=paper.POOLING_GAIN[0],
-            original=("147 against 145", paper.RUN147_ERRORS_2012[0] - paper.RUN145_ERRORS_2012[0]),
-        ),
-        _part(
+        _claim(
             "pooling-overfitting", "3.4", "Networks with overlapping pooling overfit slightly less", "05_pooling",
-            "run147", metric="val_error_at_target", target=EQUALLY_FITTED,
+            "run147", "run145", "val_error_at_target", target=EQUALLY_FITTED,
         ),
-        _part(
+        _claim(
             "crops", "4.1", "Without random crops and flips the network overfits", "07_augmentation",
-            "centre-crops", metric="val_error_at_target", target=EQUALLY_FITTED,
+            "centre-crops", "run145", "val_error_at_target", target=EQUALLY_FITTED,
         ),
-        _part("crops-error", "4.1", "Random crops and flips lower the error", "07_augmentation", "centre-crops"),
-        _part(
-            "colour", "4.1", "PCA colour noise lowers the error by over 1 point (as run)", "07_augmentation",
-            "no-colour", paper_value=paper.COLOR_GAIN,
+        _claim(
+            "crops-error", "4.1", "Random crops and flips lower the error", "07_augmentation",
+            "centre-crops", "run145", "top1_error",
         ),
-        _part(
-            "colour-printed", "4.1", "PCA colour noise lowers the error by over 1 point (as printed)",
-            "07_augmentation", "no-colour", treatment="colour-printed", paper_value=paper.COLOR_GAIN,
-        ),
-        _part(
-            "colour-lighting", "4.1", "PCA colour noise lowers the error by over 1 point (the widespread variant)",
-            "07_augmentation", "no-colour", treatment="colour-lighting", paper_value=paper.COLOR_GAIN,
-        ),
-        Claim(
-            id="ten-crop",
-            section="4.1",
-            statement="Averaging over ten crops lowers the error by 1.5 points",
-            chapter="09_imagenet",
-            study=ALEXNET,
-            baseline=Measurement("run145", "centre_error"),
-            treatment=Measurement("run145", "top1_error"),
-            effect="difference",
+        _colour("colour", "as run", "run145"),
+        _colour("colour-printed", "as printed", "colour-printed"),
+        _colour("colour-lighting", "the widespread variant", "colour-lighting"),
+        _claim(
+            "ten-crop", "4.1", "Averaging over ten crops lowers the error by 1.5 points", "09_imagenet",
+            "run145", "run145", ("centre_error", "top1_error"),
             paper_value=paper.ERRORS_2010["centre"][0] - paper.ERRORS_2010["ten"][0],
-            original_run="145, ILSVRC-2010",
-            original_value=paper.RUN145_ERRORS_2010["centre"][0] - paper.RUN145_ERRORS_2010["ten"][0],
+            original_run="145, ILSVRC-2010", original_value=_YEAR_2010["centre"][0] - _YEAR_2010["ten"][0],
         ),
-        _part(
-            "dropout", "4.2", "Without dropout the network overfits", "06_dropout", "no-dropout",
-            metric="val_error_at_target", target=EQUALLY_FITTED,
+        _claim(
+            "dropout", "4.2", "Without dropout the network overfits", "06_dropout",
+            "no-dropout", "run145", "val_error_at_target", target=EQUALLY_FITTED,
         ),
-        _part("dropout-error", "4.2", "Dropout lowers the error", "06_dropout", "no-dropout"),
-        Claim(
-            id="dropout-iterations",
-            section="4.2",
-            statement="Dropout roughly doubles the iterations to converge",
-            chapter="06_dropout",
-            study=ALEXNET,
-            **_pair("epochs_to_val_error", "run145", "no-dropout"),
-            effect="ratio",
-            paper_value=paper.DROPOUT_ITERATIONS,
-            original_run="none survives",
-            target=CONVERGED,
-            scales=_WITH_TARGETS,
+        _claim("dropout-error", "4.2", "Dropout lowers the error", "06_dropout", "no-dropout", "run145", "top1_error"),
+        _claim(
+            "dropout-iterations", "4.2", "Dropout roughly doubles the iterations to converge", "06_dropout",
+            "run145", "no-dropout", "epochs_to_val_error",
+            effect="ratio", paper_value=paper.DROPOUT_ITERATIONS, target=CONVERGED,
         ),
-        _part(
-            "weight-decay", "5", "Weight decay lowers the training error itself", "06_dropout", "no-decay",
-            metric="train_eval_error",
+        _claim(
+            "weight-decay", "5", "Weight decay lowers the training error itself", "06_dropout",
+            "no-decay", "run145", "train_eval_error",
         ),
-        Claim(
-            id="biases",
-            section="5",
-            statement="Biases of 1 speed up the beginning of learning",
-            chapter="09_imagenet",
-            study=ALEXNET,
-            **_pair("epochs_to_train_error", "biases-0", "run145"),
-            effect="ratio",
-            paper_value=None,
-            original_run="none survives",
-            target=EARLY,
-            scales=_WITH_TARGETS,
+        _claim(
+            "biases", "5", "Biases of 1 speed up the beginning of learning", "09_imagenet",
+            "biases-0", "run145", "epochs_to_train_error", effect="ratio", target=EARLY,
         ),
-        Claim(
-            id="specialization",
-            section="6.1",
-            statement="One tower's first layer specializes in colour, the other's in grey",
-            chapter="10_features",
-            study=ALEXNET,
-            baseline=Measurement("run145", "color_difference"),
-            treatment=Measurement("run145", "color_difference_chance"),
-            effect="difference",
-            paper_value=None,
+        _claim(
+            "specialization", "6.1", "One tower's first layer specializes in colour, the other's in grey",
+            "10_features", "run145", "run145", ("color_difference", "color_difference_chance"),
             original_run="none survives: the weights were not published",
         ),
-        _part(
-            "depth", "7", "Without a middle layer the error is 2 points higher", "02_architecture", "no-conv4",
-            paper_value=paper.MIDDLE_LAYER_GAIN,
+        _claim(
+            "depth", "7", "Without a middle layer the error is 2 points higher", "02_architecture",
+            "no-conv4", "run145", "top1_error", paper_value=paper.MIDDLE_LAYER_GAIN,
         ),
         _level(
             "headline-2010", "One network, ten crops: 37.5 % top-1 error on the test set of ILSVRC-2010",
-            paper.ERRORS_2010["ten"][0], ("145, ILSVRC-2010", paper.RUN145_ERRORS_2010["ten"][0]),
+            paper.ERRORS_2010["ten"][0], "top1_error", "145, ILSVRC-2010",
+            original_value=_YEAR_2010["ten"][0], study=None,
         ),
         _level(
             "headline-2012", "One network, ten crops: 40.7 % top-1 error on the validation set of ILSVRC-2012",
-            paper.ERRORS_2012[0], ("145, ILSVRC-2012", paper.RUN145_ERRORS_2012[0]), ALEXNET,
+            paper.ERRORS_2012[0], "top1_error", "145, ILSVRC-2012", original_value=_YEAR_2012,
         ),
         _level(
             "ensemble-5", "Five networks together: 16.4 % top-5 error on the validation set of ILSVRC-2012",
-            paper.ENSEMBLE_TOP5["five"], ("none survives", None), metric="top5_error",
+            paper.ENSEMBLE_TOP5["five"], "top5_error", "none survives", study=None,
         ),
         _level(
             "ensemble-7", "Seven networks, two of them pre-trained: 15.3 % top-5 error on the test set of ILSVRC-2012",
-            paper.ENSEMBLE_TOP5["seven"], ("146, one of the two that were pre-trained", None), metric="top5_error",
+            paper.ENSEMBLE_TOP5["seven"], "top5_error", "146, one of the two that were pre-trained", study=None,
         ),
     )
 }  # fmt: skip

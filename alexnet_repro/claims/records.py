@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from alexnet_repro.claims.claim import LOOKS, Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.study import Study
+from alexnet_repro.claims.study import SCALES, Study
 from alexnet_repro.support.environment import PACKAGE
-from alexnet_repro.support.values import as_json, differences
+from alexnet_repro.support.values import as_json, check_choice, differences
 from alexnet_repro.training.checkpoint import CHECKPOINT
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record
@@ -30,6 +30,7 @@ class Evidence(list[Record]):
 
     Args:
         records: of one study or of several.
+        arms: those that a claim needs, whether they have records or not.
 
     Example:
         >>> from alexnet_repro import load_evidence
@@ -39,49 +40,39 @@ class Evidence(list[Record]):
         (10, True)
     """
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    def __init__(self, records: Iterable[Record] = (), arms: Iterable[str] = ()) -> None:
         super().__init__(records)
+        self.arms = tuple(arms)
 
     def runs(self) -> pandas.DataFrame:
         """A row a run: study, scale, arm, seed, ended, epochs, seconds, dataset, revision; then what was measured.
 
         Errors are fractions. What a run has no number of is missing (NaN).
         """
-        return self._frame({**_run(record), **_conditions(record), **record.final} for record in self)
+        import pandas
+
+        rows = [_row(r, ended=r.ended, epochs=len(r.epochs), seconds=r.seconds) | r.final for r in self]
+        return pandas.DataFrame(rows)
 
     def epochs(self) -> pandas.DataFrame:
         """A row an epoch of a run: study, scale, arm, seed, dataset, revision; epoch, lr, train_error, train_loss, ...
 
         Errors are fractions, losses nats, seconds those of the epoch.
         """
-        rows = ({**_run(record), **_dataset(record), **epoch} for record in self for epoch in record.epochs)
-        return self._frame(rows)
-
-    @staticmethod
-    def _frame(rows: Iterable[dict[str, object]]) -> pandas.DataFrame:
         import pandas
 
-        return pandas.DataFrame(list(rows))
+        return pandas.DataFrame([_row(record) | epoch for record in self for epoch in record.epochs])
 
 
-def _run(record: Record) -> dict[str, object]:
-    return {"study": record.study, "scale": record.scale, "arm": record.arm, "seed": record.seed}
-
-
-def _dataset(record: Record) -> dict[str, object]:
-    return {"dataset": record.config.get("dataset"), "revision": record.environment.get("revision")}
-
-
-def _conditions(record: Record) -> dict[str, object]:
-    return {"ended": record.ended, "epochs": len(record.epochs), "seconds": record.seconds, **_dataset(record)}
+def _row(record: Record, **conditions: object) -> dict[str, object]:
+    made = {"dataset": record.config.get("dataset"), "revision": record.environment.get("revision")}
+    return {name: getattr(record, name) for name in ("study", "scale", "arm", "seed")} | conditions | made
 
 
 def load_evidence(
     claim: str | Claim | Study,
     scale: str | None = None,
     folder: str | os.PathLike[str] | None = None,
-    *,
-    all_arms: bool = False,
 ) -> Evidence:
     """All records of a claim, or of a study, at a scale, by arm and seed; empty if there are none.
 
@@ -89,8 +80,7 @@ def load_evidence(
         claim: a claim or a study, or the id of one. Of a claim the records of its arms, at the scales that can tell.
         scale: "smoke", "laptop", "gpu" or "paper"; None: the largest of them with enough seeds for a verdict, or where
             none has, with any.
-        folder: the evidence; None: the book's own, ``book/evidence``.
-        all_arms: of a claim the records of its study's other arms too.
+        folder: the evidence; None: the book's own, ``book/evidence``. One that a sweep has yet to make holds none.
 
     Returns: a list; its ``runs()`` and ``epochs()`` are the same as tidy pandas frames.
 
@@ -109,24 +99,26 @@ def load_evidence(
     """
     claim = find(claim)
     study, arms = study_of(claim)
+    if scale is not None:
+        check_choice("scale", scale, SCALES)
     if study is None:
         return Evidence()
     if scale is None:
         some = Evidence()
         for other in reversed(study.protocols):
-            records = load_evidence(claim, other, folder, all_arms=all_arms)
+            records = load_evidence(claim, other, folder)
             if _enough(records, arms):
                 return records
             some = some or records
         return some
-    if isinstance(claim, Claim) and scale not in claim.scales and not all_arms:
+    if isinstance(claim, Claim) and scale not in claim.scales:
         return Evidence()
     root = _root(folder)
     records = [_checked(path, study, scale, root) for path in _paths(study, scale, root)]
     _refuse_mixed(records)
     order = list(study.protocol(scale).arms)
-    of_arms = [record for record in records if all_arms or arms is None or record.arm in arms]
-    return Evidence(sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed)))
+    of_arms = [record for record in records if arms is None or record.arm in arms]
+    return Evidence(sorted(of_arms, key=lambda r: (order.index(r.arm), r.seed)), arms or ())
 
 
 def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
+from alexnet_repro.support.values import check_choice
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
@@ -48,7 +49,8 @@ class Protocol:
     arms: Mapping[str, Arm]  #: the baseline first
 
     def run(self, arm: str, seed: int) -> RunConfig:
-        """One run of it, whole."""
+        """One run of it, whole; ``ValueError`` lists the arms if there is no such one."""
+        check_choice("arm", arm, tuple(self.arms))
         return self.arms[arm].run(self.dataset, seed, self.size)
 
 
@@ -64,3 +66,53 @@ class Study:
         if scale not in self.protocols:
             raise ValueError(f"scale of {self.id} must be one of {', '.join(self.protocols)}, not {scale!r}")
         return self.protocols[scale]
+
+    def runs(
+        self, scale: str, seeds: int | Sequence[int] | None = None, arms: Sequence[str] | None = None
+    ) -> list[tuple[str, int]]:
+        """Arm and seed of every run of a scale, seed by seed, each once.
+
+        Args:
+            scale: "smoke", "laptop", "gpu" or "paper".
+            seeds: how many, from the protocol's first one on, or which; None: as many as it says.
+            arms: which; None: all.
+
+        Raises:
+            ValueError: one that there is not, or no list of them.
+        """
+        protocol = self.protocol(scale)
+        if arms is not None and not is_list(arms):
+            raise ValueError(f"arms must be a list of some of {', '.join(protocol.arms)}, or None, not {arms!r}")
+        chosen = tuple(protocol.arms if arms is None else arms)
+        if unknown := set(chosen) - set(protocol.arms):
+            raise ValueError(f"arms of {self.id} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
+        check_seeds(seeds)
+        numbers, first = protocol.seeds if seeds is None else seeds, protocol.first_seed
+        which = range(first, first + numbers) if isinstance(numbers, int) else numbers
+        return list(dict.fromkeys((arm, seed) for seed in which for arm in chosen))
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """``ValueError`` unless the value is a whole number of at least so much."""
+    if not is_whole(value, least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def check_seeds(seeds: Any) -> None:
+    """``ValueError`` unless it is how many seeds, or which, or None."""
+    listed = is_list(seeds) and all(is_whole(seed, 0) for seed in seeds)
+    if not (seeds is None or is_whole(seeds) or listed):
+        raise ValueError(
+            f"seeds must be how many, at least 1, or a list of which, such as 5 or [0, 3], not {seeds!r}: "
+            "with papermill, -p seeds 5, or -y 'seeds: [0, 3]'"
+        )
+
+
+def is_list(value: Any) -> bool:
+    """Whether it has at least one thing in an order, and is no text."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 0
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number of at least so much; a truth value is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

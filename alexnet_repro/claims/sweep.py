@@ -21,10 +21,10 @@ from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.records import Evidence, load_evidence
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.study import Arm, Study
+from alexnet_repro.claims.study import Arm, Study, check_whole
 from alexnet_repro.data import Dataset, load_dataset
 from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
-from alexnet_repro.support.values import check_positive
+from alexnet_repro.support.values import check_choice
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train
@@ -74,7 +74,7 @@ def run_claim(
             "waiting", "running", with ``out`` "7 of 60 epochs" after the first one, and "recorded".
 
     Raises:
-        ValueError: an unknown id, scale, arm or device, a claim that has no runs, or no seeds.
+        ValueError: an unknown id, scale, arm or device, a claim that has no runs, or numbers that are not whole.
         DatasetNotFoundError: before anything is run.
 
     Example:
@@ -84,8 +84,8 @@ def run_claim(
         ValueError: arms of relu are tanh, relu, not gelu
     """
     study, wanted = _planned(claim, scale, seeds, arms)
-    check_positive("threads", threads)
-    check_positive("parallel", parallel)
+    check_whole("threads", threads)
+    check_whole("parallel", parallel)
     device = resolve_device(device)
     done, todo = _missing(study, scale, wanted, data_root, out)
     workers = min(threads if device == "cpu" else parallel, len(todo)) or 1
@@ -178,10 +178,16 @@ def run_one(
             with who asked. Until then a checkpoint lies in its place, after every epoch and after an interruption,
             with which the same call goes on to the same numbers. None: nothing is written.
 
+    Raises:
+        ValueError: an unknown study, scale, arm or device, or a seed that is no whole number of at least 0.
+
     Warns:
         UserWarning: the checkpoint is of other code, settings, data or hardware; the run begins again.
     """
-    study = STUDIES[study] if isinstance(study, str) else study
+    if isinstance(study, str):
+        check_choice("study", study, tuple(STUDIES))
+        study = STUDIES[study]
+    check_whole("seed", seed, 0)
     config = study.protocol(scale).run(arm, seed)
     device = _settled(device)
     files = Files() if out is None else Files.of_record(Path(out) / record_path(study.id, scale, arm, seed))
@@ -212,6 +218,7 @@ def first_losses(
         >>> [f"{loss:.1f}" for loss in losses["relu"]]
         ['2.3', '2.3']
     """
+    check_whole("threads", threads)
     device = resolve_device(device)
     with clean_processes(threads if device == "cpu" else 1, __name__) as pool:
         runs = {name: pool.submit(_losses, arm, images, seed, device) for name, arm in arms.items()}
@@ -247,16 +254,7 @@ def _planned(
     if study is None:
         name = find(claim).id
         raise ValueError(f"{name} has no runs here; `alexnet-repro claims show {name}` says what it is")
-    protocol = study.protocol(scale)
-    chosen = tuple(arms or needed or protocol.arms)
-    if unknown := set(chosen) - set(protocol.arms):
-        raise ValueError(f"arms of {study.id} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
-    numbers = protocol.seeds if seeds is None else seeds
-    first = protocol.first_seed
-    numbers = tuple(range(first, first + numbers)) if isinstance(numbers, int) else tuple(numbers)
-    if not numbers or min(numbers) < 0:
-        raise ValueError(f"seeds must be a number of at least 1 or a list of numbers of at least 0, not {seeds!r}")
-    return study, list(dict.fromkeys((arm, seed) for seed in numbers for arm in chosen))
+    return study, study.runs(scale, seeds, needed if arms is None else arms)
 
 
 def _missing(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
-from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
 from alexnet_repro.claims.intervals import mean_interval, resolvable
+from alexnet_repro.claims.ledger import COMMITTED
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
 
@@ -69,31 +71,30 @@ class Verdict:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
-        scale = 1 if self.claim.effect == "ratio" else 100
         bound = "at least " * (None in self.baseline) + "at most " * (None in self.treatment)
         text = f"{bound}{self.claim.number(self.estimate, '.1f')}"
         if self.low is None or self.high is None:
             return text
-        upper = "∞" if math.isinf(self.high) else f"{scale * self.high:.1f}"
-        return f"{text} [{scale * self.low:.1f}, {upper}]"
+        low, high = self.claim.factor * self.low, self.claim.factor * self.high
+        return f"{text} [{low:.1f}, {'∞' if math.isinf(high) else format(high, '.1f')}]"
 
     def smallest_effect(self) -> float | None:
         """The smallest effect that so many pairs, as scattered as these, would find in four of five trials.
 
-        As a factor for a ratio, else a difference from no effect; None with fewer than 2 pairs.
+        As a factor for a ratio, else a difference from no effect; None with fewer than 2 pairs, and of a level, which
+        is not compared with no effect.
         """
-        found = None if len(self.values) < 2 else resolvable(self._additive())
-        return found if found is None or self.claim.effect != "ratio" else math.exp(found)
-
-    def _additive(self) -> list[float]:
-        return [math.log(value) for value in self.values] if self.claim.effect == "ratio" else list(self.values)
+        if len(self.values) < 2 or self.claim.effect == "level":
+            return None
+        return self.claim.effect_of(resolvable(list(map(self.claim.additive, self.values))))
 
 
 def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     """The claim's effect, paired by seed, its interval, and what the rule makes of it.
 
     Looks are planned: the first five of the protocol's seeds are looked at once they have run in both arms, and the
-    first ten once these have; nothing in between. Records that began before the claim was fixed make it *exploratory*.
+    first ten once these have; nothing in between, and no seed after one that is missing. Records that began before the
+    claim was fixed make it *exploratory*, and so do those of which it is not known when they began.
 
     A run that diverged counts as one that guesses. A baseline run that never reached the target counts as having
     reached it when it was stopped, which can only make the effect smaller than it is, and the interval has no upper
@@ -102,10 +103,12 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
 
     Args:
         claim: what is judged.
-        records: of its arms, all of one scale, e.g. from ``load_evidence``; those of other arms are not looked at.
+        records: of its study, all of one scale, e.g. from ``load_evidence``; those of other arms are not looked at.
 
     Raises:
-        EvidenceError: the runs of a pair saw other data or ran on another kind of hardware or version of torch.
+        EvidenceError: a record is of another study, of a second scale or of one that can't tell, or is there twice; it
+            lacks what is measured; or the runs of a pair saw other data or ran on another kind of hardware or version
+            of torch.
 
     Example:
         >>> from alexnet_repro import CLAIMS, load_evidence, verdict
@@ -132,10 +135,8 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         for values, side in ((before, claim.baseline), (after, claim.treatment))
     ]
     effects = [_effect(claim, b, a) for b, a in zip(*reached, strict=True)]
-    logs = [math.log(value) for value in effects] if claim.effect == "ratio" else effects
-    estimate, low, high = mean_interval(logs)
-    if claim.effect == "ratio":
-        estimate, low, high = (None if x is None else math.exp(x) for x in (estimate, low, high))
+    means = mean_interval([claim.additive(effect) for effect in effects])
+    estimate, low, high = (None if x is None else claim.effect_of(x) for x in means)
     if low is not None:
         low, high = (0.0 if None in after else low), (math.inf if None in before else high)
     outcome = decide(claim, len(pairs), low, high)
@@ -146,50 +147,64 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
 
 def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
     """By seed the records of both arms, as many as the last planned look takes; and their scale."""
+    records = list(records)
+    _refuse_others(claim, records)
     by_seed: dict[int, dict[str, Record]] = {}
-    for record in records:
-        if record.arm in claim.arms:
-            by_seed.setdefault(record.seed, {})[record.arm] = record
-    whole = {seed: by_seed[seed] for seed in sorted(by_seed) if len(by_seed[seed]) == len(claim.arms)}
-    scale = next((record.scale for pair in whole.values() for record in pair.values()), None)
-    if scale is not None and claim.study is not None:
-        first = claim.protocol(scale).first_seed
-        whole = {seed: pair for seed, pair in whole.items() if first <= seed < first + LOOKS[-1]}
-    looks = [look for look in LOOKS if look <= len(whole)]
-    seeds = list(whole)[: looks[-1]] if looks else list(whole)
-    for seed in seeds:
-        comparable(*whole[seed].values())
-    return {seed: whole[seed] for seed in seeds}, scale
-
-
-def comparable(*records: Record) -> None:
-    """``EvidenceError`` unless these runs saw the same data and ran on one kind of hardware with one torch."""
-
-    def conditions(record: Record) -> dict[str, Any]:
-        pixels = {f"sha256 of {split}": data["sha256"] for split, data in record.data.items()}
-        kind = {name: record.environment.get(name) for name in ("device_kind", "torch")}
-        return pixels | kind
-
-    first, *others = records
-    for other in others:
-        if changed := differences(conditions(first), conditions(other)):
-            names = f"{first.path} and {other.path}"
+    for record in (record for record in records if record.arm in claim.arms):
+        if by_seed.setdefault(record.seed, {}).setdefault(record.arm, record) is not record:
+            raise EvidenceError(f"{record.path} is there twice: pass the records of one folder")
+    if not records:
+        return {}, None
+    first = claim.protocol(records[0].scale).first_seed
+    planned = range(first, first + LOOKS[-1])
+    seeds = list(takewhile(lambda seed: len(by_seed.get(seed, ())) == len(claim.arms), planned))
+    looks = [look for look in LOOKS if look <= len(seeds)]
+    pairs = {seed: by_seed[seed] for seed in (seeds[: looks[-1]] if looks else seeds)}
+    for before, after in (tuple(pair.values()) for pair in pairs.values() if len(pair) > 1):
+        if changed := differences(_conditions(before), _conditions(after)):
+            names = f"{before.path} and {after.path}"
             raise EvidenceError(f"{names} are no pair: {'; '.join(changed)}. Run one of them again.")
+    return pairs, records[0].scale if pairs else None
+
+
+def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
+    """``EvidenceError`` unless all are of the claim's study and of one scale, which can tell."""
+    own = None if claim.study is None else claim.study.id
+    for record in records:
+        if own is None or record.study != own:
+            raise EvidenceError(
+                f"a record is of study {record.study}, arm {record.arm}, seed {record.seed}, but {claim.id} is judged "
+                f"by records of {own or 'no study'}: load_evidence({claim.id!r}) gives them"
+            )
+    scales = list(dict.fromkeys(record.scale for record in records))
+    able = [] if own is None else [scale for scale in claim.study.protocols if scale in claim.scales]
+    if len(scales) > 1 or not set(scales) <= set(able):
+        raise EvidenceError(
+            f"records of {claim.id} are of scale {' and '.join(map(str, scales))}: a verdict is of one of "
+            f"{', '.join(able)}, and load_evidence({claim.id!r}, SCALE) gives its records"
+        )
+
+
+def _conditions(record: Record) -> dict[str, Any]:
+    """What the runs of a pair must share: the data, the kind of hardware, torch."""
+    pixels = {f"sha256 of {split}": data["sha256"] for split, data in record.data.items()}
+    return pixels | {name: record.environment.get(name) for name in ("device_kind", "torch")}
 
 
 def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> bool:
-    """Whether a record is older than the claim."""
-    starts = [record.started for pair in pairs.values() for record in pair.values() if record.started is not None]
-    if claim.fixed is None or not starts:
+    """Whether a record is older than the claim, or may be."""
+    if claim.fixed is None:
         return False
-    return min(map(datetime.fromisoformat, starts)) < datetime.fromisoformat(claim.fixed.date)
+    records = [record for pair in pairs.values() for record in pair.values()]
+    since = [record.started or COMMITTED.get(str(record.environment.get("revision"))) for record in records]
+    return None in since or min(map(datetime.fromisoformat, since)) < datetime.fromisoformat(claim.fixed.date)
 
 
 def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:
     """What is ``measured``; ``EvidenceError`` if the record lacks it or it is no number that the effect can have."""
     try:
         found = measured(record, what, target)
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Run it again.") from error
     if claim.effect == "ratio" and found is not None and not found > 0:
         raise EvidenceError(f"{record.path}: {what.metric} is {found!r}, of which there is no ratio. Run it again.")
@@ -210,10 +225,11 @@ def measured(record: Record, what: Measurement, target: float | None = None) -> 
     Raises:
         ValueError: there is no target, but the metric needs one; or the run has no errors after each epoch.
     """
-    chance = 1 - 1 / record.config["net"]["num_classes"]
+    guesses = 5 if what.metric == "top5_error" else 1
+    chance = max(0.0, 1 - guesses / record.config["net"]["num_classes"])
+    if what.metric in AT_TARGET:
+        return _at_target(record, what.metric, target, chance)
     match what.metric:
-        case "epochs_to_train_error" | "epochs_to_val_error" | "val_error_at_target":
-            return _at_target(record, what.metric, target, chance)
         case "epochs_to_target":
             return record.final["epochs_to_target"]
         case "generalization_gap" if record.ended != "diverged":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from alexnet_repro.claims.records import BOOK
-from alexnet_repro.claims.study import SCALES
+from alexnet_repro.claims.study import SCALES, check_seeds, check_whole
 from alexnet_repro.support.environment import resolve_device
+from alexnet_repro.support.values import check_choice
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
 CLONED = (BOOK.parent / "Makefile").exists()
@@ -35,30 +36,15 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     if missing := [name for name in PARAMETERS if name not in namespace]:
         raise ValueError(f"the parameters' cell must be run before this one: there is no {', '.join(missing)}")
     values = {name: namespace[name] for name in PARAMETERS}
-    if values["scale"] not in SCALES:
-        raise ValueError(f"scale must be one of {', '.join(SCALES)}, not {values['scale']!r}")
-    _check_seeds(values["seeds"])
+    check_choice("scale", values["scale"], SCALES)
+    check_seeds(values["seeds"])
+    check_whole("threads", values["threads"])
     for name in ("data_root", "device"):
         if not isinstance(values[name], str | None if name == "data_root" else str):
             raise ValueError(f"{name} must be a string, not {values[name]!r}: with papermill, -r {name} {values[name]}")
-    if not _is_whole(values["threads"]):
-        raise ValueError(f"threads must be a whole number of at least 1, not {values['threads']!r}")
     resolve_device(values["device"])
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     return values | {"out": None if values["scale"] == "smoke" else RUNS}
-
-
-def _check_seeds(seeds: Any) -> None:
-    if seeds is None or _is_whole(seeds):
-        return
-    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or not all(_is_whole(seed, 0) for seed in seeds):
-        raise ValueError(
-            f"seeds must be how many, or a list of which, not {seeds!r}: with papermill, -p seeds 5, or -y 'seeds: [3]'"
-        )
-
-
-def _is_whole(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _assigned(namespace: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ except ModuleNotFoundError:
 from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.records import Evidence
 from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.report.tables import counted
 from alexnet_repro.training.record import Record
 
 # Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
@@ -58,7 +59,7 @@ def error_curves(
         if records:
             ax.legend()
         else:
-            ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
+            _say_empty(ax)
     return finished(figure)
 
 
@@ -80,8 +81,10 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     Args:
         verdicts: title -> what the records of a claim say; all of one kind of effect.
     """
+    if not verdicts:
+        return finished(panels(0)[0])
     claims = [result.claim for result in verdicts.values()]
-    scale = 1 if claims[0].effect == "ratio" else 100
+    scale = claims[0].factor
     figure, ax = plt.subplots(figsize=(7, 1.4 + 0.6 * len(claims)), layout="constrained", facecolor="white")
     for row, (claim, result) in enumerate(zip(claims, verdicts.values(), strict=True)):
         if claim.paper_value is not None:
@@ -91,7 +94,8 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
         pairs = [scale * value for value in result.values]
         ax.plot(pairs, [row + 0.2] * len(pairs), "|", color="black", markersize=8, label="each pair of runs")
         bounded = result.low is not None and result.high is not None
-        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label="ours" + ", 95 % interval" * bounded)
+        label = f"ours, {'95 % interval' if bounded else 'no interval yet'}"
+        ax.plot(scale * result.estimate, row, "o", color="#0072B2", label=label)
         if bounded:
             high = result.high if np.isfinite(result.high) else max(claim.paper_value or 0, result.estimate) * 1.3
             ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
@@ -130,7 +134,7 @@ def derivatives(records: Sequence[Record]) -> Figure:
     """
     frame = Evidence(records).runs()
     layers = [column for column in frame if column.startswith("derivative_")]
-    functions = dict.fromkeys(arm.rpartition("-")[2] for arm in frame["arm"])
+    functions = dict.fromkeys(record.arm.rpartition("-")[2] for record in records)
     figure, axes = panels(len(functions), "mean derivative, %")
     for ax, function in zip(axes, functions, strict=True):
         arms = frame[frame["arm"].str.endswith(function)].groupby("arm", sort=False)[layers]
@@ -204,12 +208,14 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)
     mean = np.mean([curve[:common] for curve in curves], axis=0)
-    seeds = f"{len(curves)} seed{'s' * (len(curves) > 1)}"
+    seeds = counted(len(curves), "seed")
     ax.plot(range(1, common + 1), mean, **style, markevery=max(1, common // 8), markersize=5, label=f"{arm}, {seeds}")
 
 
 def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 2) -> tuple[Figure, list[Axes]]:
     """A figure of panels with one vertical axis, narrow enough to be read on a phone; the panels row by row.
+
+    Without panels it says that there are no runs.
 
     Args:
         count: of panels.
@@ -217,9 +223,9 @@ def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 
         height: of a row, inches.
         columns: at most.
     """
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    width = 4.6 if count == 1 else 6.6  # inches
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    width = 4.6 if count <= 1 else 6.6  # inches
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height * rows), sharey=True, squeeze=False, layout="constrained",
         facecolor="white",
@@ -228,7 +234,13 @@ def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 
         ax.set_ylabel(ylabel)
     for ax in axes.flat[count:]:
         ax.axis("off")
+    if not count:
+        _say_empty(axes[0, 0])
     return figure, list(axes.flat[:count])
+
+
+def _say_empty(ax: Axes) -> None:
+    ax.annotate("no runs recorded yet", (0.5, 0.5), xycoords="axes fraction", ha="center")
 
 
 def finished(figure: Figure) -> Figure:

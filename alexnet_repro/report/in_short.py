@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from alexnet_repro.claims.claim import Outcome
 from alexnet_repro.claims.verdict import Verdict
-from alexnet_repro.report.tables import judged, scoreboard
+from alexnet_repro.report.tables import EFFECT, counted, judged, statements
 from alexnet_repro.support.table import Table
 
 
@@ -23,19 +23,22 @@ class InShort:
         text = f"**In short.** {self.sentences}"
         if not self.results:
             return text
-        board = scoreboard(self.results)
         rows = [
-            [statement, printed, ours, f"{seeds} pairs at scale {scale}" if seeds != "0" else "none", words]
-            for statement, _, printed, _, ours, scale, seeds, words in board.rows
+            [statement, result.claim.paper_summary(), result.summary(), _runs(result), result.words]
+            for statement, result in zip(statements(self.results), self.results, strict=True)
         ]
-        claim, _, paper, _, ours, *_, last = board.header
-        table = Table([claim, paper, ours, "runs", last], rows)
-        return f"{text}\n\n{table.to_markdown()}"
+        return f"{text}\n\n{Table(['claim', 'paper', EFFECT, 'runs', 'verdict'], rows).to_markdown()}"
 
     _repr_markdown_ = to_markdown
 
     def __repr__(self) -> str:
         return self.to_markdown()
+
+
+def _runs(result: Verdict) -> str:
+    """How many there are: pairs, or seeds where two numbers of one run are compared."""
+    what = "pair" if len(result.claim.arms) > 1 else "seed"
+    return f"{counted(result.pairs, what)} at scale {result.scale}" if result.pairs else "none"
 
 
 def in_short(verdicts: Mapping[str, Outcome], sentences: str) -> InShort:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-
-import pandas
 
 from alexnet_repro import paper
 from alexnet_repro.claims.cifar_studies import LR_SEARCHES
 from alexnet_repro.claims.ledger import CLAIMS
-from alexnet_repro.claims.records import Evidence, load_evidence
+from alexnet_repro.claims.records import load_evidence
 from alexnet_repro.claims.verdict import Verdict, fastest, verdict
 from alexnet_repro.support.table import Table
 from alexnet_repro.training.record import Record
@@ -25,18 +23,22 @@ def by_arm(values: Mapping[str, str]) -> str:
 
 def number(value: float | None) -> str:
     """With one decimal; "-" for what is missing."""
-    return "-" if pandas.isna(value) else f"{value:.1f}"
+    return "-" if value is None else f"{value:.1f}"
 
 
 def percent(fraction: float | None) -> str:
     """A fraction in percent."""
-    return "-" if pandas.isna(fraction) else number(100 * fraction)
+    return "-" if fraction is None else number(100 * fraction)
 
 
-def shown(frame: pandas.DataFrame, columns: Mapping[str, tuple[str, Callable[[object], str]]]) -> Table:
-    """A frame as a table: header -> the frame's column, and how its values are written."""
-    cells = {header: map(written, frame[column]) for header, (column, written) in columns.items() if column in frame}
-    return Table(list(cells), list(zip(*cells.values(), strict=True)))
+def counted(count: int, what: str) -> str:
+    """The number with the word, in the plural unless it is one."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def machine(record: Record) -> str:
+    """What it ran on, with how many threads."""
+    return f"{record.environment['device']}, {counted(record.environment['threads'], 'thread')}"
 
 
 def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
@@ -45,51 +47,57 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
     Args:
         runs: title -> records; a title alone is not shown.
     """
-    titled = [(title, record) for title, records in runs.items() for record in records]
-    columns = {
-        "runs": ("runs", str),
-        "arm": ("arm", str),
-        "seed": ("seed", str),
-        "epochs": ("epochs", str),
+    records = [record for of_title in runs.values() for record in of_title]
+    numbers = {
         "training error, %": ("train_error", percent),
         "test error, %": ("top1_error", percent),
         "epochs to target": ("epochs_to_target", number),
     }
-    if len(runs) == 1:
-        del columns["runs"]
-    frame = Evidence(record for _, record in titled).runs().assign(runs=[title for title, _ in titled])
-    return shown(frame, columns) if titled else Table(list(columns), [])
+    there = {
+        header: (name, written)
+        for header, (name, written) in numbers.items()
+        if not records or any(name in record.final for record in records)
+    }
+    first = int(len(runs) == 1)
+    rows = [
+        [title, record.arm, str(record.seed), str(len(record.epochs))]
+        + [written(record.final.get(name)) for name, written in there.values()]
+        for title, of_title in runs.items()
+        for record in of_title
+    ]
+    return Table(["runs", "arm", "seed", "epochs", *there][first:], [row[first:] for row in rows])
 
 
 def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
     """What recorded runs were: the scale, data, network, recipe, hardware and seeds, told apart by arm if they differ.
 
     Args:
-        runs: title -> records of one claim at one scale.
+        runs: title -> records of one claim at one scale. Where ``load_evidence`` gave them, an arm that has none is
+            named too.
     """
     rows = []
     for title, records in runs.items():
-        arms: dict[str, list[Record]] = {}
+        arms: dict[str, list[Record]] = {arm: [] for arm in getattr(records, "arms", ())}
         for record in records:
             arms.setdefault(record.arm, []).append(record)
-        described = {arm: _run_description(of_arm) for arm, of_arm in arms.items()}
+        described = {arm: _run_description(of_arm) for arm, of_arm in arms.items() if of_arm}
+        seeds = {arm: ", ".join(str(record.seed) for record in arms[arm]) or "none recorded" for arm in arms}
         if described:
-            rows.append([title, *(by_arm({arm: cells[i] for arm, cells in described.items()}) for i in range(6))])
+            columns = [dict(zip(described, column, strict=True)) for column in zip(*described.values(), strict=True)]
+            rows.append([title, *map(by_arm, [*columns, seeds])])
     return Table(["runs", "scale", "data", "network", "recipe", "hardware", "seeds"], rows)
 
 
 def _run_description(records: Sequence[Record]) -> list[str]:
-    """Of the runs of one arm: scale, data, network, recipe, hardware, seeds."""
+    """Of the runs of one arm: scale, data, network, recipe, hardware."""
     config = records[0].config
     net, train = config["net"], config["train"]
-    machines = dict.fromkeys(f"{r.environment['device']}, {r.environment['threads']} thread" for r in records)
     return [
         records[0].scale,
         f"{config['dataset']}: {records[0].data['train']['origin']}",
         f"{net['name']}, init {net['initialization']}",
         f"lr {train['lr']:g}, batches of {config['input']['batch_size']}, up to {train['epochs']} epochs",
-        "; ".join(machines),
-        ", ".join(str(record.seed) for record in records),
+        "; ".join(dict.fromkeys(map(machine, records))),
     ]
 
 
@@ -107,32 +115,38 @@ def judged(*claims: str) -> list[Verdict]:
     return [verdict(CLAIMS[name], load_evidence(name)) for name in claims]
 
 
+EFFECT = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
+
+
 def scoreboard(results: Sequence[Verdict]) -> Table:
     """``verdict_table`` of claims that were judged already.
-
-    Of a claim that differs from the one before in its last words, these alone.
 
     Args:
         results: what ``judged`` makes of them.
     """
-    rows, before = [], ""
-    for result in results:
-        claim = result.claim
-        rows.append(
-            [
-                claim.statement if claim.subject != before else f"… {claim.variant}",
-                claim.section,
-                claim.paper_summary(),
-                claim.number(claim.original_value),
-                result.summary(),
-                result.scale or "-",
-                str(result.pairs),
-                result.words,
-            ]
-        )
-        before = claim.subject
-    ours = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
-    return Table(["claim", "section", "paper", "2012 run", ours, "scale", "seeds", "verdict"], rows)
+    rows = [
+        [
+            statement,
+            result.claim.section,
+            result.claim.paper_summary(),
+            result.claim.number(result.claim.original_value),
+            result.summary(),
+            result.scale or "-",
+            str(result.pairs),
+            result.words,
+        ]
+        for statement, result in zip(statements(results), results, strict=True)
+    ]
+    return Table(["claim", "section", "paper", "2012 run", EFFECT, "scale", "seeds", "verdict"], rows)
+
+
+def statements(results: Sequence[Verdict]) -> list[str]:
+    """Of every claim its statement, or where it differs from the one before in its last words these alone."""
+    claims = [result.claim for result in results]
+    return [
+        f"… {claim.variant}" if before is not None and claim.subject == before.subject else claim.statement
+        for before, claim in zip([None, *claims], claims, strict=False)
+    ]
 
 
 def pair_table(*claims: str) -> Table:

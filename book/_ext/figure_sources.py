@@ -9,7 +9,7 @@ import ast
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sphinx.environment import BuildEnvironment
 from alexnet_repro import CLAIMS, load_evidence
 from alexnet_repro.claims.records import BOOK, EVIDENCE_FOLDER
 from alexnet_repro.claims.studies import FULL_RUN, STUDIES
+from alexnet_repro.claims.study import SCALES
 from alexnet_repro.support.environment import revision
 
 
@@ -59,17 +60,33 @@ def _names(statement: ast.stmt, use: type[ast.expr_context]) -> set[str]:
 
 
 def records(statements: Sequence[ast.stmt]) -> list[Path]:
-    """The recorded files that statements of a chapter read, by the names and texts in them."""
+    """The recorded files that statements of a chapter read, by the arguments of ``load_evidence``.
+
+    An argument that is no text may be any text of the statements that can be meant. Where they compare a record's
+    ``arm``, they read the records of those arms that they name.
+    """
     parts = list(itertools.chain.from_iterable(map(ast.walk, statements)))
-    names = {getattr(part, "id", None) or getattr(part, "attr", None) for part in parts}
-    texts = dict.fromkeys(part.value for part in parts if isinstance(part, ast.Constant))
-    paths = []
-    if "load_evidence" in names:
-        claims = [text for text in texts if text in CLAIMS or text in STUDIES]
-        paths += [EVIDENCE_FOLDER / record.path for claim in claims for record in load_evidence(claim)]
-    if "CHECKPOINT" in names:
-        paths += [EVIDENCE_FOLDER / record.path for record in load_evidence(FULL_RUN, "laptop")]
-    return sorted(dict.fromkeys(paths), key=lambda path: path.parent)
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    chosen = any(isinstance(part, ast.Compare) and getattr(part.left, "attr", None) == "arm" for part in parts)
+    found = []
+    for call in (part for part in parts if isinstance(part, ast.Call) and _name(part.func) == "load_evidence"):
+        given = dict(enumerate(call.args)) | {keyword.arg: keyword.value for keyword in call.keywords}
+        scale = given.get(1, given.get("scale"))
+        for claim in _meant(given[0], texts, {**CLAIMS, **STUDIES}):
+            for records in (load_evidence(claim, x) for x in (_meant(scale, texts, SCALES) if scale else [None])):
+                found += [record for record in records if not chosen or record.arm in texts]
+    if any(_name(part) == "CHECKPOINT" for part in parts):
+        found += load_evidence(FULL_RUN, "laptop")
+    return sorted(dict.fromkeys(EVIDENCE_FOLDER / record.path for record in found), key=lambda path: path.parent)
+
+
+def _name(node: ast.AST) -> str | None:
+    return getattr(node, "id", None) or getattr(node, "attr", None)
+
+
+def _meant(argument: ast.expr, texts: Sequence[str], allowed: Iterable[str]) -> list[str]:
+    """The text that an argument is, or else all texts that it may be."""
+    return [argument.value] if isinstance(argument, ast.Constant) else [text for text in allowed if text in texts]
 
 
 def _source(env: BuildEnvironment, paths: Sequence[Path]) -> Iterator[nodes.Node]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from alexnet_repro.claims.verdict import Verdict
+from alexnet_repro.report.tables import statements
 
 LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's
 WIDTH, HEIGHT = 170, 20  # of a row's drawing
@@ -58,12 +59,10 @@ def _html_row(result: Verdict, book: str, statement: str) -> str:
 def image(results: Sequence[Verdict]) -> str:
     """The rows as an SVG image on a white ground, with the words of the claims."""
     rows = []
-    for i, result in enumerate(results):
-        variant = i > 0 and result.claim.subject == results[i - 1].claim.subject
-        words = f"… {result.claim.variant}" if variant else result.claim.statement
+    for i, (words, result) in enumerate(zip(statements(results), results, strict=True)):
         rows.append(
             f'<g class="{_kind(result)}" transform="translate(0 {LINE * (i + 1)})">'
-            f'<text x="{30 if variant else 10}" y="14">{escape(_shortened(words))}</text>'
+            f'<text x="{10 if words == result.claim.statement else 30}" y="14">{escape(_shortened(words))}</text>'
             f'<g transform="translate({DRAWING})">{strip(result)}</g>'
             f'<text x="{NUMBERS}" y="14">{result.summary()}</text>'
             f'<text class="verdict" x="{WORDS}" y="14">{result.words}</text></g>'
@@ -104,10 +103,9 @@ def positions(result: Verdict) -> tuple[float | None, float, float | None]:
     """Lower end of the interval, estimate and upper end on the axis: 0 is no effect, 1 the paper's."""
     claim = result.claim
     ends = [None if result.high is None else result.low, result.estimate, result.high]
-    if claim.effect == "ratio":
-        ends = [None if end is None else math.log(end) if end else -math.inf for end in ends]
+    ends = [None if end is None else claim.additive(end) for end in ends]
     if claim.paper_value is not None:
-        unit = math.log(claim.paper_value) if claim.effect == "ratio" else claim.paper_value
+        unit = claim.additive(claim.paper_value)
     else:
         unit = 2 * max(abs(end) for end in ends if end is not None and math.isfinite(end)) or 1  # left of the paper's
     return tuple(None if end is None else end / unit for end in ends)

@@ -7,7 +7,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,26 +20,10 @@ from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
 from alexnet_repro.report.in_short import up_to_date
-from alexnet_repro.report.tables import judged, number, percent, scoreboard
+from alexnet_repro.report.tables import counted, judged, machine, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
-MARKERS = {
-    name: (f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->")
-    for name in (
-        "claims",
-        "findings",
-        "counts",
-        "forest",
-        "remaining",
-        "costs",
-        "gpu",
-        "departures",
-        "pilot",
-        "budget",
-        "asked",
-    )
-}
 IMAGES = BOOK / "_static"
 
 # What a reader should know first: a chapter, the verdicts that the words were written for, and the words.
@@ -72,11 +56,7 @@ ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of ques
 
 
 def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
-    """A Markdown text with the tables between its ``MARKERS`` brought up to date.
-
-    They are all claims, the main findings, how many claims have which verdict, all of them in one figure, what is left
-    to run and what ImageNet costs; of AlexNet's study at scale laptop how it departs from run 145, its pilot, and what
-    all of it takes; the claims ``ASKED``.
+    """A Markdown text with those of the ``TABLES`` brought up to date whose ``markers`` it has.
 
     Args:
         text: a page that has both markers of at least one of the tables.
@@ -86,25 +66,19 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
     Raises:
         ValueError: it has none, or only one of two markers.
     """
-    if not any(marker in text for markers in MARKERS.values() for marker in markers):
-        raise ValueError(f"expected the lines {MARKERS['claims'][0]!r} and {MARKERS['claims'][1]!r} around the table")
-    make = {
-        "claims": lambda: _linked_claims(results, book).to_markdown(),
-        "findings": lambda: findings(results, book),
-        "counts": lambda: verdict_counts(results),
-        "forest": lambda: forest.html(results, book),
-        "remaining": lambda: remaining_table(results).to_markdown(),
-        "costs": lambda: cost_table().to_markdown(),
-        "gpu": lambda: gpu_table().to_markdown(),
-        "departures": lambda: departures_table().to_markdown(),
-        "pilot": lambda: pilot_table().to_markdown(),
-        "budget": lambda: budget_table().to_markdown(),
-        "asked": lambda: asked_table(results, book).to_markdown(),
-    }
-    for name, (begin, end) in MARKERS.items():
-        if begin in text or end in text:
-            text = between(text, begin, end, make[name]())
+    found = [name for name in TABLES if any(marker in text for marker in markers(name))]
+    if not found:
+        begin, end = markers("claims")
+        raise ValueError(f"expected the lines {begin!r} and {end!r} around the table")
+    for name in found:
+        table = TABLES[name](results, book)
+        text = between(text, *markers(name), table.to_markdown() if isinstance(table, Table) else table)
     return text
+
+
+def markers(name: str) -> tuple[str, str]:
+    """The lines of a page around one of the ``TABLES``."""
+    return f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->"
 
 
 def between(text: str, begin: str, end: str, content: str) -> str:
@@ -150,7 +124,7 @@ def verdict_counts(results: Sequence[Verdict]) -> str:
 def figure_one() -> bytes:
     """Figure 1 of the paper from the recorded runs, with our ratio and the paper's, as a PNG image."""
     (result,) = judged("relu")
-    figure = figures.error_curves({"": load_evidence("relu", "paper")}, target=0.25)
+    figure = figures.error_curves({"": load_evidence("relu", "paper")}, target=paper.RELU_TARGET_ERROR)
     figure.set_size_inches(7, 3)
     ax = figure.axes[0]
     slow, fast = (statistics.mean(side) for side in (result.baseline, result.treatment))
@@ -181,8 +155,8 @@ def remaining_table(results: Sequence[Verdict]) -> Table:
         if result.outcome not in NO_VERDICT:
             continue
         smallest = result.smallest_effect()
-        seeds = f" ({result.pairs} seed{'s' * (result.pairs > 1)})" if result.pairs else ""
-        command = claim.command(result.scale, result.pairs)
+        seeds = f" ({counted(result.pairs, 'seed')})" if result.pairs else ""
+        command = "-" if result.outcome == "exploratory" else claim.command(result.scale, result.pairs)
         rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{command}`"])
     return Table(["claim", "state", "smallest effect that would be found", "command that completes it"], rows)
 
@@ -210,9 +184,8 @@ def cost_table() -> Table:
         n = runs * images
         times = n * step / speed / day, *(2 * n * step / rate / 3600 for rate in rates)
         rows.append([what, str(runs), f"{n:,}", f"{n * step:.1e}", *(f"{x:,.1f}" for x in times)])
-    machine = f"{record.environment['device']}, {record.environment['threads']} thread"
     least = [f"hours on {gpu['environment']['device']} in {precision}, at least" for precision in PRECISIONS]
-    speeds = [f"days on {machine}", *least]
+    speeds = [f"days on {machine(record)}", *least]
     return Table(["what", "runs", "images", "multiply-adds", *speeds], rows)
 
 
@@ -225,14 +198,17 @@ def measured_gpu() -> Mapping[str, Any]:
 def gpu_table() -> Table:
     """Response normalization on a GPU, forward and backward, in the faster of two layouts: against torch's layer, and
     how much of the memory's bandwidth it uses if nothing is moved twice."""
-    times = measured_gpu()["normalization"]
-    best = {}
+    times = measured_gpu().get("normalization", {})
+    best: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for key, found in times.items():
-        name, shape, precision, _ = key.split()
-        best.setdefault((shape, precision), {}).setdefault(name, []).append((found["ms"], found["share_of_bandwidth"]))
+        if isinstance(found, Mapping) and "ms" in found:  # neither an error nor left out
+            name, shape, precision, _ = key.split()
+            of_input = best.setdefault((shape, precision), {})
+            of_input.setdefault(name, []).append((found["ms"], found["share_of_bandwidth"]))
     rows = [
         [shape, precision, f"{min(layers['torch'])[0] / min(layers['ours'])[0]:.1f}x", percent(min(layers["ours"])[1])]
         for (shape, precision), layers in best.items()
+        if {"torch", "ours"} <= layers.keys()
     ]
     return Table(["input", "precision", "speed relative to torch's layer", "share of the memory bandwidth, %"], rows)
 
@@ -272,9 +248,24 @@ def _step(net: NetConfig) -> int:
     return 3 * sum(cost.multiply_adds for cost in build(net).costs())
 
 
-def update(*pages: Path) -> None:
+# Name -> what a page has between its markers, of the verdicts on all claims and the folder of the chapters.
+TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
+    "claims": _linked_claims,
+    "findings": findings,
+    "counts": lambda results, _: verdict_counts(results),
+    "forest": forest.html,
+    "remaining": lambda results, _: remaining_table(results),
+    "costs": lambda *_: cost_table(),
+    "gpu": lambda *_: gpu_table(),
+    "departures": lambda *_: departures_table(),
+    "pilot": lambda *_: pilot_table(),
+    "budget": lambda *_: budget_table(),
+    "asked": asked_table,
+}
+
+
+def update(results: Sequence[Verdict], *pages: Path) -> None:
     """Brings the tables of these pages up to date."""
-    results = judged(*CLAIMS)
     for page in pages:
         book = os.path.relpath(BOOK, page.resolve().parent)
         text = page.read_text(encoding="utf-8")
@@ -282,6 +273,7 @@ def update(*pages: Path) -> None:
 
 
 if __name__ == "__main__":
-    update(*map(Path, sys.argv[1:]))
-    write_atomically(IMAGES / "claims.svg", forest.image(judged(*CLAIMS)))
+    everything = judged(*CLAIMS)
+    update(everything, *map(Path, sys.argv[1:]))
+    write_atomically(IMAGES / "claims.svg", forest.image(everything))
     write_atomically(IMAGES / "figure1.png", figure_one())

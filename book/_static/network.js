@@ -233,7 +233,7 @@ interactive.figures("network", (place, {file, megabytes}) => {
     const norms = loaded.layers.filter(layer => layer.kind.startsWith("norm"));
     const fully = loaded.layers.findIndex(layer => layer.kind === "linear");
     const spatial = loaded.layers.slice(0, fully).map(layer => [layer.name, layer.name]);
-    let pixels, latest = 0;
+    let pixels, opened = 0, updated = 0;
 
     const samples = loaded.photographs.map(({name, png}) => {
       const picture = html("img", {src: `data:image/png;base64,${png}`, alt: "", width: 72, height: 72});
@@ -263,15 +263,15 @@ interactive.figures("network", (place, {file, megabytes}) => {
       rows);
 
     async function open(blob, name, button) {
-      const mine = ++latest;
+      const mine = ++opened;
       let found;
       try {
         found = await rgba(blob);
       } catch {
-        if (mine === latest) status.textContent = `${name} is not an image that this browser can read.`;
+        if (mine === opened) status.textContent = `${name} is not an image that this browser can read.`;
         return;
       }
-      if (mine !== latest) return;
+      if (mine !== opened) return;
       for (const sample of samples) sample.setAttribute("aria-pressed", sample === button);
       pixels = network.square(found, size);
       await update();
@@ -279,10 +279,10 @@ interactive.figures("network", (place, {file, megabytes}) => {
 
     async function update() {
       if (!pixels) return;
-      const mine = ++latest, off = norms.map(({name}) => name).filter(name => !on.chosen.includes(name));
+      const mine = ++updated, off = norms.map(({name}) => name).filter(name => !on.chosen.includes(name));
       const now = await network.look(loaded, pixels, off);
       const trained = off.length ? await network.look(loaded, pixels) : now;
-      if (mine !== latest) return;
+      if (mine !== updated) return;
       drawInput();
       drawTable(now.probabilities, trained.probabilities);
       drawMaps(now.outputs.get(layer.select.value));

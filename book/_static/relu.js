@@ -42,12 +42,13 @@ interactive.figures("relu", (place, {target, versions}) => {
     const bound = runs => runs.some(run => run.reached === null);
     const of = side => pair < 0 ? arms[side] : [arms[side][pair]];
     const about = bound(of(slow)) ? "at least " : bound(of(fast)) ? "at most " : "";
-    const ratio = (pair < 0 ? estimate : values[pair]).toFixed(1);
+    const ratio = pair < 0 ? estimate : values[pair], ending = `The paper says ${paper}. Verdict on all seeds: ${verdict}.`;
+    if (ratio == null) return `How many times as many epochs ${slow} takes as ${fast} is not known. ${ending}`;
     const upper = high === null ? "without an upper end" : `to ${high.toFixed(1)}`;
-    const whole = `95 % interval ${low.toFixed(1)} ${upper}, ${seeds.length} seeds`;
-    return `To ${100 * target} % training error ${slow} takes ${about}${ratio} times as many epochs as ${fast} ` +
-      `(${pair < 0 ? whole : `seed ${seeds[pair]} alone`}). The paper says ${paper}. ` +
-      `Verdict on all seeds: ${verdict}.`;
+    const interval = low === null ? "no interval yet" : `95 % interval ${low.toFixed(1)} ${upper}`;
+    const runs = pair < 0 ? `${interval}, ${seeds.length} seeds` : `seed ${seeds[pair]} alone`;
+    return `To ${100 * target} % training error ${slow} takes ${about}${ratio.toFixed(1)} times as many epochs as ${fast} ` +
+      `(${runs}). ${ending}`;
   }
 
   function drawCurves({arms}, pair, width) {
@@ -65,7 +66,9 @@ interactive.figures("relu", (place, {target, versions}) => {
     parts.push(svg("text", {x: 0, y: 14}, "training error, %"));
     Object.entries(arms).forEach(([arm, runs], number) => {
       const line = errors => "M" + errors.map((error, epoch) => `${x(epoch + 1)},${y(error)}`).join("L");
-      const shown = pair < 0 ? runs : [runs[pair]], common = Math.min(...shown.map(run => run.errors.length));
+      const shown = pair < 0 ? runs : [runs[pair]];
+      if (!shown.length) return;
+      const common = Math.min(...shown.map(run => run.errors.length));
       const mean = Array.from({length: common}, (_, epoch) =>
         shown.reduce((sum, run) => sum + run.errors[epoch], 0) / shown.length);
       for (const {errors, reached} of shown) {
@@ -83,15 +86,18 @@ interactive.figures("relu", (place, {target, versions}) => {
 
   function drawStrip({values, estimate, low, high, paper}, pair, width) {
     const [first, last] = [RATIOS[0], RATIOS.at(-1)].map(Math.log);
-    const x = ratio => MARGIN.left + (Math.log(ratio) - first) / (last - first) * (width - MARGIN.left - MARGIN.right);
+    const within = ratio => Math.min(Math.max(Math.log(ratio), first), last);  // what is farther out is at the edge
+    const x = ratio => MARGIN.left + (within(ratio) - first) / (last - first) * (width - MARGIN.left - MARGIN.right);
     const axis = 62, parts = [svg("path", {class: "grid", d: `M${x(RATIOS[0])},${axis}H${x(RATIOS.at(-1))}`})];
     for (const ratio of RATIOS) parts.push(svg("text", {x: x(ratio), y: axis + 16, class: "middle"}, String(ratio)));
     values.forEach((value, number) => {
       const name = pair < 0 || pair === number ? "pair" : "pair other";
       parts.push(svg("path", {class: name, d: `M${x(value)},${axis - 16}v-12`}));
     });
-    parts.push(svg("path", {class: "interval", d: `M${x(low)},${axis - 8}H${x(high ?? RATIOS.at(-1))}`}));
-    parts.push(svg("circle", {class: "estimate", cx: x(estimate), cy: axis - 8, r: 5}));
+    if (low !== null) {
+      parts.push(svg("path", {class: "interval", d: `M${x(low)},${axis - 8}H${x(high ?? RATIOS.at(-1))}`}));
+    }
+    if (estimate !== null) parts.push(svg("circle", {class: "estimate", cx: x(estimate), cy: axis - 8, r: 5}));
     parts.push(svg("path", {class: "paper", d: `M${x(paper)},${axis - 38}m0,-6l6,6l-6,6l-6,-6z`}));
     parts.push(svg("text", {x: x(paper) + 10, y: axis - 34}, "paper"));
     const caption = `${slow} / ${fast}, epochs to ${100 * target} % (1: no effect)`;

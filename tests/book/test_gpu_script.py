@@ -33,6 +33,17 @@ def test_a_trial_measures_steps_and_batches_as_shares_of_the_machine_s_rates(cal
     assert found["loader"]["images on the CPU"]["with_bfloat16_steps_images_per_s"] > 0
 
 
+def test_sections_that_are_measured_alone_are_put_into_the_file_that_is_there(called, monkeypatch):
+    sections = {name: lambda bench, name=name: {"of": name} for name in ("machine", "steps", "loader")}
+    monkeypatch.setattr(gpu, "SECTIONS", sections)
+    whole = called("--device", "cpu")[1]
+    monkeypatch.setitem(sections, "loader", lambda bench: {"of": "later"})
+    status, found = called("--device", "cpu", "--only", "loader")
+    assert status == 0
+    assert list(found) == list(whole)
+    assert {name: found[name]["of"] for name in sections} == {"machine": "machine", "steps": "steps", "loader": "later"}
+
+
 def test_a_section_that_fails_leaves_its_error_and_the_others_go_on(called, monkeypatch):
     def fail(bench: object) -> None:
         raise RuntimeError("out of memory")

@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 from torch import nn
 
-from alexnet_repro import load_evidence
+from alexnet_repro import load_evidence, paper
 from alexnet_repro.report.chapter import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def test_the_versions_are_those_of_the_chapter_and_the_line_is_the_runs_target()
         assert f'"{protocol}{", net A" * (network == "A")}": "{claim}"' in text
         configs = [record.config for record in load_evidence(claim, "paper")]
         assert {config["net"]["name"] for config in configs} == {{"A": "cifar-13pct", "B": "cifar-19pct"}[network]}
-        assert {config["train"]["target_error"] for config in configs} == {interactive.TARGET}
+        assert {config["train"]["target_error"] for config in configs} == {paper.RELU_TARGET_ERROR}
 
 
 def test_a_layer_that_the_browser_cannot_compute_is_refused():

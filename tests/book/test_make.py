@@ -81,6 +81,15 @@ def test_a_python_that_can_make_none_is_named_with_those_that_can(project, lacks
     assert not (project / folder).exists()
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in its repository")
+def test_no_file_of_the_repository_changes_without_the_tests_being_run_again():
+    asked = ["make", "--print-data-base", "--dry-run", "help"]
+    database = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    read = set(" ".join(re.findall(r"^_build/tested: (.*)$", database, re.MULTILINE)).split())
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert {name for name in listed if (ROOT / name).exists()} - read == {".gitignore"}
+
+
 def test_make_takes_the_pythons_that_pip_takes():
     named = re.search(r"^PYTHONS := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
     assert named == pythons()

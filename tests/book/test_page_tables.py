@@ -21,7 +21,7 @@ RUN145 = NetConfig.preset("run145")
 
 
 JUDGED = tables.judged(*CLAIMS)
-BEGIN, END = page_tables.MARKERS["claims"]
+BEGIN, END = page_tables.markers("claims")
 PAGE = f"# Title\n\n{BEGIN}\nold\n{END}\n\nRest.\n"
 
 
@@ -96,7 +96,7 @@ def test_a_page_without_the_markers_is_refused():
 
 
 def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
-    begin, end = page_tables.MARKERS["remaining"]
+    begin, end = page_tables.markers("remaining")
     page = page_tables.with_tables(f"{begin}\n{end}\n", "", JUDGED)
     assert "`alexnet-repro claims run two-gpus --scale" in page or "two-gpus" not in page
     assert "| relu |" not in page
@@ -128,20 +128,46 @@ def test_a_gpu_s_layer_is_compared_in_its_faster_layout(monkeypatch):
     assert page_tables.gpu_table().rows == [["8x4x2x2", "float32", "4.0x", "50.0"]]
 
 
-def test_every_claim_is_judged_once_for_all_pages(monkeypatch, tmp_path):
-    judged = []
-    monkeypatch.setattr(tables, "verdict", lambda claim, records: judged.append(claim.id) or verdict(claim, records))
-    pages = [tmp_path / name for name in ("a.md", "b.md")]
-    for page in pages:
-        page.write_text("\n".join(line for pair in page_tables.MARKERS.values() for line in pair))
-    page_tables.update(*pages)
-    assert judged == list(CLAIMS)
+def test_of_a_gpu_what_was_not_measured_is_left_out_of_the_table(monkeypatch):
+    whole = {"ms": 2.0, "share_of_bandwidth": 0.25}
+    norms = {
+        "torch 8x4x2x2 float32 channels_last": whole | {"ms": 4.0}, "ours 8x4x2x2 float32 channels_last": whole,
+        "torch 8x4x2x2 bfloat16 channels_last": {"error": "none"}, "ours 8x4x2x2 bfloat16 channels_last": whole,
+        "torch 8x4x9x9 float32 channels_last": whole, "ours 8x4x9x9 float32 channels_last": {"left out": "for want"},
+    }  # fmt: skip
+    monkeypatch.setattr(page_tables, "measured_gpu", lambda: {"normalization": norms})
+    assert page_tables.gpu_table().rows == [["8x4x2x2", "float32", "2.0x", "25.0"]]
+    for section in ({}, {"normalization": {"error": "out of memory"}}):
+        monkeypatch.setattr(page_tables, "measured_gpu", lambda section=section: section)
+        assert page_tables.gpu_table().rows == []
+
+
+def test_a_claim_that_no_run_can_complete_has_no_command():
+    results = [
+        Verdict(claim=CLAIMS["lrn"], outcome=outcome, scale="laptop", seeds=tuple(range(pairs)))
+        for outcome, pairs in (("open", 5), ("open", 10), ("exploratory", 5))
+    ]
+    commands = [row[-1] for row in page_tables.remaining_table(results).rows]
+    assert "--seeds 10" in commands[0]
+    assert commands[1:] == ["`-`", "`-`"]
+
+
+def test_every_table_is_on_a_page_where_its_markers_are(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(line for name in page_tables.TABLES for line in page_tables.markers(name)))
+    page_tables.update(JUDGED, page)
+    parts = [
+        page.read_text().partition(begin)[2].partition(end)[0]
+        for begin, end in map(page_tables.markers, page_tables.TABLES)
+    ]
+    assert len(parts) == len(page_tables.TABLES)
+    assert all(part.strip() for part in parts)
 
 
 def test_a_page_gets_links_that_hold_from_where_it_lies(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("\n".join(page_tables.MARKERS["claims"]))
-    page_tables.update(page)
+    page.write_text("\n".join(page_tables.markers("claims")))
+    page_tables.update(JUDGED, page)
     links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
     assert len(links) == len(CLAIMS)
     assert {(tmp_path / link).resolve() for link in links if not (tmp_path / link).resolve().is_file()} == set()

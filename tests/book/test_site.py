@@ -179,6 +179,24 @@ def test_the_records_of_several_claims_and_of_single_runs_are_found():
     assert [path.name for path in figures("10_features")["fig-kernels"]] == ["run145-seed0.json"]
 
 
+def names(code: str) -> set[str]:
+    """Study, scale and arm of the records that a chapter's code is said to read."""
+    paths = [path.relative_to(EVIDENCE_FOLDER) for path in figure_sources.records(ast.parse(code).body)]
+    return {f"{path.parent.as_posix()} {path.stem.rpartition('-seed')[0]}" for path in paths}
+
+
+def test_of_a_call_s_records_those_of_its_scale_and_of_the_arms_drawn_are_named():
+    small = {f"lrn-cifar/laptop {arm}" for arm in ("with", "without")}
+    assert names('plot(load_evidence("lrn-cifar"), title="relu", scale="paper")') == small
+    assert names('load_evidence("lrn-cifar", "paper")') == names('load_evidence("lrn-cifar", scale="paper")') == set()
+    assert names('plot({s: load_evidence("full-run", s) for s in ("laptop", "paper")})') == {"full-run/laptop run145"}
+    assert names('[verdict(CLAIMS[c], load_evidence(c)) for c in ("lrn-cifar", "relu")]') == small | {
+        "relu/paper relu", "relu/paper tanh"
+    }  # fmt: skip
+    drawn = {path.stem.rpartition("-seed")[0] for path in figures("04_lrn")["fig-lrn-curves"]}
+    assert {"run148", "run145"} <= drawn <= {"run148", "run145", "k-1"}
+
+
 def test_what_is_made_anew_hides_what_was_made_before():
     before = ast.parse('x = load_evidence("relu")\nx = 1\ny = [z for z in x]').body
     assert figure_sources.made_for(ast.parse("plot(y)").body, before) == [before[2], before[1]]

@@ -139,6 +139,36 @@ def test_the_curves_follow_the_keyboard(offline):
     assert "seed 0 alone" in result(visit)
 
 
+REDRAW = """changes => {
+    const place = document.querySelector(".interactive"), script = place.querySelector("script");
+    const data = JSON.parse(script.textContent);
+    Object.assign(data.versions[0], changes);
+    script.textContent = JSON.stringify(data);
+    place.replaceChildren(script);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"low": None, "high": None}, "epochs as ReLU (no interval yet, 5 seeds). The paper says 6"),
+        ({"low": None, "high": None, "estimate": None, "values": []}, "as ReLU is not known. The paper says 6"),
+        ({"low": 0}, "95 % interval 0.0 to "),
+    ],
+)
+def test_a_version_is_drawn_as_far_as_it_is_known(changes, says, offline):
+    visit = offline(RELU)
+    visit.page.evaluate(REDRAW, changes)
+    visit.page.add_script_tag(url="../_static/relu.js")
+    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText")
+    assert says in result(visit)
+    drawn = visit.page.locator(".interactive").inner_html()
+    assert "NaN" not in drawn
+    assert "Infinity" not in drawn
+    assert visit.page.locator(".interactive .interval").count() == (changes["low"] is not None)
+    assert not visit.troubles, "\n".join(visit.troubles)
+
+
 # Response normalization
 
 
@@ -337,6 +367,29 @@ def test_an_image_of_one_s_own_is_classified_as_torch_does(way, offline):
     rows = visit.page.locator(".interactive tbody tr")
     assert rows.count() == 5
     assert rows.first.inner_text().split("\t")[0] == name
+
+
+SLOW = """() => {
+    const decode = window.createImageBitmap.bind(window);
+    window.createImageBitmap = async (...image) => {
+        await new Promise(resolve => { window.goOn = resolve; });
+        return decode(...image);
+    };
+}"""
+
+
+def test_what_is_switched_while_an_image_is_read_does_not_lose_the_image(offline):
+    visit = loaded(offline(NETWORK))
+    visit.page.evaluate(SLOW)
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": png(data.astronaut()[:, 100:])}
+    visit.page.locator(".interactive input[type=file]").set_input_files(file)
+    visit.page.wait_for_function("window.goOn !== undefined")
+    visit.page.get_by_label("norm1", exact=True).click()
+    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText.startsWith('Without norm1')")
+    before = result(visit)
+    visit.page.evaluate("goOn()")
+    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=before)
+    assert result(visit).startswith("Without norm1: ")
 
 
 def test_a_file_that_is_no_image_is_named(offline):

@@ -8,7 +8,7 @@ import pytest
 
 from alexnet_repro import CLAIMS, load_evidence, paper, verdict
 from alexnet_repro.claims.claim import LEVEL_MARGIN, LOOKS, RULE_SINCE, Outcome, decide
-from alexnet_repro.claims.ledger import study_of
+from alexnet_repro.claims.ledger import COMMITTED, study_of
 from alexnet_repro.claims.studies import ALEXNET, PILOT
 from alexnet_repro.claims.studies import LRN as LRN_STUDY
 
@@ -129,6 +129,7 @@ def test_the_command_that_goes_on_takes_the_scale_that_can_tell():
     assert "--seeds 5 " in CLAIMS["dropout"].command(pairs=4)
     assert "--seeds 10 " in CLAIMS["dropout"].command(pairs=5)
     assert "--seeds 10 " in CLAIMS["dropout"].command(pairs=7)
+    assert CLAIMS["dropout"].command(pairs=10) == CLAIMS["dropout"].command("laptop", 10) == "-"  # it would run nothing
 
 
 # --- the rule ------------------------------------------------------------------------------------------------------
@@ -219,6 +220,14 @@ def test_a_claim_stands_in_the_ledger_since_it_says(claim):
     assert datetime.fromisoformat(git("log", "-1", "--format=%cI", revision)) == datetime.fromisoformat(date)
     assert f'"{claim.id}"' in git("grep", "-h", "-F", f'"{claim.id}"', revision, "--", "alexnet_repro")
     assert git("merge-base", revision, "HEAD") == revision
+
+
+@needs_history
+def test_the_revisions_of_records_without_a_time_were_committed_when_the_ledger_says():
+    found = {revision: git("log", "-1", "--format=%cI", revision) for revision in COMMITTED}
+    assert {revision: datetime.fromisoformat(date) for revision, date in found.items()} == {
+        revision: datetime.fromisoformat(date) for revision, date in COMMITTED.items()
+    }
 
 
 @needs_history

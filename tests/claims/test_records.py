@@ -11,6 +11,7 @@ from scipy import stats
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.claim import LEVEL, LOOKS, Fixed, Measurement
 from alexnet_repro.claims.intervals import mean_interval, resolvable, spread_by_images
+from alexnet_repro.claims.ledger import COMMITTED
 from alexnet_repro.claims.records import EVIDENCE_FOLDER, Evidence, load_evidence, problems
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
@@ -272,13 +273,21 @@ def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tm
     assert problems(tmp_path / "nowhere") == []
 
 
+def test_a_scale_that_does_not_exist_is_refused_and_a_folder_to_come_holds_no_records(tmp_path):
+    for claim in ("relu", "ensemble-5", "headline-2012", STUDIES["alexnet"]):
+        with pytest.raises(ValueError, match="scale must be one of smoke, laptop, gpu, paper, not 'papre'"):
+            load_evidence(claim, "papre")
+    assert load_evidence("relu", "paper", tmp_path / "nowhere") == []
+
+
 def test_of_a_claim_only_its_arms_are_read(make_record, tiny_claim, tmp_path):
     for arm in ("tanh", "relu"):
         save(make_record(arm, 0, [0.5]), tmp_path)
     alone = replace(tiny_claim, baseline=tiny_claim.treatment)
     CLAIMS["tiny"] = alone  # the fixture puts things back
     assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path)] == ["relu"]
-    assert [r.arm for r in load_evidence("tiny", "smoke", tmp_path, all_arms=True)] == ["tanh", "relu"]
+    assert load_evidence("tiny", "smoke", tmp_path).arms == ("relu",)
+    assert [r.arm for r in load_evidence(alone.study, "smoke", tmp_path)] == ["tanh", "relu"]
     CLAIMS["tiny"] = replace(alone, scales=("paper",))
     assert load_evidence("tiny", "smoke", tmp_path) == []
     CLAIMS["tiny"] = replace(alone, study=None)
@@ -307,6 +316,7 @@ def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
     result = verdict(claim, records)
     assert (result.pairs, result.estimate) == (3, pytest.approx(0.03))
     level = verdict(replace(claim, effect="level"), records)
+    assert level.smallest_effect() is None
     assert level.estimate == pytest.approx(0.28)
     assert level.summary().startswith("28.0 % [")
 
@@ -364,9 +374,66 @@ def test_only_the_planned_looks_are_taken(tiny_claim, pairs):
     assert verdict(tiny_claim, pairs(*times[:9])) == verdict(tiny_claim, pairs(*times[:5]))
 
 
-def test_only_the_protocol_s_first_ten_seeds_are_looked_at(tiny_claim, make_record):
-    records = [make_record(arm, seed, [0.5], 2.0) for seed in (0, 3, 10, 1000) for arm in ("tanh", "relu")]
-    assert verdict(tiny_claim, records).seeds == (0, 3)
+@pytest.mark.parametrize(
+    ("recorded", "looked_at"),
+    [
+        ((0, 1, 2, 3, 9), (0, 1, 2, 3)),  # five pairs, but not those of the first look
+        ((1, 2, 3, 4, 5, 6), ()),
+        ((*range(9), 10), (0, 1, 2, 3, 4)),
+        ((*range(9), 9, 10, 1000), tuple(range(10))),
+    ],
+)
+def test_a_look_is_taken_at_the_protocol_s_first_seeds_and_no_others(recorded, looked_at, tiny_claim, make_record):
+    times = {"tanh": 12.0, "relu": 2.0}
+    records = [make_record(arm, seed, [0.5], time + 0.1 * seed) for seed in recorded for arm, time in times.items()]
+    result = verdict(tiny_claim, records)
+    assert result.seeds == looked_at
+    assert (result.outcome in ("open", "not run")) == (len(looked_at) < LOOKS[0])
+
+
+def test_records_of_another_study_of_two_scales_of_one_that_cannot_tell_or_twice_give_no_verdict(
+    tiny_claim, make_record
+):
+    own = [make_record(arm, 0, [0.5], 2.0) for arm in ("tanh", "relu")]
+    assert verdict(tiny_claim, own).pairs == 1
+    with pytest.raises(
+        EvidenceError, match=r"is of study other, arm relu, seed 0, but tiny is judged by .* tiny: load_"
+    ):
+        verdict(tiny_claim, [own[0], replace(own[1], study="other")])
+    with pytest.raises(EvidenceError, match=r"is of study relu-modern, .* but relu is judged by records of relu"):
+        verdict(CLAIMS["relu"], load_evidence("relu-modern", "paper"))
+    with pytest.raises(EvidenceError, match=r"is of study None, arm None, seed 0, but ensemble-5 .* no study"):
+        verdict(CLAIMS["ensemble-5"], [replace(own[0], study=None, scale=None, arm=None)])
+    with pytest.raises(EvidenceError, match="are of scale smoke and laptop: a verdict is of one of smoke"):
+        verdict(tiny_claim, [*own, replace(own[0], scale="laptop", seed=1)])
+    with pytest.raises(EvidenceError, match="of scale smoke: a verdict is of one of laptop, gpu, paper"):
+        verdict(CLAIMS["dropout"], [replace(own[0], study="alexnet")])
+    with pytest.raises(EvidenceError, match=r"tanh-seed0\.json is there twice"):
+        verdict(tiny_claim, [*own, replace(own[0], seconds=2.0)])
+
+
+def test_a_record_that_does_not_say_when_it_began_began_after_its_revision_or_perhaps_before_the_claim(
+    tiny_claim, pairs
+):
+    """Seeds of a revision that is committed later than the claim, earlier, and not known."""
+    records = pairs(*[(12 + 0.1 * seed, 2) for seed in range(5)])
+    (revision, date), *_ = COMMITTED.items()
+
+    def outcome(fixed: str, made_by: str) -> str:
+        made = [replace(record, environment=record.environment | {"revision": made_by}) for record in records]
+        return verdict(replace(tiny_claim, fixed=Fixed(fixed, "0" * 40)), made).outcome
+
+    assert outcome(date, revision) == "reproduced"
+    assert outcome("2026-11-25T06:18:58+00:00", revision) == "exploratory"
+    assert outcome(date, f"{revision}+changes") == outcome(date, "0" * 40) == "exploratory"
+
+
+def test_the_printed_alpha_is_judged_by_no_baseline_that_ran_before_the_claim_was_fixed():
+    claim = CLAIMS["lrn-cifar-printed"]
+    records = load_evidence(claim, "laptop")
+    (printed,) = [record for record in records if record.arm == "alpha-printed"]
+    records += [replace(printed, seed=seed, started="2026-11-28T00:00:00+00:00") for seed in range(1, 5)]
+    assert verdict(claim, records).outcome == "exploratory"
 
 
 def test_a_claim_that_is_younger_than_a_record_is_exploratory(tiny_claim, pairs):
@@ -401,6 +468,7 @@ def test_a_diverged_run_counts_as_one_that_guesses(make_record):
         return measured(diverged, Measurement("relu", metric), target)
 
     assert number("top1_error") == number("centre_error") == number("train_eval_error") == pytest.approx(0.9)
+    assert number("top5_error") == pytest.approx(0.5)  # five guesses of ten classes
     assert number("generalization_gap") == number("color_difference") == 0.0
     assert number("epochs_to_val_error", 0.5) is number("epochs_to_target") is None
     assert number("val_error_at_target", 0.25) == pytest.approx(0.9)
@@ -442,6 +510,20 @@ def test_where_an_error_was_never_reached_a_difference_is_open(tiny_claim, make_
         record.epochs[0].update(train_eval_error=0.2 if record.arm == "relu" else 0.3, val_error=0.4)
     result = verdict(claim, records)
     assert (result.outcome, result.estimate, result.baseline) == ("open", None, (None,) * 5)
+    del records[0].epochs[0]["train_eval_error"]
+    with pytest.raises(EvidenceError, match=r"tanh-seed0\.json has no val_error_at_target.* Run it again"):
+        verdict(claim, records)
+
+
+def test_a_claim_that_could_not_be_judged_is_refused(tiny_claim):
+    with pytest.raises(ValueError, match=r"tiny is a level, .*: give it paper_value"):
+        replace(tiny_claim, effect="level", paper_value=None)
+    side = {"baseline": Measurement("tanh", "epochs_to_val_error")}
+    with pytest.raises(
+        ValueError, match=r"epochs_to_val_error of tiny needs a target .* none at smoke: add it to target"
+    ):
+        replace(tiny_claim, **side)
+    assert replace(tiny_claim, **side, target={"smoke": 0.25}).target
 
 
 # --- the statistics ------------------------------------------------------------------------------------------------
@@ -537,7 +619,7 @@ def test_no_smoke_run_is_kept_as_evidence():
 def test_records_were_made_on_the_whole_training_set_and_name_its_origin():
     sizes = {"cifar10": 50_000, "imagenette": 9_469, "imagenet": 1_281_167}
     for study in STUDIES.values():
-        for record in load_evidence(study.id, all_arms=True):
+        for record in load_evidence(study):
             assert record.data["train"]["images"] == sizes[record.config["dataset"]]
             assert len(record.data["train"]["sha256"]) == 64
             assert record.environment["revision"] != "unknown"

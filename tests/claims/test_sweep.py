@@ -197,10 +197,14 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
         ({"claim": "gelu"}, "claim must be one of relu, relu-local, .*alexnet.* not 'gelu'"),
         ({"scale": "huge"}, "scale of tiny must be one of smoke, not 'huge'"),
         ({"arms": ["relu", "gelu"]}, "arms of tiny are tanh, relu, not gelu"),
-        ({"seeds": 0}, "seeds must be a number of at least 1 .* not 0"),
-        ({"seeds": [1, -1]}, r"not \[1, -1\]"),
-        ({"threads": 0}, "threads must be greater than 0, not 0"),
-        ({"parallel": 0}, "parallel must be greater than 0, not 0"),
+        ({"arms": "relu"}, "arms must be a list of some of tanh, relu, or None, not 'relu'"),
+        ({"arms": []}, r"arms must be a list of some of tanh, relu, or None, not \[\]"),
+        ({"arms": 3}, "arms must be a list of some of tanh, relu, or None, not 3"),
+        ({"seeds": 0}, r"seeds must be how many, at least 1, or a list of which, such as 5 or \[0, 3\], not 0"),
+        *(({"seeds": seeds}, "seeds must be how many") for seeds in ("3", 2.0, True, [1.5], [True], [1, -1], [], {3})),
+        ({"threads": 0}, "threads must be a whole number of at least 1, not 0"),
+        ({"threads": 1.5}, "threads must be a whole number of at least 1, not 1.5"),
+        ({"parallel": "2"}, "parallel must be a whole number of at least 1, not '2'"),
         ({"device": "gpu"}, "device must be auto or one of cpu.* not 'gpu'"),
         ({"device": "cuda:99"}, "not 'cuda:99'"),
     ],
@@ -208,6 +212,27 @@ def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny
 def test_what_does_not_exist_is_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         run_claim(**({"claim": "tiny", "scale": "smoke"} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rel", "smoke", "relu", 0), "study must be one of relu, .* not 'rel'"),
+        (("tiny", "huge", "relu", 0), "scale of tiny must be one of smoke, not 'huge'"),
+        (("tiny", "smoke", "gelu", 0), "arm must be one of tanh, relu, not 'gelu'"),
+        (("tiny", "smoke", "relu", -1), "seed must be a whole number of at least 0, not -1"),
+        (("tiny", "smoke", "relu", 0.5), "seed must be a whole number of at least 0, not 0.5"),
+    ],
+)
+def test_one_run_of_what_does_not_exist_is_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run_one(*arguments)
+
+
+@pytest.mark.parametrize("threads", [0, 1.5, True])
+def test_first_losses_take_a_whole_number_of_threads(threads, tiny_claim, tiny_dataset):
+    with pytest.raises(ValueError, match=f"threads must be a whole number of at least 1, not {threads}"):
+        first_losses(tiny_claim.protocol("smoke").arms, tiny_dataset, threads=threads)
 
 
 @pytest.mark.parametrize(("device", "workers"), [("cpu", 2), ("cuda", 3)])

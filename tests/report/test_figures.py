@@ -59,6 +59,21 @@ def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded
     figure.savefig(io.BytesIO())
 
 
+def test_a_figure_of_nothing_says_that_there_are_no_runs():
+    empty = (
+        figures.error_curves({}),
+        figures.run_curves({"ours": None}),
+        figures.effects({}),
+        figures.derivatives([]),
+        figures.panels(0)[0],
+    )
+    for figure in empty:
+        (ax,) = figure.axes
+        assert [text.get_text() for text in ax.texts] == ["no runs recorded yet"]
+        assert not ax.axison
+        figure.savefig(io.BytesIO())
+
+
 def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
     relu = CLAIMS["relu"]
     known = Verdict(claim=relu, outcome="open", seeds=(0, 1, 2), estimate=2.0, low=1.5, high=2.7)
@@ -69,6 +84,11 @@ def test_effects_are_drawn_with_their_interval_beside_the_papers_number():
     assert (1.5, 2.7) in lines
     assert (2.0,) in lines
     assert (4.0, pytest.approx(7.8)) in lines
+    single = Verdict(claim=relu, outcome="open", seeds=(0,), estimate=2.0)
+    (legend,) = figures.effects({"known": known, "single": single}).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "paper", "each pair of runs", "ours, 95 % interval", "ours, no interval yet"
+    ]  # fmt: skip
     figure.savefig(io.BytesIO())
 
 

@@ -1,4 +1,10 @@
+from dataclasses import replace
+
+from alexnet_repro import CLAIMS
+from alexnet_repro.claims.records import Evidence
+from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
+from alexnet_repro.report.in_short import InShort
 
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
@@ -6,11 +12,12 @@ def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
     table = tables.run_table({"2012": [timed], "modern": [make_record("tanh", 1, [0.5])]})
     assert table.header[-1] == "epochs to target"
     assert table.rows == [
-        ("2012", "relu", "0", "2", "24.1", "30.5", "1.9"),
-        ("modern", "tanh", "1", "1", "50.0", "-", "-"),
+        ["2012", "relu", "0", "2", "24.1", "30.5", "1.9"],
+        ["modern", "tanh", "1", "1", "50.0", "-", "-"],
     ]
     timed.final.pop("epochs_to_target")
     assert "epochs to target" not in tables.run_table({"2012": [timed]}).header
+    assert tables.run_table({"2012": []}).header == table.header[1:]
 
 
 def test_every_recorded_learning_rate_is_in_the_table_and_one_an_activation_is_chosen():
@@ -24,6 +31,23 @@ def test_the_evidence_table_tells_arms_apart_only_where_they_differ(make_record)
     ((title, scale, data, *_, hardware, seeds),) = tables.evidence_table({"2012": runs, "modern": []}).rows
     assert (title, scale, data, hardware) == ("2012", "smoke", "photos: made up", "abacus, 1 thread")
     assert seeds == "tanh: 0, 4; relu: 0"
+
+
+def test_an_arm_without_records_is_named_and_threads_are_counted(make_record):
+    (row,) = tables.evidence_table({"": Evidence([make_record("relu", 3, [0.5])], ("tanh", "relu"))}).rows
+    assert row[-2:] == ["abacus, 1 thread", "tanh: none recorded; relu: 3"]
+    two = replace(make_record("relu", 3, [0.5]), environment={"device": "abacus", "threads": 2})
+    assert tables.evidence_table({"": [two]}).rows[0][-2] == "abacus, 2 threads"
+
+
+def test_a_chapter_counts_pairs_and_where_one_run_is_measured_twice_seeds():
+    results = [
+        Verdict(claim=CLAIMS[name], outcome="open", scale="laptop", seeds=tuple(range(pairs)))
+        for name, pairs in (("dropout", 5), ("dropout", 1), ("ten-crop", 5), ("specialization", 0))
+    ]
+    rows = [line.split(" | ") for line in InShort("Words.", results).to_markdown().splitlines()[4:]]
+    counts = ["5 pairs at scale laptop", "1 pair at scale laptop", "5 seeds at scale laptop", "none"]
+    assert [row[3] for row in rows] == counts
 
 
 def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
