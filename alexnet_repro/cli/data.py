@@ -24,7 +24,7 @@ from alexnet_repro.data import (
     store_name,
     tiny_imagenet,
 )
-from alexnet_repro.data.cifar10 import ARCHIVE, OFFICIAL
+from alexnet_repro.data.cifar10 import FILE, OFFICIAL
 from alexnet_repro.data.imagenet import IMAGENET_TERMS, IMAGENETTE, TRAIN
 from alexnet_repro.data.store import MANIFEST
 from alexnet_repro.support.files import write_atomically
@@ -42,7 +42,7 @@ WHAT = {  # name -> what it is, where it comes from, and of what is there one wh
     "cifar10": (
         "10 classes, 50,000 + 10,000 images of 32 pixels",
         OFFICIAL,
-        [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/"))],
+        [FILE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/"))],
     ),
     **{
         name: (

@@ -51,12 +51,12 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
     checked by md5 and unpacked.
 
     Raises:
-        DatasetNotFoundError: nothing was found; says how to get it.
+        DatasetNotFoundError: nothing was found, or only a part; says how to get it.
         ValueError: the archive's md5 is wrong.
     """
     folder, archive = IMAGENETTE[name]
     for place in (root / folder, root):
-        if all((place / "train" / wnid).is_dir() for wnid in IMAGENETTE_CLASSES):
+        if all((place / split / wnid).is_dir() for split in IMAGENETTE_COUNTS for wnid in IMAGENETTE_CLASSES):
             return _imagenette(name, place)
     missing = (
         f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -223,6 +224,17 @@ def test_imagenette_is_fetched_checked_and_unpacked(imagenette):
     assert dataset.images[:, 0, 0, 0].tolist() == pytest.approx([20 * i for i in range(10)], abs=2)
     assert dataset.name == "imagenette-160"
     assert load_dataset("imagenette-160", root / "imagenette2-160", size=8).labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("lacks", ["train/n03888257", "val/n01440764"])
+def test_a_part_of_imagenette_beside_its_archive_is_not_taken_for_the_whole(imagenette, lacks):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    shutil.rmtree(root / "imagenette2-160" / lacks)
+    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 is not whole\. Remove it"):
+        load_dataset("imagenette-160", root, size=8)
+    shutil.rmtree(root / "imagenette2-160")
+    assert len(load_dataset("imagenette-160", root, size=8)) == 10
 
 
 def test_a_damaged_archive_of_imagenette_is_refused(imagenette):
