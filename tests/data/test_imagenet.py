@@ -52,6 +52,7 @@ def challenge(tmp_path, monkeypatch):
         for i, number in enumerate(VAL, start=1):
             add(tar, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(50 * number))
     monkeypatch.setattr(imagenet, "IMAGENET_COUNTS", {"train": 6, "val": 4})
+    monkeypatch.setattr(imagenet, "IMAGENET_CLASSES", 3)
     for name in ("TRAIN", "VAL", "DEVKIT"):
         file = getattr(imagenet, name)[0]
         digest = hashlib.md5((tmp_path / file).read_bytes()).hexdigest()
@@ -128,6 +129,23 @@ def test_folders_give_what_the_archives_give(challenge, val_classes):
         ours = source.in_memory(split, 8)
         assert ours.images.equal(theirs.images)
         assert ours.labels.equal(theirs.labels)
+
+
+@pytest.mark.parametrize("val_classes", [True, False])
+def test_folders_of_fewer_classes_are_not_taken_for_imagenet(challenge, val_classes):
+    extracted(challenge, val_classes)
+    (challenge / imagenet.TRAIN[0]).unlink()
+    shutil.rmtree(challenge / "train" / "n02")
+    with pytest.raises(ValueError, match="train must have 3 class folders, not 2"):
+        load_source("imagenet", challenge)
+
+
+def test_the_devkit_labels_no_images_of_other_classes_than_its_own(challenge):
+    extracted(challenge, val_classes=False)
+    (challenge / imagenet.TRAIN[0]).unlink()
+    (challenge / "train" / "n02").rename(challenge / "train" / "n00")
+    with pytest.raises(ValueError, match="must have the same classes: one of them lacks n00"):
+        load_source("imagenet", challenge)
 
 
 def test_val_without_class_folders_needs_the_devkit(challenge):
