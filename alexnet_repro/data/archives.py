@@ -86,11 +86,13 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
 
     Raises:
         DatasetNotFoundError: it is neither there nor to be fetched, with ``missing`` as its words; or no mirror has it;
-            or the folder is there, with which nobody was content.
+            or the folder is there, but is not as it should be.
         ValueError: its md5 is wrong; or as ``unpack``.
     """
     if (root / folder).is_dir():
-        raise DatasetNotFoundError(f"{root / folder} is not whole. Remove it: it is unpacked anew from {archive.file}")
+        raise DatasetNotFoundError(
+            f"{root / folder} is not as {archive.file} has it. Remove it: it is unpacked anew from there"
+        )
     path = root / archive.file
     if path.is_file():
         check(path, archive.md5)

@@ -24,7 +24,7 @@ ARCHIVE = Archive(
 )
 
 
-def load_cifar10(split: str, root: Path, download: bool = False) -> Dataset:
+def load_cifar10(split: str, size: int, root: Path, download: bool) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32.
 
     Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
@@ -33,13 +33,16 @@ def load_cifar10(split: str, root: Path, download: bool = False) -> Dataset:
 
     Args:
         split: "train" or "test".
+        size: height and width of the images, pixels; there are no others than 32.
         root: the folder.
         download: fetch the archive into ``root`` if nothing is there, from the first mirror that delivers it whole.
 
     Raises:
         DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
-        ValueError: a md5 of the archive is wrong, or an image can't be read.
+        ValueError: a md5 of the archive is wrong, or an image can't be read; another size.
     """
+    if size != 32:
+        raise ValueError(f"cifar10 has images of 32 pixels, not {size}")
     if not (root / FOLDER).is_dir():
         for folder in () if (root / FILE).is_file() else (root, root / "cifar10"):
             if all((folder / split / name).is_dir() for name in CLASSES):

@@ -57,7 +57,8 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
     """
     folder, archive = IMAGENETTE[name]
     for place in (root / folder, root):
-        if all((place / split / wnid).is_dir() for split in IMAGENETTE_COUNTS for wnid in IMAGENETTE_CLASSES):
+        splits = [place / split for split in IMAGENETTE_COUNTS]
+        if all(split.is_dir() and class_folders(split) == IMAGENETTE_CLASSES for split in splits):
             return _imagenette(name, place)
     missing = (
         f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."

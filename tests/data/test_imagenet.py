@@ -10,8 +10,8 @@ from scipy.io import savemat
 from torchvision.datasets import Imagenette
 from torchvision.datasets.imagenet import ARCHIVE_META
 
-from alexnet_repro.data import DatasetNotFoundError, imagenet, load_dataset, load_source, prepare
-from alexnet_repro.data.folders import ImageFile, Problem
+from alexnet_repro.data import DatasetNotFoundError, StoreError, imagenet, load_dataset, load_source, prepare
+from alexnet_repro.data.folders import ImageFile, Problem, folder_source
 
 WNIDS = ("n02", "n01", "n03")  # by the challenge's numbers, which are not in the order of the ids
 VAL = (3, 1, 2, 1)  # numbers of the classes of four validation images
@@ -249,10 +249,30 @@ def test_a_part_of_imagenette_beside_its_archive_is_not_taken_for_the_whole(imag
     root = imagenette / "data"
     load_source("imagenette-160", root, download=True)
     shutil.rmtree(root / "imagenette2-160" / lacks)
-    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 is not whole\. Remove it"):
+    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 is not as imagenette2-160\.tgz has it\. Remove"):
         load_dataset("imagenette-160", root, size=8)
     shutil.rmtree(root / "imagenette2-160")
     assert len(load_dataset("imagenette-160", root, size=8)) == 10
+
+
+def test_imagenet_s_own_folders_are_not_taken_for_imagenette(imagenette):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    assert load_source("imagenette-160", root / "imagenette2-160").classes == imagenet.IMAGENETTE_CLASSES
+    for split in ("train", "val"):
+        (root / "imagenette2-160" / split / "n01443537").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="imagenette-160 was not found in"):
+        load_source("imagenette-160", root / "imagenette2-160")
+
+
+def test_a_store_of_another_data_set_is_not_given_under_a_known_name(imagenette):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    other = folder_source((root / "imagenette2-160").rename(root / "other"))
+    prepare(other, root / "imagenette-160-8", size=8, workers=1)
+    with pytest.raises(StoreError, match="imagenette-160-8 has images of other, not of imagenette-160"):
+        load_dataset("imagenette-160", root, size=8)
+    assert len(load_dataset(str(root / "imagenette-160-8"))) == 10
 
 
 def test_a_damaged_archive_of_imagenette_is_refused(imagenette):
