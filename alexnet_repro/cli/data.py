@@ -68,7 +68,7 @@ def prepare_(
     size: Size = None,
     form: Annotated[str | None, typer.Option(help="raw or jpeg; default: raw where that takes at most 16 GiB")] = None,
     tolerant: Annotated[bool, typer.Option(help="skip what can't be used, and list it in the manifest")] = False,
-    workers: Annotated[int | None, typer.Option(help="threads; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one a core")] = None,
 ) -> None:
     """Decode every image once: shorter side to SIZE, central square. After an interruption, call again to go on."""
     own = None if name in NAMES else Path(name).expanduser().resolve().name

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import nn
 
-from alexnet_repro.support.values import check_choice, check_positive
+from alexnet_repro.support.values import check_choice, check_positive, check_types
 
 ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
@@ -146,8 +146,7 @@ class NetConfig:
     pool_size: int | None = None  #: pixels, of every Pool; None: as the layers say
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, get_args(ActivationName))
-        check_choice("initialization", self.initialization, get_args(Initialization))
+        check_types(self)
         for name in ("image_size", "num_classes", "towers", "width"):
             check_positive(name, getattr(self, name))
         if not 0 <= self.dropout < 1:
@@ -162,6 +161,7 @@ class NetConfig:
                 f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
             )
         for layer in self.layers:
+            check_types(layer, f" of {layer.name}")
             if getattr(layer, "std", 0) < 0:
                 raise ValueError(f"{self.name}: the std of {layer.name} must be at least 0")
             for size in ("channels", "outputs", "kernel", "stride", "size"):

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from alexnet_repro.networks.build import build
+from alexnet_repro.support.values import check_positive
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.loop import train
 from alexnet_repro.training.state import Training
@@ -98,7 +99,11 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
         config: the run; its images are random, its data set is not looked at.
         device: "cpu", "cuda", "cuda:1", ...
         steps: that are timed.
+
+    Raises:
+        ValueError: there are none to time.
     """
+    check_positive("steps", steps)
     times: list[float] = []
 
     def on_step(training: Training) -> None:

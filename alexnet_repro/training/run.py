@@ -15,7 +15,7 @@ from alexnet_repro.data import Dataset, evaluation_split, load_dataset
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
 from alexnet_repro.support.lock import locked
-from alexnet_repro.support.values import as_json, differences, digest
+from alexnet_repro.support.values import as_json, check_positive, differences, digest
 from alexnet_repro.training.checkpoint import CheckpointError, Files, Saved, identity, load_saved, save_checkpoint
 from alexnet_repro.training.classes import check_classes
 from alexnet_repro.training.config import RunConfig
@@ -75,6 +75,8 @@ def run(
     Warns:
         UserWarning: the checkpoint of a study's run is of other code, settings, data or hardware; it begins again.
     """
+    if save_every is not None:
+        check_positive("save_every", save_every)
     training = load(config.dataset, data_root, "train", size=config.size)
     testing = _testing(config, data_root, load)
     going = _Run(config, files or Files(), study, training, testing, processes or Processes("cpu"))

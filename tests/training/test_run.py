@@ -300,6 +300,12 @@ def test_a_second_training_is_refused_while_the_first_one_runs_and_leaves_it_alo
     assert {path.name for path in (tmp_path / "out").iterdir()} == left
 
 
+@pytest.mark.parametrize("save_every", [0, -1])
+def test_checkpoints_are_not_asked_for_every_no_step(config, tmp_path, save_every):
+    with pytest.raises(ValueError, match=f"save_every must be greater than 0, not {save_every}"):
+        run(config, Files.of_folder(tmp_path / "out"), save_every=save_every)
+
+
 def test_a_finished_run_in_a_folder_that_can_t_be_written_is_read(tmp_path):
     config = make_images(tmp_path / "images")
     record = run(config, Files.of_folder(tmp_path / "out"))
