@@ -17,11 +17,11 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], obj
     from the umask, as for any new file. Where it is a link, what the link leads to is written; where it is a pipe or a
     device, it simply takes what comes.
     """
-    path = _followed(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             return _write(file, content)
+    path = _followed(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
