@@ -18,9 +18,9 @@ def project() -> dict:
 
 
 def pythons() -> list[str]:
-    """The versions that ``requires-python`` allows, from the oldest."""
+    """The versions that ``requires-python`` allows, all but some of their first releases, from the oldest."""
     allowed = SpecifierSet(project()["requires-python"])
-    return [f"3.{minor}" for minor in range(100) if f"3.{minor}" in allowed]
+    return [f"3.{minor}" for minor in range(100) if f"3.{minor}.99" in allowed]
 
 
 def needed(requirements: Iterable[str]) -> set[str]:

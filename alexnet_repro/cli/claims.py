@@ -14,6 +14,7 @@ from alexnet_repro.claims.records import EVIDENCE_FOLDER, problems
 from alexnet_repro.claims.sweep import States, run_claim, submit_claim
 from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreboard
 from alexnet_repro.support.environment import PACKAGE
+from alexnet_repro.support.overrides import read
 from alexnet_repro.support.table import Table
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record
@@ -69,9 +70,10 @@ def verify(
     """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
     if not evidence.is_dir():
         raise EvidenceError(f"there is no folder {evidence}")
-    found = problems(evidence)
+    for problem in (found := problems(evidence)):
+        typer.echo(problem, err=True)
     if found:
-        raise EvidenceError("\n".join(found))
+        raise typer.Exit(1)
     typer.echo(f"{len(list(evidence.rglob('*.json')))} records are whole and current")
 
 
@@ -210,13 +212,4 @@ def _options(pairs: list[str]) -> dict[str, float | str]:
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, sign, _ in split if not sign]:
         raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")
-    return {name: _number(value) for name, _, value in split}
-
-
-def _number(text: str) -> float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return {name: read(value, f"--slurm {name}") for name, _, value in split}

@@ -12,8 +12,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from alexnet_repro.data import (
-    NAMES,
-    SMALL,
     Dataset,
     Store,
     data_root,
@@ -21,11 +19,10 @@ from alexnet_repro.data import (
     load_source,
     prepare,
     size_of,
+    store_folder,
     store_name,
-    tiny_imagenet,
 )
-from alexnet_repro.data.cifar10 import ARCHIVE, OFFICIAL
-from alexnet_repro.data.imagenet import IMAGENET_TERMS, IMAGENETTE, TRAIN
+from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.store import MANIFEST
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
@@ -37,46 +34,15 @@ Size = Annotated[
     int | None, typer.Option(help="height and width of the images, pixels; default: 64 for Tiny ImageNet, else 256")
 ]
 
-WHAT = {  # name -> what it is, where it comes from, and of what is there one when it is here
-    "photos": ("10 classes, 1,500 + 500 patches of photographs", "comes with scikit-image", ["."]),
-    "cifar10": (
-        "10 classes, 50,000 + 10,000 images of 32 pixels",
-        OFFICIAL,
-        [ARCHIVE, "cifar-10-batches-py", *(f"{folder}train/airplane" for folder in ("", "cifar10/"))],
-    ),
-    **{
-        name: (
-            f"{what} images of 64 pixels",
-            f"{tiny_imagenet.ARCHIVE.mirrors[0]} (for non-commercial research)",
-            [tiny_imagenet.ARCHIVE.file, f"{tiny_imagenet.FOLDER}/train/{last}"],
-        )
-        for name, what, last in (  # the last class by wnid: a part of the data set may lack it
-            ("tiny-imagenet", "200 classes of ImageNet, 100,000 + 10,000", "n12267677"),
-            ("tiny-imagenet-100", "the first 100 of these by wnid, 50,000 + 5,000", "n03250847"),
-        )
-    },
-    **{
-        name: (
-            f"10 classes of ImageNet, 9,469 + 3,925 images, shorter side {name.partition('-')[2] or 'as it was'}",
-            archive.mirrors[0],
-            [folder, archive.file],
-        )
-        for name, (folder, archive) in IMAGENETTE.items()
-    },
-    "imagenet": ("1000 classes, 1,281,167 + 50,000 images", IMAGENET_TERMS, [TRAIN[0], "train/n15075141"]),
-}
-
 
 @app.command("list")
 def list_(root: Root = None, size: Size = None) -> None:
     """The data sets that are known by name, where they come from, and which of them are here."""
     rows = []
-    for name in NAMES:
-        what, whence, traces = WHAT[name]
-        here = "yes" if any((data_root(root) / trace).exists() for trace in traces) else "no"
-        if (data_root(root) / store_name(name, size_of(name, size)) / MANIFEST).exists():
-            here = "prepared"
-        rows.append([name, what, here, whence])
+    for name, known in KNOWN.items():
+        prepared = (store_folder(name, root, size) / MANIFEST).exists()
+        here = "prepared" if prepared else "yes" if known.is_in(data_root(root)) else "no"
+        rows.append([name, known.words, here, known.whence])
     typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
     typer.echo(repr(Table(["name", "what", "here", "from"], rows)))
 
@@ -86,7 +52,7 @@ def get(name: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")],
     """Fetch a data set, check its md5 and unpack it; an interrupted download goes on where it stopped."""
     if name not in NAMES:
         raise ValueError(f"data set must be one of {', '.join(NAMES)}, not {name!r}")
-    if name in SMALL:
+    if KNOWN[name].source is None:
         dataset = load_dataset(name, root, download=True)
         typer.echo(f"{name}: {len(dataset):,} images for training, {dataset.origin}")
     else:
@@ -102,13 +68,14 @@ def prepare_(
     size: Size = None,
     form: Annotated[str | None, typer.Option(help="raw or jpeg; default: raw where that takes at most 16 GiB")] = None,
     tolerant: Annotated[bool, typer.Option(help="skip what can't be used, and list it in the manifest")] = False,
-    workers: Annotated[int | None, typer.Option(help="threads; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one a core")] = None,
 ) -> None:
     """Decode every image once: shorter side to SIZE, central square. After an interruption, call again to go on."""
+    own = None if name in NAMES else Path(name).expanduser().resolve().name
+    if own in NAMES and out is None:
+        raise ValueError(f"{name} would be prepared as {own}, which is another data set: say where to with --out")
     source, size = load_source(name, root), size_of(name, size)
-    out = (
-        data_root(root) / store_name(name if name in NAMES else str(Path(name).resolve()), size) if out is None else out
-    )
+    out = data_root(root) / store_name(own or name, size) if out is None else out
     with tqdm(desc=source.name, unit=" images", unit_scale=True, disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -141,8 +108,8 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
 ) -> None:
     """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""
-    if (Path(name) / MANIFEST).exists():
-        _describe(Store.open(Path(name)))
+    if ((folder := store_folder(name, root, size)) / MANIFEST).exists():
+        _describe(Store.open(folder))
     dataset = load_dataset(name, root, split, size=size)
     stds, axes = dataset.moments.principal_axes()
     counts = dataset.labels.bincount(minlength=len(dataset.classes)).tolist()

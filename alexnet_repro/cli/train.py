@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,9 @@ Settings = Annotated[
     list[str],
     typer.Option("--set", help="a field, e.g. train.lr=0.02, net.width=0.5, net.layers.conv1.channels=48; repeatable"),
 ]
-SaveEvery = Annotated[int | None, typer.Option(help="steps after which a checkpoint is written within an epoch too")]
+SaveEvery = Annotated[
+    int | None, typer.Option(min=1, help="steps after which a checkpoint is written within an epoch too")
+]
 Best = Annotated[
     bool, typer.Option("--best", help="of a folder the weights of the lowest validation error; default: the last")
 ]
@@ -76,7 +79,7 @@ def train(
     ] = None,
     size: Annotated[int | None, typer.Option(help="of the stored images, pixels; default: the data set's")] = None,
     crop: Annotated[int | None, typer.Option(help="of the network's input, pixels; default: the preset's")] = None,
-    seed: Annotated[int, typer.Option(help="of weights, order, crops and masks")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="of weights, order, crops and masks")] = 0,
     settings: Settings = [],  # noqa: B006
     root: Root = None,
     device: Device = "auto",
@@ -157,9 +160,10 @@ def evaluate(
     trained = [load_trained(path, device, best) for path in runs]
     name = dataset or trained[0].config.dataset
     split = split or evaluation_split(name)
+    tests = cache(lambda size: load_dataset(name, root, split, size=size))
     probabilities, logs = [], []
     for network in trained:
-        testing = load_dataset(name, root, split, size=network.config.size)
+        testing = tests(network.config.size)
         order = network.order(testing.classes)
         if network.classes is None:
             typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
@@ -222,13 +226,13 @@ def summary(
 def bench(
     preset: Preset = "paper",
     settings: Settings = [],  # noqa: B006
-    steps: Annotated[int, typer.Option(help="that are timed")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="that are timed")] = 5,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Time training steps on random images, and say what ImageNet would take."""
     _use(threads)
-    net, train_config = NetConfig.preset(preset), TrainConfig.preset(preset)
+    net, train_config = NetConfig.preset(NETS.get(preset, preset)), TrainConfig.preset(preset)
     config = RunConfig(dataset="random", net=net, input=InputConfig.preset(preset), train=train_config)
     config = override(config, *settings)
     speed = step_speed(config, resolve_device(device), steps)

@@ -6,17 +6,12 @@ import os
 from pathlib import Path
 
 from alexnet_repro.data.batches import Batches
-from alexnet_repro.data.cifar10 import CLASSES as CIFAR10_CLASSES
-from alexnet_repro.data.cifar10 import load_cifar10
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import Source, folder_source
-from alexnet_repro.data.imagenet import IMAGENETTE, imagenet_source, imagenette_source
-from alexnet_repro.data.photos import CLASSES as PHOTOS_CLASSES
-from alexnet_repro.data.photos import load_photos
+from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.store import MANIFEST, Store, StoreError
-from alexnet_repro.data.tiny_imagenet import TINY_IMAGENET, tiny_imagenet_source
 
 __all__ = [
     "Batches",
@@ -31,14 +26,10 @@ __all__ = [
     "prepare",
 ]
 
-SMALL = {"photos": PHOTOS_CLASSES, "cifar10": CIFAR10_CLASSES}  # read as they are, nothing to prepare
-NAMES = (*SMALL, *TINY_IMAGENET, *IMAGENETTE, "imagenet")
-SIZES = dict.fromkeys(SMALL, 32) | dict.fromkeys(TINY_IMAGENET, 64)  # name -> pixels; of all others 256
-
 
 def evaluation_split(name: str) -> str:
     """The split that a data set's errors are taken on: the small ones have no other than "test", the others "val"."""
-    return "test" if name in SMALL else "val"
+    return KNOWN[name].evaluation_split if name in KNOWN else "val"
 
 
 def load_dataset(
@@ -78,18 +69,13 @@ def load_dataset(
         >>> photos.classes[:3]
         ('astronaut', 'chelsea', 'coffee')
     """
-    if name in SMALL:
+    if (known := KNOWN.get(name)) is not None and known.load is not None:
         if split not in ("train", "test"):
             raise ValueError(f"split must be train or test, not {split!r}")
-        size = size_of(name, size)
-        if name == "photos":
-            return load_photos(split, size)
-        if size != 32:
-            raise ValueError(f"cifar10 has images of 32 pixels, not {size}")
-        return load_cifar10(split, data_root(root), download)
-    store = _store(name, root, size)
+        return known.load(split, size_of(name, size), data_root(root), download)
+    store = store_folder(name, root, size)
     if (store / MANIFEST).exists():
-        return _stored(store, split, size)
+        return _stored(name, store, split, size)
     if name == "imagenet":
         raise DatasetNotFoundError(
             f"imagenet must be prepared first, and {store} is not there: alexnet-repro data prepare imagenet --root "
@@ -99,16 +85,18 @@ def load_dataset(
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
-    """The classes of a data set and the side of its images, pixels; no image is decoded for it.
+    """The classes of a data set and the side of its images, pixels.
+
+    No image is decoded for it; an archive that is there is unpacked.
 
     Args:
         name, root, size: as for ``load_dataset``.
 
-    Raises: as ``load_dataset``, but of photos and cifar10 nothing.
+    Raises: as ``load_dataset``, but nothing of the files of photos and cifar10.
     """
-    if name in SMALL:
-        return SMALL[name], size_of(name, size)
-    if name != "imagenet" and not (_store(name, root, size) / MANIFEST).exists():
+    if name in KNOWN and KNOWN[name].classes:
+        return KNOWN[name].classes, size_of(name, size)
+    if name != "imagenet" and not (store_folder(name, root, size) / MANIFEST).exists():
         return load_source(name, root).classes, size_of(name, size)
     training = load_dataset(name, root, "train", size=size)
     return training.classes, training.images.shape[-1]
@@ -124,15 +112,12 @@ def load_source(name: str, root: str | os.PathLike[str] | None = None, *, downlo
         DatasetNotFoundError: the files are missing; says how to get them.
         ValueError: an unknown name, or a folder without class folders.
     """
-    if name in SMALL:
+    known = KNOWN.get(name)
+    if known is None:
+        return folder_source(_folder(name))
+    if known.source is None:
         raise ValueError(f"{name} needs no preparing: load_dataset reads it as it is")
-    if name == "imagenet":
-        return imagenet_source(data_root(root))
-    if name in TINY_IMAGENET:
-        return tiny_imagenet_source(name, data_root(root), download)
-    if name in IMAGENETTE:
-        return imagenette_source(name, data_root(root), download)
-    return folder_source(_folder(name))
+    return known.source(data_root(root), download)
 
 
 def data_root(root: str | os.PathLike[str] | None) -> Path:
@@ -142,28 +127,36 @@ def data_root(root: str | os.PathLike[str] | None) -> Path:
 
 def size_of(name: str, size: int | None = None) -> int:
     """Height and width of a data set's images, pixels: those asked for, else the usual ones."""
-    return SIZES.get(name, 256) if size is None else size
+    if size is None:
+        return KNOWN[name].size if name in KNOWN else 256
+    if size < 1:
+        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    return size
 
 
 def store_name(name: str, size: int) -> str:
     """What ``prepare`` calls the folder of a data set."""
-    return f"{Path(name).name}-{size}"
+    return f"{name}-{size}"
 
 
-def _store(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
+def store_folder(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
     """Where a data set lies if it was prepared."""
-    return data_root(root) / store_name(name, size_of(name, size)) if name in NAMES else _folder(name)
+    return data_root(root) / store_name(name, size_of(name, size)) if name in KNOWN else _folder(name)
 
 
 def _folder(name: str) -> Path:
     folder = Path(name).expanduser().resolve()
-    if not folder.is_dir():
+    if not name or not folder.is_dir():
         raise ValueError(f"data set must be one of {', '.join(NAMES)} or the path of a folder, not {name!r}")
     return folder
 
 
-def _stored(folder: Path, split: str, size: int | None) -> Dataset:
+def _stored(name: str, folder: Path, split: str, size: int | None) -> Dataset:
     store = Store.open(folder)
+    if name in KNOWN and (found := store.manifest["source"]["name"]) != name:
+        raise StoreError(
+            f"{folder} has images of {found}, not of {name}. Give it another name, or load it by its path."
+        )
     if size not in (None, store.manifest["size"]):
         raise StoreError(f"{folder} has images of {store.manifest['size']} pixels, not {size}")
     return store.dataset(split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import tarfile
@@ -16,8 +17,10 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from alexnet_repro.data.dataset import DatasetNotFoundError
+from alexnet_repro.support.lock import locked
 
 BLOCK = 2**20  # bytes
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # no fault of a mirror
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +41,21 @@ def fetch(archive: Archive, root: Path) -> Path:
 
     Raises:
         DatasetNotFoundError: no mirror did; says what went wrong with each.
+        BlockingIOError: another process is fetching it; says which.
+        OSError: the disk is full, or the folder can't be written; what has come is kept.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path, part = root / archive.file, root / f".{archive.file}.part"
+    with locked(root / f".{archive.file}.lock"):
+        return _fetched(archive, root / archive.file, root / f".{archive.file}.part")
+
+
+def _fetched(archive: Archive, path: Path, part: Path) -> Path:
     failures = []
     for mirror in archive.mirrors:
         try:
             _download(mirror, part)
         except (OSError, HTTPException, ValueError) as error:  # part stays, to go on from
+            if getattr(error, "errno", None) in LOCAL:
+                raise
             failures.append(f"  - {mirror}: {str(error) or type(error).__name__}")
         else:
             try:
@@ -75,9 +85,14 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
     """What ``unpack`` makes of an archive in ``root``, whose md5 is checked, or which is fetched if that is asked for.
 
     Raises:
-        DatasetNotFoundError: it is neither there nor to be fetched, with ``missing`` as its words; or no mirror has it.
+        DatasetNotFoundError: it is neither there nor to be fetched, with ``missing`` as its words; or no mirror has it;
+            or the folder is there, but is not as it should be.
         ValueError: its md5 is wrong; or as ``unpack``.
     """
+    if (root / folder).is_dir():
+        raise DatasetNotFoundError(
+            f"{root / folder} is not as {archive.file} has it. Remove it: it is unpacked anew from there"
+        )
     path = root / archive.file
     if path.is_file():
         check(path, archive.md5)
@@ -129,7 +144,7 @@ def _download(address: str, part: Path) -> None:
             raise
         return
     with response:
-        goes_on = response.status == 206 if have and hasattr(response, "status") else False
+        goes_on = have > 0 and response.status == 206
         left = int(response.headers.get("Content-Length") or 0)
         if not goes_on:
             have = 0

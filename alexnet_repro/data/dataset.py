@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from alexnet_repro.data.moments import Moments
+from alexnet_repro.data.moments import Moments, check_images
 
 AT_A_TIME = 256  # images that are read from wherever they lie
 
@@ -18,13 +18,13 @@ class DatasetNotFoundError(FileNotFoundError):
     """A data set is not where it was looked for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images of one size.
 
     Attributes:
         name: "photos", "cifar10", ...
-        split: "train" or "test".
+        split: "train", "val" or "test".
         images: (N, 3, H, W) uint8, RGB; of a large set no tensor, but what gives its rows like one.
         labels: (N,) int64, indices into ``classes``.
         classes: names of the classes.
@@ -47,10 +47,14 @@ class Dataset:
     origin: str
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(self.images.shape)} {self.images.dtype}")
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
-            raise ValueError(f"labels must be ({len(self.images)},) int64, not {tuple(self.labels.shape)}")
+        check_images(self.images)
+        labels = self.labels
+        if labels.shape != self.images.shape[:1] or labels.dtype != torch.int64:
+            raise ValueError(f"labels must be ({len(self.images)},) int64, not {tuple(labels.shape)} {labels.dtype}")
+        if wrong := labels[(labels < 0) | (labels >= len(self.classes))].tolist():
+            raise ValueError(
+                f"labels must be from 0 to {len(self.classes) - 1}, numbers of the classes, not {wrong[0]}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)

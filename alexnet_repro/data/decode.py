@@ -18,6 +18,7 @@ FORMATS = (
     "XBM", "XPM", "XVTHUMB",
 )  # fmt: skip
 ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")  # whose further images are frames; elsewhere previews, pages or layers
+SIXTEEN_BITS = ("PNG", "PPM")  # whose grey values of Pillow's mode "I" go from 0 to 65535
 REFUSED = {  # how a file begins -> what it is
     b"%!PS": "EPS or PostScript",
     b"\xc5\xd0\xd3\xc6": "EPS",
@@ -72,11 +73,12 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
         name: what errors call it; None: its path.
 
     Returns: the image; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
-        "16 bits", "transparent" (now on white), "turned" (by its EXIF orientation), or several of them.
+        "16 bits" (of grey; in colours Pillow leaves the lower eight out), "transparent" (now on white), "turned" (by
+        its EXIF orientation), or several of them.
 
     Raises:
-        ImageError: no image, a damaged or an animated one, one of more than ``MAX_PIXELS``, or whatever else goes wrong
-            with it; but not for lack of memory.
+        ImageError: no image, a damaged or an animated one, one of more than ``MAX_PIXELS`` or with more than 16 bits a
+            channel, or whatever else goes wrong with it; but not for lack of memory.
     """
     name = str(file) if name is None else name
     if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
@@ -88,6 +90,10 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
                 raise ImageError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
             if image.format in ANIMATIONS and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise ImageError(name, f"is animated ({frames} frames); one image is needed")
+            if image.mode == "F" or (image.mode == "I" and image.format not in SIXTEEN_BITS):
+                raise ImageError(
+                    name, "has grey values of 32 bits, of which none is known as white. Save it with 8 or 16"
+                )
             image.load()
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
             rgb, repairs = _as_rgb(image if turn is None else image.transpose(turn))
@@ -153,7 +159,7 @@ def _reason(error: Exception) -> str:
 
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     repairs = []
-    if image.mode.startswith("I"):  # I;16 and the like: sixteen bits of grey
+    if image.mode.startswith("I"):  # I;16 and the like
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
         repairs.append("16 bits")
     if image.mode in ("L", "LA", "1"):

@@ -40,6 +40,7 @@ TRAIN = ("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e")
 VAL = ("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622")
 DEVKIT = ("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf")
 VAL_IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
+IMAGENET_CLASSES = 1000
 IMAGENET_COUNTS = {"train": 1_281_167, "val": 50_000}
 IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial research and education)"
 
@@ -51,12 +52,13 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
     checked by md5 and unpacked.
 
     Raises:
-        DatasetNotFoundError: nothing was found; says how to get it.
+        DatasetNotFoundError: nothing was found, or only a part; says how to get it.
         ValueError: the archive's md5 is wrong.
     """
     folder, archive = IMAGENETTE[name]
     for place in (root / folder, root):
-        if all((place / "train" / wnid).is_dir() for wnid in IMAGENETTE_CLASSES):
+        splits = [place / split for split in IMAGENETTE_COUNTS]
+        if all(split.is_dir() and class_folders(split) == IMAGENETTE_CLASSES for split in splits):
             return _imagenette(name, place)
     missing = (
         f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."
@@ -73,7 +75,7 @@ def imagenet_source(root: Path) -> Source:
 
     Raises:
         DatasetNotFoundError: nothing was found; says what is needed and whence.
-        ValueError: a md5 is wrong; or the folders hold no 1000 classes.
+        ValueError: a md5 is wrong; or the folders hold no 1000 classes, or others than the devkit.
     """
     archives = {root / name: md5 for name, md5 in (TRAIN, VAL, DEVKIT) if (root / name).is_file()}
     devkit = root / DEVKIT[0]
@@ -83,11 +85,18 @@ def imagenet_source(root: Path) -> Source:
         return Source("imagenet", "ILSVRC-2012, official archives", classes, listings, archives, IMAGENET_COUNTS)
     if (root / "train").is_dir() and (root / "val").is_dir():
         classes = class_folders(root / "train")
+        if len(classes) != IMAGENET_CLASSES:
+            raise ValueError(f"{root}/train must have {IMAGENET_CLASSES:,} class folders, not {len(classes):,}")
         listings = {"train": class_folder_listing(root, "train", classes)}
         if class_folders(root / "val"):
             listings["val"] = class_folder_listing(root, "val", classes)
         elif devkit in archives:
-            listings["val"] = _val_folder(root / "val", _devkit(devkit)[1])
+            known, truth = _devkit(devkit)
+            if other := sorted(set(known) ^ set(classes)):
+                raise ValueError(
+                    f"{root}/train and {devkit.name} must have the same classes: one of them lacks {other[0]}"
+                )
+            listings["val"] = _val_folder(root / "val", truth)
         else:
             raise DatasetNotFoundError(f"{root}/val has no class folders; then {DEVKIT[0]} is needed beside it")
         used = {devkit: DEVKIT[1]} if devkit in archives else {}

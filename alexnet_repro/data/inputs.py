@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -11,13 +12,13 @@ from torch import Tensor
 from alexnet_repro.data.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
 from alexnet_repro.data.config import InputConfig, Views
 from alexnet_repro.data.moments import Moments
-from alexnet_repro.support.chance import streams
 from alexnet_repro.support.environment import send
+from alexnet_repro.support.values import check_choice
 
 CHANNELS = ("red", "green", "blue")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draws:
     """What chance decides for a batch of training images.
 
@@ -33,20 +34,15 @@ class Draws:
         return Draws(*(None if draw is None else draw[rows] for draw in (self.crops, self.color)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chance:
     """The generators of ``Draws``, one a kind: noise that is turned off changes no crop."""
 
     crops: torch.Generator
     color: torch.Generator
 
-    @classmethod
-    def of(cls, generator: torch.Generator) -> Chance:
-        """By one draw from a CPU generator."""
-        return cls(*streams(generator, "crops", "colour"))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InputTransform:
     """Stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
 
@@ -82,11 +78,6 @@ class InputTransform:
                 )
         stds = variances.sqrt()
         return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
-
-    def training(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """One training batch: cropped, flipped and recoloured at random where the configuration says so."""
-        n, _, height, width = images.shape
-        return self.apply(images, self.draw((n, height, width), Chance.of(generator)))
 
     def draw(self, shape: tuple[int, int, int], chance: Chance, color: bool = True) -> Draws:
         """All that chance decides for a batch of ``shape = (n, height, width)``; without ``color`` no colour noise."""
@@ -130,6 +121,7 @@ class InputTransform:
 
     def viewed(self, views: Views) -> InputTransform:
         """The same with other views at test time; the whole image stays the whole image."""
+        check_choice("views", views, get_args(Views))
         config = self.config if self.config.crop is None else replace(self.config, views=views)
         return InputTransform(config, self.mean, self.scale, self.color)
 
@@ -142,7 +134,7 @@ class InputTransform:
     def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
         """From what ``state_dict`` gave: needs no training set. ``ValueError`` if it has other shapes."""
         shapes = {name: tuple(value.shape) for name, value in state.items()}
-        side = shapes["mean"][-1:] * 2 if shapes["scale"] == () else (1, 1)
+        side = (*shapes["mean"][1:], 1, 1)[:2] if shapes["scale"] == () else (1, 1)
         expected = {"mean": (3, *side), "scale": shapes["scale"] and (3, 1, 1)}
         expected |= {} if config.color is None else {"deviations": (3,), "axes": (3, 3)}
         if shapes != expected or not all(value.is_floating_point() for value in state.values()):

@@ -11,7 +11,7 @@ from torch import Tensor
 AT_A_TIME = 2**22  # values that are turned into float32 at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """What a network's input is centred by, and its colours are shifted along.
 
@@ -27,12 +27,14 @@ class Moments:
 
     @classmethod
     def of(cls, images: Tensor | Moments) -> Moments:
-        """The moments of images, (N, 3, H, W) uint8; moments stay as they are."""
+        """The moments of images, (N, 3, H, W) uint8, of which there must be one; moments stay as they are."""
         if isinstance(images, Moments):
             return images
+        check_images(images)
         sums = PixelSums.of_none(*images.shape[2:])
-        for part in images.split(max(1, AT_A_TIME // images[:1].numel())):
-            sums.add(part.cpu())
+        if len(images):
+            for part in images.split(max(1, AT_A_TIME // images[:1].numel())):
+                sums.add(part.cpu())
         return sums.moments()
 
     @property
@@ -50,7 +52,13 @@ class Moments:
         return variances.clamp(min=0).sqrt(), axes
 
 
-@dataclass
+def check_images(images: Tensor) -> None:
+    """``ValueError`` unless they are what all images of a data set are."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
+
+
+@dataclass(eq=False)
 class PixelSums:
     """Sums over images, exact: in whatever order and in whatever parts they are added, the result is the same.
 

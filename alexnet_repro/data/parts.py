@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import tarfile
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from PIL import Image
 
 from alexnet_repro.data.decode import ImageError, central_square, read
 from alexnet_repro.data.folders import ImageFile
-from alexnet_repro.data.moments import PixelSums
+from alexnet_repro.data.moments import Moments, PixelSums
 from alexnet_repro.support.files import write_atomically
 
 Form = Literal["raw", "jpeg"]
@@ -38,10 +37,9 @@ class RawPart:
         self.buffer.write(pixels.transpose(2, 0, 1).tobytes())
 
     def save(self) -> None:
+        images = np.load(self.path, mmap_mode="r")
         with self.path.open("r+b") as file:
-            np.lib.format.read_magic(file)
-            shape, _, _ = np.lib.format.read_array_header_1_0(file)
-            file.seek(self.first * math.prod(shape[1:]), os.SEEK_CUR)
+            file.seek(images.offset + self.first * images[0].nbytes)
             file.write(self.buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
@@ -112,6 +110,16 @@ def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, fo
     write_atomically(stem.with_suffix(".npy"), npy(torch.cat([sums.products.flatten(), sums.image.flatten()]).numpy()))
     write_atomically(stem.with_suffix(".json"), json.dumps(report))
     return len(files)
+
+
+def moments_of_parts(stems: Sequence[Path], count: int, size: int) -> Moments:
+    """From the sums that ``write_part`` wrote, of so many images in all."""
+    total = PixelSums.of_none(size, size)
+    for stem in stems:
+        flat = torch.from_numpy(np.load(stem.with_suffix(".npy")))
+        total.merge(PixelSums(0, flat[9:].view(3, size, size), flat[:9].view(3, 3)))
+    total.count = count
+    return total.moments()
 
 
 def array_path(stem: Path) -> Path:

@@ -16,9 +16,10 @@ WINDOW = (26.0, 36.0)  # side of what one patch shows, pixels of the photograph 
 TURN = np.pi / 6  # largest rotation either way, radians
 BANDS = 4  # each photograph is cut into so many vertical bands; the third gives the test split, the others train
 TEST_BAND = 2
+SEED = 0
 
 
-def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
+def load_photos(split: str, size: int = 32) -> Dataset:
     """Ten photographs, ten classes: to which photograph does a patch belong?
 
     A patch is a square window of the photograph (taken at half size) at a random place, of random size and turned by a
@@ -28,12 +29,10 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
 
     Source: OURS; scikit-image's images are public domain, CC0 or CC-BY (see scikit-image's data README).
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, not {size}")
     from skimage import data
 
     count = PATCHES_PER_CLASS[split]
-    rng = np.random.default_rng([seed, list(PATCHES_PER_CLASS).index(split)])
+    rng = np.random.default_rng([SEED, list(PATCHES_PER_CLASS).index(split)])
     patches = []
     for name in CLASSES:
         photograph = getattr(data, name)()
@@ -48,7 +47,7 @@ def load_photos(split: str, size: int = 32, seed: int = 0) -> Dataset:
         images=torch.from_numpy(pixels[order]).permute(0, 3, 1, 2).contiguous(),
         labels=torch.from_numpy(labels.astype(np.int64)),
         classes=CLASSES,
-        origin=f"patches of photographs shipped with scikit-image, {size} pixels, seed {seed}",
+        origin=f"patches of photographs shipped with scikit-image, {size} pixels, seed {SEED}",
     )
 
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count, islice
 from pathlib import Path
@@ -23,14 +23,14 @@ from alexnet_repro.data.archives import check
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import ImageFile, Problem, Source
-from alexnet_repro.data.moments import Moments, PixelSums
-from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, npy, write_part
+from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256, stored_images
 from alexnet_repro.support.files import write_atomically
+from alexnet_repro.support.lock import locked
 from alexnet_repro.support.values import digest
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
-UNFINISHED = ".unfinished"
+UNFINISHED, LOCK = ".unfinished", ".lock"
 
 
 def prepare(
@@ -62,6 +62,7 @@ def prepare(
     Raises:
         ValueError: a problem of the source; a wrong md5; an argument that is not allowed; a folder that holds or was
             begun with something else.
+        BlockingIOError: another process is preparing into that folder; says which.
         ImageError: a file is no image that can be used.
         OSError: the disk is full; what is done is kept.
     """
@@ -69,6 +70,17 @@ def prepare(
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1 thread, not {workers}")
+    with locked(None if (out / MANIFEST).exists() else out / LOCK):
+        return _prepared(source, out, size, form, tolerant, workers, on_progress)
+
+
+def _prepared(
+    source: Source, out: Path, size: int, form: Form | None, tolerant: bool, workers: int,
+    on_progress: Callable[[int, int], None],
+) -> Store:  # fmt: skip
     unfinished = out / UNFINISHED
     if not (out / MANIFEST).exists():
         _check_archives(source, unfinished)
@@ -87,7 +99,6 @@ def prepare(
     if form == "raw":
         _make_arrays(counts, size, out)
     try:
-        workers = workers or os.cpu_count() or 1
         # Pillow's warnings are errors here, or no matter.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers) as pool:
             for split in source.listings:
@@ -106,7 +117,7 @@ def prepare(
         raise OSError(
             error.errno, f"there is no room left for {out}. What is done is kept: make room and call again"
         ) from error
-    shutil.rmtree(unfinished)
+    shutil.rmtree(unfinished, ignore_errors=True)  # by now it is no more than in the way
     return Store.open(out)
 
 
@@ -243,13 +254,13 @@ def _write_parts(
 def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: list[Problem], out: Path) -> dict:
     """The split's files, from its parts, and its entry in the manifest."""
     unfinished, size, form = out / UNFINISHED, request["size"], request["form"]
-    stems = sorted(path.with_suffix("") for path in unfinished.glob(f"{split}-[0-9]*.json"))
+    stems = [unfinished / f"{split}-{number:05d}" for number in range(-(-listed.total() // PART[form]))]
     parts = [json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) for stem in stems]
     labels = np.array([label for part in parts for label in part["labels"]], dtype="<i8")
     if not len(labels):
         raise ValueError(f"none of the {sum(listed.values())} images for {split} could be used")
     files = {f"{split}-labels.npy": npy(labels)}
-    moments = _moments(stems, len(labels), size)
+    moments = moments_of_parts(stems, len(labels), size)
     files[f"{split}-mean.npy"] = npy(moments.mean_image.numpy())
     if form == "raw":
         names = [f"{split}-images.npy"]
@@ -267,7 +278,6 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
         write_atomically(unfinished / name, content)
         (unfinished / name).replace(out / name)
     images = stored_images(out, split, [*names, *files], size)
-    stds, axes = moments.principal_axes()
     sides = [side for part in parts for side in part["shorter_sides"]]
     counts = Counter(labels.tolist())
     return {
@@ -278,19 +288,7 @@ def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: li
             name: {"bytes": (out / name).stat().st_size, "sha256": file_sha256(out / name)} for name in [*names, *files]
         },
         "pixels": pixels_sha256(images, torch.from_numpy(labels)),
-        "mean": moments.mean.tolist(),
         "covariance": moments.covariance.tolist(),
-        "deviations": stds.tolist(),
-        "axes": axes.tolist(),
         "repaired": [entry for part in parts for entry in part["repaired"]],
         "skipped": [[p.name, p.reason] for p in problems] + [entry for part in parts for entry in part["skipped"]],
     }
-
-
-def _moments(stems: Sequence[Path], count: int, size: int) -> Moments:
-    total = PixelSums.of_none(size, size)
-    for stem in stems:
-        flat = torch.from_numpy(np.load(stem.with_suffix(".npy")))
-        total.merge(PixelSums(0, flat[9:].view(3, size, size), flat[:9].view(3, 3)))
-    total.count = count
-    return total.moments()

@@ -107,7 +107,7 @@ class Store:
                     yield f"{name} is not what was written: its sha256 is another"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredDataset(Dataset):
     """A data set whose sha256 and moments were taken when it was prepared.
 

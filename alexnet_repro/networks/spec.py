@@ -10,11 +10,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import nn
 
-from alexnet_repro.support.values import check_choice, check_positive
+from alexnet_repro.support.values import check_choice, check_positive, check_types
 
 ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
@@ -155,8 +155,7 @@ class NetConfig:
     pool_size: int | None = None  #: pixels, of every Pool; None: as the layers say
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, get_args(ActivationName))
-        check_choice("initialization", self.initialization, get_args(Initialization))
+        check_types(self)
         for name in ("image_size", "num_classes", "towers", "width"):
             check_positive(name, getattr(self, name))
         if not 0 <= self.dropout < 1:
@@ -171,6 +170,7 @@ class NetConfig:
                 f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
             )
         for layer in self.layers:
+            check_types(layer, f" of {layer.name}")
             for field, value in vars(layer).items():
                 if isinstance(value, float) and not math.isfinite(value):
                     raise ValueError(f"{self.name}: the {field} of {layer.name} must be finite, not {value}")

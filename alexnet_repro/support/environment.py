@@ -45,8 +45,8 @@ def settle_gpu() -> None:
     deterministic = os.environ.get("ALEXNET_REPRO_DETERMINISTIC") == "1"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = not deterministic, deterministic
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
     if deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product is computed
 
 

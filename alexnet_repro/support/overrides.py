@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import types
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from alexnet_repro.support.values import fits
+from alexnet_repro.support.values import fits, in_words
 
 Config = TypeVar("Config")
 
@@ -18,7 +17,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # as 
 
 
 def override(config: Config, *assignments: str) -> Config:
-    """The configuration with some fields changed.
+    """The configuration with some fields changed, all of them before it is looked whether they go together.
 
     Args:
         config: a dataclass, e.g. a ``RunConfig``.
@@ -28,15 +27,38 @@ def override(config: Config, *assignments: str) -> Config:
     Raises:
         ValueError: there is no such field, or it does not take that value; names what there is.
     """
+    opened = _opened(config)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise ValueError(f"a setting is written field=value, e.g. train.lr=0.02, not {assignment!r}")
-        config = _changed(config, path.split("."), _read(text, path), path)
-    return config
+        _set(opened, path.split("."), read(text, path), path)
+    return _closed(opened)
 
 
-def _read(text: str, path: str) -> Any:
+@dataclasses.dataclass
+class _Open:
+    """A dataclass whose fields may contradict each other until all of them are set."""
+
+    kind: type
+    fields: dict[str, Any]
+
+
+def _opened(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _Open(type(value), {f.name: _opened(getattr(value, f.name)) for f in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_opened(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _closed(value: Any) -> Any:
+    if isinstance(value, _Open):
+        return value.kind(**{name: _closed(field) for name, field in value.fields.items()})
+    return tuple(map(_closed, value)) if isinstance(value, list) else value
+
+
+def read(text: str, path: str) -> Any:
     """JSON, or a number as one types it, or text."""
 
     def number(digits: str) -> float:
@@ -53,24 +75,31 @@ def _read(text: str, path: str) -> Any:
         return text
 
 
-def _changed(config: Any, keys: list[str], value: Any, path: str) -> Any:
+def _set(within: Any, keys: list[str], value: Any, path: str) -> None:
     key, *rest = keys
-    if dataclasses.is_dataclass(config):
-        names = [field.name for field in dataclasses.fields(config)]
-        _check(key, names, path, type(config).__name__)
-        old = getattr(config, key)
-        new = _changed(old, rest, value, path) if rest else _typed(value, get_type_hints(type(config))[key], path)
-        return dataclasses.replace(config, **{key: new})
-    if isinstance(config, Mapping):
+    owner = ".".join(path.split(".")[: -len(keys)])
+    if isinstance(within, _Open):
+        _check(key, list(within.fields), path, within.kind.__name__)
+        if not rest:
+            within.fields[key] = _typed(value, get_type_hints(within.kind)[key], path)
+            return
+        found = within.fields[key]
+    elif isinstance(within, dict):
         if rest or isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{path} takes a number, not {value!r}")
-        return {**config, key: value}
-    if isinstance(config, tuple) and rest:
-        names = [getattr(item, "name", str(i)) for i, item in enumerate(config)]
-        _check(key, names, path, ".".join(path.split(".")[: -len(keys)]))
-        place = names.index(key)
-        return (*config[:place], _changed(config[place], rest, value, path), *config[place + 1 :])
-    raise ValueError(f"{path}: {key!r} is no field of {config!r}")
+        within[key] = value
+        return
+    elif isinstance(within, list):
+        names = [
+            item.fields.get("name", str(i)) if isinstance(item, _Open) else str(i) for i, item in enumerate(within)
+        ]
+        _check(key, names, path, owner)
+        if not rest:
+            raise ValueError(f"{path} takes no value: set a field of it, {path}.FIELD=..., or all of {owner}")
+        found = within[names.index(key)]
+    else:
+        raise ValueError(f"{path}: {key!r} is no field of {within!r}")
+    _set(found, rest, value, path)
 
 
 def _check(key: str, names: list[str], path: str, owner: str) -> None:
@@ -80,27 +109,7 @@ def _check(key: str, names: list[str], path: str, owner: str) -> None:
 
 def _typed(value: Any, hint: Any, path: str) -> Any:
     """The value if the field's type allows it; whole numbers also where fractions are, lists where tuples are."""
-    for option in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,):
-        origin = get_origin(option)
-        if origin is Literal and value in get_args(option):
-            return value
-        if origin is tuple and isinstance(value, list) and fits(tuple(value), option):
-            return tuple(value)
-        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(option, type) and option in (int, bool, str, type(None)) and type(value) is option:
-            return value
-    raise ValueError(f"{path} does not take {value!r}: it is {_in_words(hint)}")
-
-
-def _in_words(hint: Any) -> str:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    words = []
-    for option in options:
-        if get_origin(option) is Literal:
-            words += map(str, get_args(option))
-        elif option is type(None):
-            words.append("null")
-        else:
-            words.append(getattr(option, "__name__", str(option)))
-    return " or ".join(words)
+    value = tuple(value) if isinstance(value, list) else value
+    if not fits(value, hint):
+        raise ValueError(f"{path} does not take {value!r}: it is {in_words(hint, 'null')}")
+    return float(value) if type(value) is int and float in (hint, *get_args(hint)) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 
 @dataclass(frozen=True)
@@ -20,14 +19,6 @@ class Table:
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
     _repr_markdown_ = to_markdown
-
-    def to_html(self) -> str:
-        """As an HTML table."""
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
-        body = "\n".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in self._lines()
-        )
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
     def __repr__(self) -> str:
         lines = [self.header, *self._lines()]

@@ -60,6 +60,23 @@ def typed(cls: type, fields: Mapping[str, Any]) -> Any:
         raise ValueError(f"{cls.__name__}: {error}") from error
 
 
+def check_types(config: Any, of: str = "") -> None:
+    """``ValueError`` unless every field of a dataclass has a value of its type; ``of`` follows the field's name."""
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), _hints(type(config))[field.name]
+        if not fits(value, hint):
+            raise ValueError(f"{field.name}{of} must be {in_words(hint)}, not {_short(value)}")
+
+
+def in_words(hint: Any, nothing: str = "None") -> str:
+    """What a field of this hint takes; ``nothing`` is the word for None."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(in_words(option, nothing) for option in get_args(hint))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    return nothing if hint is type(None) else getattr(hint, "__name__", str(hint))
+
+
 _hints = lru_cache(get_type_hints)
 
 

@@ -13,7 +13,7 @@ import torch
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import Layer, NetConfig
-from alexnet_repro.support.values import check_choice, check_positive, from_json
+from alexnet_repro.support.values import check_choice, check_positive, check_types, from_json
 from alexnet_repro.training.schedules import Plateau, Schedule, Stage, Stages
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -53,9 +53,9 @@ class TrainConfig:
     compile: bool = False  #: by torch.compile
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("epochs", "lr", "bias_lr_factor", "accumulate"):
             check_positive(name, getattr(self, name))
-        check_choice("precision", self.precision, get_args(Precision))
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and less than 1, not {self.momentum!r}")
         if self.target_error is not None and not 0 < self.target_error < 1:
@@ -116,6 +116,11 @@ class RunConfig:
     net: NetConfig  #: the network
     input: InputConfig  #: how images become batches
     train: TrainConfig  #: the training
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, not {self.seed}")
 
     @classmethod
     def from_json(cls, value: Any) -> RunConfig:

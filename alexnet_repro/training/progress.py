@@ -99,6 +99,9 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
         config: the run; its images are random, its data set is not looked at.
         device: "cpu", "cuda", "cuda:1", ...
         steps: that are timed.
+
+    Raises:
+        ValueError: there are none to time.
     """
     check_positive("steps", steps)
     times: list[float] = []

@@ -14,11 +14,11 @@ from typing import Any
 from alexnet_repro.data import Dataset, evaluation_split, load_dataset
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import remove_leftovers, write_atomically
+from alexnet_repro.support.lock import locked
 from alexnet_repro.support.values import as_json, check_positive, differences, digest
 from alexnet_repro.training.checkpoint import CheckpointError, Files, Saved, identity, load_saved, save_checkpoint
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
-from alexnet_repro.training.lock import locked
 from alexnet_repro.training.loop import Callback, History, train
 from alexnet_repro.training.measures import Measures
 from alexnet_repro.training.parallel import Processes
@@ -65,7 +65,8 @@ def run(
         load: gives the data sets.
 
     Raises:
-        CheckpointError: the files are of another run, or another process is at it; says what differs, or which.
+        CheckpointError: the files are of another run; says what differs.
+        BlockingIOError: another process is at it; says which.
         TrainingError: see ``train``. The last checkpoint is the last good one.
         Interrupted: by SIGINT or SIGTERM, after the step under way; a checkpoint of it was written.
         ValueError, OSError: the data set, the configuration or the files are at fault.

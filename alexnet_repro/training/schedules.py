@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 
-from alexnet_repro.support.values import check_positive
+from alexnet_repro.support.values import check_positive, check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,7 @@ class Stage:
     part: float = 1.0  #: of the training images, the first in their order; the others wait
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.epochs is not None:
             check_positive("epochs of a stage", self.epochs)
         if not 0 < self.part <= 1:
@@ -43,6 +44,7 @@ class Stages:
     stages: tuple[Stage, ...]  #: in their order
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.stages or any(stage.epochs is None for stage in self.stages[:-1]):
             raise ValueError("Stages needs at least one stage, and all but the last need their number of epochs")
 
@@ -95,6 +97,7 @@ class Plateau:
     factor: float = 0.1  #: of all learning rates at a drop
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_positive("patience", self.patience)
         check_positive("factor", self.factor)
         if self.drops < 0:
@@ -126,6 +129,7 @@ class Dexp:
     bias_total: float = 10.0  #: as ``total``
 
     def __post_init__(self) -> None:
+        check_types(self)
         if min(self.intervals, self.bias_intervals) < 2:
             raise ValueError(f"Dexp needs at least 2 intervals, not {self.intervals} and {self.bias_intervals}")
         check_positive("total", self.total)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from project import project as metadata
 from project import pythons
 
@@ -96,6 +97,13 @@ def test_make_takes_the_pythons_that_pip_takes():
     assert {f"Programming Language :: Python :: {version}" for version in named} == {
         line for line in metadata()["classifiers"] if "Python" in line
     }
+
+
+def test_every_python_that_is_allowed_can_refuse_what_an_archive_would_put_elsewhere():
+    """``tarfile`` has had filters since 3.11.4 and 3.12."""
+    allowed = SpecifierSet(metadata()["requires-python"])
+    assert "3.11.4" in allowed
+    assert "3.11.3" not in allowed
 
 
 def test_the_oldest_of_everything_is_the_floor_of_its_range(project):

@@ -59,7 +59,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make
     path.write_text(path.read_text().replace("0.5", "0.4"))
     (tmp_path / "note.txt").write_text("")
     status, _, err = call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))
-    assert status == 2
+    assert status == 1
     assert "relu-seed0.json was changed after it was written" in err
     assert "note.txt is no record" in err
 
@@ -142,9 +142,18 @@ def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_
 
     monkeypatch.setattr(claims, "submit_claim", lambda *a, **k: asked.update(k) or [Job()])
     arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path)]
-    arguments += ["--slurm", "slurm_partition=gpu", "--slurm", "timeout_min=60", "--slurm", "mem_gb=7.5"]
+    arguments += [
+        "--slurm",
+        "slurm_partition=gpu",
+        "--slurm",
+        "timeout_min=60",
+        "--slurm",
+        "mem_gb=7.5",
+        "--slurm",
+        "slurm_time=1:30",
+    ]
     _, out, _ = call(monkeypatch, capsys, *arguments)
-    assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60, "mem_gb": 7.5}
+    assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60, "mem_gb": 7.5, "slurm_time": "1:30"}
     assert out == f"1 tasks: 17_0; their records go to {tmp_path}\n"
 
 

@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from PIL import Image
 
 from alexnet_repro.cli import main
-from alexnet_repro.data import NAMES, Store
+from alexnet_repro.data import Store, imagenet
+from alexnet_repro.data.folders import folder_source
+from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.store import MANIFEST
 from alexnet_repro.support.values import digest
 
@@ -45,6 +48,48 @@ def test_list_names_every_data_set_and_says_which_are_here(call, tmp_path):
     assert "  yes  " in here["imagenette-320"]
     assert "  yes  " in here["photos"]
     assert "  no  " in here["imagenet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "whole"),
+    [
+        ("imagenet", [imagenet.TRAIN[0]], [imagenet.TRAIN[0], imagenet.VAL[0], imagenet.DEVKIT[0]]),
+        ("imagenet", ["train/n15075141/"], ["train/n15075141/", "val/"]),
+        ("imagenette", ["imagenette2/train/n03888257/"], [f"imagenette2/{x}/n03888257/" for x in ("train", "val")]),
+        ("imagenette", ["train/n03888257/"], ["train/n03888257/", "val/n03888257/"]),
+        ("tiny-imagenet", ["train/n12267677/"], ["train/n12267677/", "wnids.txt"]),
+        ("cifar10", ["train/dog/"], ["cifar-10-batches-py/"]),
+    ],
+)
+def test_list_takes_no_part_for_the_whole_wherever_it_lies(call, tmp_path, name, part, whole):
+    for files, said in (([], "no"), (part, "no"), (whole, "yes")):
+        for file in files:
+            path = tmp_path / "data" / file
+            path.mkdir(parents=True, exist_ok=True) if file.endswith("/") else path.touch()
+        _, out, _ = call("list")
+        here = {line.split()[0]: line for line in out.splitlines() if line.startswith(NAMES)}
+        assert f"  {said}  " in here[name]
+        assert "  yes  " in here["photos"]  # whose files come with a package, root or no root
+        (tmp_path / "data").mkdir(exist_ok=True)
+
+
+def test_a_folder_with_the_name_of_a_known_data_set_does_not_become_that_one(call, images, tmp_path):
+    own = images.rename(tmp_path / "imagenette")
+    status, _, err = call("prepare", str(own), "--size", "12")
+    assert status == 2
+    assert "would be prepared as imagenette, which is another data set: say where to with --out" in err
+    assert not (tmp_path / "data").exists()
+    assert call("prepare", str(own), "--size", "12", "--out", str(tmp_path / "mine"), "--workers", "1")[0] == 0
+
+
+def test_a_store_is_shown_by_the_name_of_its_data_set_and_from_the_home_folder(call, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(KNOWN, "zoo", replace(KNOWN["imagenette"], source=lambda root, download: folder_source(images)))
+    assert call("prepare", "zoo", "--size", "12", "--workers", "1")[0] == 0
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("zoo", "~/data/zoo-12", str(tmp_path / "data" / "zoo-12")):
+        status, out, _ = call("show", name, "--size", "12")
+        assert status == 0
+        assert "0 repaired, 0 skipped" in out
 
 
 def test_a_folder_is_prepared_verified_and_shown(call, images, tmp_path):
@@ -99,6 +144,7 @@ def test_tolerant_names_what_was_skipped(call, images):
         (["prepare", "photos"], "photos needs no preparing"),
         (["prepare", "imagenette"], "imagenette was not found in"),
         (["verify", "."], "holds no prepared data set"),
+        (["list", "--size", "0"], "size must be at least 1 pixel, not 0"),
         (["show", "nowhere"], "or the path of a folder, not 'nowhere'"),
     ],
 )

@@ -7,11 +7,12 @@ import pytest
 from command import call
 from run_case import make_images
 
-from alexnet_repro.cli import train as training
+from alexnet_repro.cli import train as cli
 from alexnet_repro.cli.train import choose
 from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.training.checkpoint import BEST, CONFIG, LAST, LOG, RESULT, Files, load_checkpoint, save_checkpoint
+from alexnet_repro.training.recipes import TRAIN_PRESETS
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import run
 
@@ -107,6 +108,23 @@ def test_what_a_user_can_mend_ends_in_one_line(arguments, message, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["train", "photos", "--out", "out", *SMALL, "--save-every", "0"], "--save-every"),
+        (["train", "photos", "--out", "out", *SMALL, "--seed", "-1"], "--seed"),
+        (["resume", "out", "--save-every", "-1"], "--save-every"),
+        (["bench", "--steps", "0"], "--steps"),
+        (["data", "prepare", "images", "--workers", "0"], "--workers"),
+    ],
+)
+def test_an_option_below_its_range_is_named(arguments, option, tmp_path):
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"Invalid value for '{option}'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_with_debug_the_traceback_is_there(tmp_path):
     done = call("--debug", "resume", "nowhere", cwd=tmp_path)
     assert done.returncode != 0
@@ -129,6 +147,21 @@ def test_summary_counts_the_published_network():
 def test_bench_says_what_imagenet_would_take():
     done = call("bench", "--preset", "cifar-80sec", "--steps", "2")
     assert "images/s; 10 epochs of ImageNet: " in done.stdout
+
+
+@pytest.mark.parametrize("preset", TRAIN_PRESETS)
+def test_bench_takes_every_preset_that_train_takes(preset, monkeypatch):
+    timed = []
+    monkeypatch.setattr(cli, "step_speed", lambda config, device, steps: timed.append(config) or 1.0)
+    assert call("bench", "--preset", preset).returncode == 0
+    assert timed[0].net.layers == choose("photos", None, preset, None, None, 0, []).net.layers
+
+
+def test_an_ensemble_s_images_are_decoded_once(folder, monkeypatch):
+    names, decode = [], folders.decode
+    monkeypatch.setattr(folders, "decode", lambda file, size, name: names.append(name) or decode(file, size, name))
+    assert call("evaluate", str(folder / "0"), str(folder / "1")).returncode == 0
+    assert len(names) == len(set(names)) == 11
 
 
 def test_a_preset_takes_its_classes_and_its_size_from_the_data():
@@ -197,7 +230,7 @@ def test_an_ensemble_is_of_runs_with_the_same_classes(folder, tmp_path):
 
 def test_a_run_of_lower_precision_is_evaluated_in_it(folder, tmp_path, monkeypatch):
     printed, out = [], tmp_path / "2"
-    monkeypatch.setattr(training, "_print_errors", lambda _, found: printed.append(found))
+    monkeypatch.setattr(cli, "_print_errors", lambda _, found: printed.append(found))
     lower = ("--set", "train.epochs=1", "--set", "train.precision=bfloat16")
     assert call("train", str(folder / "images"), "--out", str(out), *SMALL, *lower).returncode == 0
     assert call("evaluate", str(out)).returncode == 0

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from alexnet_repro.data import DatasetNotFoundError
-from alexnet_repro.data.archives import Archive, check, fetch, unpack
+from alexnet_repro.data import DatasetNotFoundError, archives
+from alexnet_repro.data.archives import Archive, check, fetch, unpack, unpacked
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -111,6 +111,33 @@ def test_an_address_that_is_none_is_one_more_mirror_that_fails(server, tmp_path)
     assert part.read_bytes() == CONTENT[:1000]
     assert fetch(archive(f"{server}/whole"), tmp_path).read_bytes() == CONTENT
     assert Handler.asked == [("/whole", "bytes=1000-")]
+
+
+def test_of_two_that_fetch_one_archive_the_second_is_refused_and_the_first_gets_it(server, tmp_path, monkeypatch):
+    download = archives._download
+
+    def meanwhile(address, part):
+        with pytest.raises(BlockingIOError, match=r"is in use: process \d+ on .* is working there"):
+            fetch(archive(f"{server}/other"), tmp_path)
+        download(address, part)
+
+    monkeypatch.setattr(archives, "_download", meanwhile)
+    assert fetch(archive(f"{server}/whole"), tmp_path).read_bytes() == CONTENT
+    assert Handler.asked == [("/whole", None)]
+
+
+def test_a_full_disk_is_no_fault_of_the_mirrors(server, tmp_path, monkeypatch):
+    (tmp_path / ".a.bin.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        fetch(archive(f"{server}/whole", f"{server}/no-ranges"), tmp_path)
+    assert [path for path, _ in Handler.asked] == ["/whole"]
+
+
+def test_a_folder_that_is_not_whole_is_said_to_be_so_and_nothing_is_unpacked_over_it(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    with pytest.raises(DatasetNotFoundError, match=r"folder is not as a\.bin has it\. Remove it: it is unpacked"):
+        unpacked(archive(), "folder", tmp_path, True, "it is missing")
 
 
 def test_a_folder_that_another_process_has_unpacked_meanwhile_is_taken(tmp_path):

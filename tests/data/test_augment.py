@@ -165,3 +165,17 @@ def test_grey_images_only_become_lighter_or_darker():
     grey = torch.randint(0, 256, (50, 1, 4, 4), generator=seeded()).to(torch.uint8).expand(50, 3, 4, 4)
     shifts = PCAColor.fit(grey).shifts(10, seeded())
     torch.testing.assert_close(shifts, shifts[:, :1].expand(10, 3), atol=1e-3, rtol=1e-4)
+
+
+def test_no_images_stay_none():
+    assert EASY(torch.zeros(0, 3, 4, 4), seeded()).shape == (0, 3, 4, 4)
+
+
+def test_a_variant_that_there_is_not_is_refused_at_once():
+    with pytest.raises(ValueError, match="variant must be one of run145, paper, lighting, not 'bogus'"):
+        PCAColor.imagenet("bogus")
+
+
+def test_axes_are_not_fitted_to_fractions():
+    with pytest.raises(ValueError, match=r"uint8, not \(1, 3, 4, 4\) torch.float32"):
+        PCAColor.fit(numbered(1).float())

@@ -175,6 +175,27 @@ def test_leaving_an_epoch_leaves_the_state_where_the_last_batch_left_it():
     assert states[0]["given"] == states[1]["given"] == 1
 
 
+def test_the_end_of_an_epoch_that_was_left_takes_nothing_from_the_one_begun_since():
+    undisturbed, batches = noisy(), noisy()
+    next(iter(undisturbed))
+    left = iter(batches)
+    next(left)
+    expected, found = iter(undisturbed), iter(batches)
+    first = [next(expected), next(found)]
+    left.close()
+    assert batches.state_dict()["given"] == 1
+    for one, other in zip(*zip(first, strict=True), strict=True):
+        assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+    assert contents(found) == contents(expected)
+    assert contents(batches) == contents(undisturbed)
+
+
+def test_a_part_without_an_image_is_refused():
+    batches = noisy()
+    with pytest.raises(ValueError, match="an epoch would have no images: give more of them, or a larger part"):
+        batches.enter(True, 0.01)
+
+
 def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():
     batches = noisy()
     batches.images = batches.images[:5]

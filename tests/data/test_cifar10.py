@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from alexnet_repro import load_dataset
-from alexnet_repro.data import DatasetNotFoundError, cifar10
+from alexnet_repro.data import DatasetNotFoundError, archives, cifar10
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def archive(tmp_path, monkeypatch) -> Path:
         sums[name] = hashlib.md5(content).hexdigest()
     meta = pickle.dumps({"label_names": list(cifar10.CLASSES)})
     (folder / "batches.meta").write_bytes(meta)
-    path = tmp_path / "source" / cifar10.ARCHIVE
+    path = tmp_path / "source" / cifar10.FILE
     with tarfile.open(path, "w:gz") as tar:
         tar.add(folder, folder.name)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(cifar10, "MD5", md5)
+    monkeypatch.setattr(cifar10, "ARCHIVE", replace(cifar10.ARCHIVE, md5=md5))
     monkeypatch.setattr(CIFAR10, "tgz_md5", md5)
     monkeypatch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in sums if name != "test_batch"])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
@@ -53,7 +54,7 @@ def root(tmp_path) -> Path:
 
 
 def test_a_tarball_lying_in_the_root_is_unpacked_and_read(archive, root):
-    (root / cifar10.ARCHIVE).write_bytes(archive.read_bytes())
+    (root / cifar10.FILE).write_bytes(archive.read_bytes())
     dataset = load_dataset("cifar10", root)
     assert dataset.images.shape == (10, 3, 32, 32)
     assert dataset.labels.tolist() == [3, 7] * 5
@@ -63,8 +64,16 @@ def test_a_tarball_lying_in_the_root_is_unpacked_and_read(archive, root):
     assert len(load_dataset("cifar10", root, "test")) == 2
 
 
+def test_the_checksum_of_what_was_fetched_is_taken_once(archive, root, monkeypatch):
+    from_mirrors(monkeypatch, archive.as_uri())
+    checked, check = [], archives.check
+    monkeypatch.setattr(archives, "check", lambda path, md5: checked.append(md5) or check(path, md5))
+    load_dataset("cifar10", root, download=True)
+    assert checked == [cifar10.ARCHIVE.md5]
+
+
 def test_a_tarball_with_another_checksum_is_refused(root):
-    (root / cifar10.ARCHIVE).write_bytes(b"half a download")
+    (root / cifar10.FILE).write_bytes(b"half a download")
     with pytest.raises(ValueError, match=r"cifar-10-python\.tar\.gz is not the official archive: its md5 is not"):
         load_dataset("cifar10", root)
 
@@ -84,25 +93,30 @@ def server(tmp_path) -> Iterator[str]:
         http.shutdown()
 
 
+def from_mirrors(monkeypatch, *mirrors: str) -> None:
+    monkeypatch.setattr(cifar10, "ARCHIVE", replace(cifar10.ARCHIVE, mirrors=mirrors))
+
+
 def test_the_download_goes_to_the_next_mirror_when_one_fails_or_delivers_something_else(
-    archive, root, tmp_path, server
+    archive, root, tmp_path, server, monkeypatch
 ):
     (tmp_path / "error-page").write_bytes(b"come back tomorrow")
-    mirrors = [f"{server}/absent", f"{server}/error-page", f"{server}/source/{cifar10.ARCHIVE}"]
-    assert len(cifar10.load_cifar10("train", root, download=True, mirrors=mirrors)) == 10
-    assert {path.name for path in root.iterdir()} == {cifar10.ARCHIVE, "cifar-10-batches-py"}
+    from_mirrors(monkeypatch, f"{server}/absent", f"{server}/error-page", f"{server}/source/{cifar10.FILE}")
+    assert len(load_dataset("cifar10", root, download=True)) == 10
+    assert {path.name for path in root.iterdir()} == {cifar10.FILE, "cifar-10-batches-py"}
 
 
-def test_when_every_mirror_fails_each_is_named_and_nothing_is_left_behind(root, server):
+def test_when_every_mirror_fails_each_is_named_and_nothing_is_left_behind(root, server, monkeypatch):
+    from_mirrors(monkeypatch, f"{server}/one", f"{server}/two")
     with pytest.raises(DatasetNotFoundError, match=r"(?s)could not be downloaded.*/one: .*404.*/two: .*404"):
-        cifar10.load_cifar10("train", root, download=True, mirrors=[f"{server}/one", f"{server}/two"])
+        load_dataset("cifar10", root, download=True)
     assert list(root.iterdir()) == []
 
 
 def test_a_batch_file_that_was_damaged_is_noticed(archive, root):
-    (root / cifar10.ARCHIVE).write_bytes(archive.read_bytes())
+    (root / cifar10.FILE).write_bytes(archive.read_bytes())
     load_dataset("cifar10", root)
-    (root / cifar10.ARCHIVE).unlink()
+    (root / cifar10.FILE).unlink()
     (root / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"")
     with pytest.raises(ValueError, match="cifar-10-batches-py is damaged"):
         load_dataset("cifar10", root)
@@ -114,14 +128,14 @@ def test_a_batch_file_that_was_damaged_is_noticed(archive, root):
 def test_of_a_damaged_folder_nothing_is_fetched_whatever_lies_beside_it(
     archive, root, monkeypatch, tarball, damage, download
 ):
-    (root / cifar10.ARCHIVE).write_bytes(archive.read_bytes())
+    (root / cifar10.FILE).write_bytes(archive.read_bytes())
     load_dataset("cifar10", root)
     batch = root / "cifar-10-batches-py" / "data_batch_3"
     batch.unlink() if damage == "missing" else batch.write_bytes(b"")
     if tarball != "sound":
-        (root / cifar10.ARCHIVE).unlink()
+        (root / cifar10.FILE).unlink()
     if tarball == "damaged":
-        (root / cifar10.ARCHIVE).write_bytes(b"half a download")
+        (root / cifar10.FILE).write_bytes(b"half a download")
     for name in ("socket.socket.connect", "socket.create_connection", "urllib.request.urlopen"):
         monkeypatch.setattr(name, lambda *_, **__: pytest.fail("the network was touched"))
     with pytest.raises(ValueError, match=r"cifar-10-batches-py is damaged: .* Remove it"):
@@ -132,7 +146,7 @@ def test_of_a_damaged_folder_nothing_is_fetched_whatever_lies_beside_it(
 
 
 def test_nothing_is_downloaded_unasked(root, monkeypatch):
-    monkeypatch.setattr(cifar10, "fetch", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(archives, "fetch", lambda *_: pytest.fail("downloaded"))
     with pytest.raises(DatasetNotFoundError):
         load_dataset("cifar10", root)
 
@@ -140,14 +154,14 @@ def test_nothing_is_downloaded_unasked(root, monkeypatch):
 def test_a_missing_data_set_says_where_it_was_looked_for_and_how_to_get_it(root):
     with pytest.raises(DatasetNotFoundError) as error:
         load_dataset("cifar10", root)
-    for part in (str(root), "cifar-10-batches-py", cifar10.ARCHIVE, "train/<class>", "download=True", cifar10.OFFICIAL):
+    for part in (str(root), "cifar-10-batches-py", cifar10.FILE, "train/<class>", "download=True", cifar10.OFFICIAL):
         assert part in str(error.value).replace("train\n", "train")
 
 
 def test_the_mirrors_end_with_the_official_server():
-    assert cifar10.MIRRORS[-1] == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    assert cifar10.MD5 == CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
-    assert len(cifar10.MIRRORS) >= 3
+    assert cifar10.ARCHIVE.mirrors[-1] == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+    assert cifar10.ARCHIVE.md5 == CIFAR10.tgz_md5 == "c58f30108f718f92721af3b95e74349a"
+    assert len(cifar10.ARCHIVE.mirrors) >= 3
 
 
 @pytest.mark.parametrize("nested", ["", "cifar10"])
@@ -157,13 +171,14 @@ def test_class_folders_are_read_in_the_official_order(root, nested):
             folder = root / nested / split / name
             folder.mkdir(parents=True)
             Image.new("RGB", (32, 32), (label, 0, 0)).save(folder / "0001.png")
+            (folder / ".DS_Store").touch()
     dataset = load_dataset("cifar10", root)
     assert dataset.images[:, 0, 0, 0].tolist() == dataset.labels.tolist() == list(range(10))
     assert dataset.origin.startswith("class folders, PNG files")
 
 
 def test_the_environment_names_the_folder_where_none_is_given(archive, root, monkeypatch):
-    (root / cifar10.ARCHIVE).write_bytes(archive.read_bytes())
+    (root / cifar10.FILE).write_bytes(archive.read_bytes())
     monkeypatch.setenv("ALEXNET_REPRO_DATA", str(root))
     assert len(load_dataset("cifar10")) == 10
 

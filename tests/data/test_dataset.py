@@ -10,7 +10,7 @@ IMAGES = torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2)
 
 
 def dataset(images: torch.Tensor = IMAGES, labels: tuple[int, ...] = (1, 0)) -> Dataset:
-    return Dataset("d", "train", images, torch.tensor(labels), ("a", "b"), "made up")
+    return Dataset("d", "train", images, torch.as_tensor(labels), ("a", "b"), "made up")
 
 
 def test_the_fingerprint_is_the_sha256_of_shape_pixels_and_labels():
@@ -39,7 +39,10 @@ def test_the_memory_format_does_not_change_it():
     [
         (IMAGES.float(), (0, 1), "uint8, not .* torch.float32"),
         (IMAGES[:, :1], (0, 1), r"not \(2, 1, 2, 2\)"),
-        (IMAGES, (0,), r"labels must be \(2,\) int64, not \(1,\)"),
+        (IMAGES, (0,), r"labels must be \(2,\) int64, not \(1,\) torch.int64"),
+        (IMAGES, torch.tensor([0, 1], dtype=torch.int32), r"labels must be \(2,\) int64, not \(2,\) torch.int32"),
+        (IMAGES, (0, 2), "labels must be from 0 to 1, numbers of the classes, not 2"),
+        (IMAGES, (-1, 0), "labels must be from 0 to 1, numbers of the classes, not -1"),
     ],
 )
 def test_what_is_no_data_set_is_refused(images, labels, message):

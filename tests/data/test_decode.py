@@ -61,6 +61,22 @@ def test_every_kind_of_image_becomes_rgb(tmp_path, mode, colour, expected, repai
     assert said == repairs
 
 
+def test_white_of_sixteen_bits_is_white_in_whatever_way_pillow_keeps_them(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 1023 " + 4 * b"\x03\xff")
+    Image.new("I;16", (2, 2), 65535).save(tmp_path / "a.tif")
+    for path in tmp_path.iterdir():
+        pixels, repairs = decode(path, 2)
+        assert (pixels == 255).all()
+        assert repairs == "16 bits, greyscale"
+
+
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("F", 200.0), ("I", 200), ("I", 2**30)])
+def test_grey_values_of_which_none_is_known_as_white_are_refused(tmp_path, mode, value):
+    Image.new(mode, (3, 3), value).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=r"a\.tif has grey values of 32 bits"):
+        read(tmp_path / "a.tif")
+
+
 def test_a_palette_is_looked_up(tmp_path):
     Image.new("RGB", (3, 3), (10, 20, 30)).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "a.png")
     pixels, repairs = decode(tmp_path / "a.png", 3)
@@ -130,7 +146,7 @@ def test_one_pixel_is_an_image_and_no_size_is_none():
 WRITTEN = {  # format -> mode of an image that it can hold
     "AVIF": "RGB", "BLP": "P", "BMP": "RGB", "DDS": "RGBA", "DIB": "RGB", "GIF": "P", "ICNS": "RGBA", "ICO": "RGBA",
     "JPEG": "RGB", "JPEG2000": "RGB", "MPO": "RGB", "MSP": "1", "PCX": "P", "PNG": "LA", "PPM": "RGB",
-    "QOI": "RGB", "SGI": "RGB", "SPIDER": "F", "TGA": "RGB", "TIFF": "RGB", "WEBP": "RGB", "XBM": "1",
+    "QOI": "RGB", "SGI": "RGB", "TGA": "RGB", "TIFF": "RGB", "WEBP": "RGB", "XBM": "1",
 }  # fmt: skip
 
 

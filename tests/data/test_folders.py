@@ -73,6 +73,16 @@ def test_a_folder_without_splits_is_for_training(tmp_path):
         load_dataset(str(tmp_path), split="val")
 
 
+def test_no_name_and_no_size_below_1_is_taken(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png", (1, 0, 0))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="or the path of a folder, not ''"):
+        load_dataset("")
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"size must be at least 1 pixel, not {size}"):
+            load_dataset(str(tmp_path), size=size)
+
+
 def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
     for split, shades in (("train", (1, 2)), ("val", (3, 4))):
         for name, shade in zip("ab", shades, strict=True):

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -9,8 +10,8 @@ from scipy.io import savemat
 from torchvision.datasets import Imagenette
 from torchvision.datasets.imagenet import ARCHIVE_META
 
-from alexnet_repro.data import DatasetNotFoundError, imagenet, load_dataset, load_source, prepare
-from alexnet_repro.data.folders import ImageFile, Problem
+from alexnet_repro.data import DatasetNotFoundError, StoreError, imagenet, load_dataset, load_source, prepare
+from alexnet_repro.data.folders import ImageFile, Problem, folder_source
 
 WNIDS = ("n02", "n01", "n03")  # by the challenge's numbers, which are not in the order of the ids
 VAL = (3, 1, 2, 1)  # numbers of the classes of four validation images
@@ -51,6 +52,7 @@ def challenge(tmp_path, monkeypatch):
         for i, number in enumerate(VAL, start=1):
             add(tar, f"ILSVRC2012_val_{i:08d}.JPEG", jpeg(50 * number))
     monkeypatch.setattr(imagenet, "IMAGENET_COUNTS", {"train": 6, "val": 4})
+    monkeypatch.setattr(imagenet, "IMAGENET_CLASSES", 3)
     for name in ("TRAIN", "VAL", "DEVKIT"):
         file = getattr(imagenet, name)[0]
         digest = hashlib.md5((tmp_path / file).read_bytes()).hexdigest()
@@ -127,6 +129,23 @@ def test_folders_give_what_the_archives_give(challenge, val_classes):
         ours = source.in_memory(split, 8)
         assert ours.images.equal(theirs.images)
         assert ours.labels.equal(theirs.labels)
+
+
+@pytest.mark.parametrize("val_classes", [True, False])
+def test_folders_of_fewer_classes_are_not_taken_for_imagenet(challenge, val_classes):
+    extracted(challenge, val_classes)
+    (challenge / imagenet.TRAIN[0]).unlink()
+    shutil.rmtree(challenge / "train" / "n02")
+    with pytest.raises(ValueError, match="train must have 3 class folders, not 2"):
+        load_source("imagenet", challenge)
+
+
+def test_the_devkit_labels_no_images_of_other_classes_than_its_own(challenge):
+    extracted(challenge, val_classes=False)
+    (challenge / imagenet.TRAIN[0]).unlink()
+    (challenge / "train" / "n02").rename(challenge / "train" / "n00")
+    with pytest.raises(ValueError, match="must have the same classes: one of them lacks n00"):
+        load_source("imagenet", challenge)
 
 
 def test_val_without_class_folders_needs_the_devkit(challenge):
@@ -223,6 +242,37 @@ def test_imagenette_is_fetched_checked_and_unpacked(imagenette):
     assert dataset.images[:, 0, 0, 0].tolist() == pytest.approx([20 * i for i in range(10)], abs=2)
     assert dataset.name == "imagenette-160"
     assert load_dataset("imagenette-160", root / "imagenette2-160", size=8).labels.tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("lacks", ["train/n03888257", "val/n01440764"])
+def test_a_part_of_imagenette_beside_its_archive_is_not_taken_for_the_whole(imagenette, lacks):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    shutil.rmtree(root / "imagenette2-160" / lacks)
+    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 is not as imagenette2-160\.tgz has it\. Remove"):
+        load_dataset("imagenette-160", root, size=8)
+    shutil.rmtree(root / "imagenette2-160")
+    assert len(load_dataset("imagenette-160", root, size=8)) == 10
+
+
+def test_imagenet_s_own_folders_are_not_taken_for_imagenette(imagenette):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    assert load_source("imagenette-160", root / "imagenette2-160").classes == imagenet.IMAGENETTE_CLASSES
+    for split in ("train", "val"):
+        (root / "imagenette2-160" / split / "n01443537").mkdir()
+    with pytest.raises(DatasetNotFoundError, match="imagenette-160 was not found in"):
+        load_source("imagenette-160", root / "imagenette2-160")
+
+
+def test_a_store_of_another_data_set_is_not_given_under_a_known_name(imagenette):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    other = folder_source((root / "imagenette2-160").rename(root / "other"))
+    prepare(other, root / "imagenette-160-8", size=8, workers=1)
+    with pytest.raises(StoreError, match="imagenette-160-8 has images of other, not of imagenette-160"):
+        load_dataset("imagenette-160", root, size=8)
+    assert len(load_dataset(str(root / "imagenette-160-8"))) == 10
 
 
 def test_a_damaged_archive_of_imagenette_is_refused(imagenette):

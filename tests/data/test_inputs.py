@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alexnet_repro.data import Dataset
 from alexnet_repro.data.augment import centre_crop
 from alexnet_repro.data.config import InputConfig
-from alexnet_repro.data.inputs import Chance, InputTransform
+from alexnet_repro.data.inputs import Chance, Draws, InputTransform
+from alexnet_repro.support.chance import streams
 
 
 def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
@@ -17,10 +19,19 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def chance(seed: int) -> Chance:
+    return Chance(*streams(seeded(seed), "crops", "colour"))
+
+
+def training(transform: InputTransform, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    n, _, height, width = images.shape
+    return transform.apply(images, transform.draw((n, height, width), chance(seed)))
+
+
 def test_the_mean_image_is_subtracted_and_nothing_scaled():
     images = torch.randint(0, 256, (50, 3, 4, 4), generator=seeded()).to(torch.uint8)
     transform = InputTransform.fit(InputConfig(), images)
-    inputs = transform.training(images, seeded())
+    inputs = training(transform, images)
     torch.testing.assert_close(inputs.double(), images.double() - images.double().mean(0), atol=1e-4, rtol=0)
 
 
@@ -72,7 +83,7 @@ def test_the_configuration_chooses_the_views():
 def test_without_random_crops_training_sees_the_centre_as_it_is():
     images = torch.randint(0, 256, (5, 3, 6, 6), generator=seeded()).to(torch.uint8)
     transform = InputTransform.fit(InputConfig(crop=4, random_crops=False), images)
-    assert transform.training(images, seeded()).equal(transform.views(images)[4])
+    assert training(transform, images).equal(transform.views(images)[4])
     assert centre_crop(images, 4).equal(images[..., 1:5, 1:5])
 
 
@@ -80,7 +91,7 @@ def test_a_matched_mean_is_the_part_under_the_crop():
     images = numbered(3, 4, 4).to(torch.uint8)  # the mean image is the image
     transform = InputTransform.fit(InputConfig(crop=2, mean_position="matched"), images)
     assert not transform.views(images).any()
-    assert not transform.training(images, seeded()).any()
+    assert not training(transform, images).any()
 
 
 def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
@@ -88,10 +99,10 @@ def test_colour_noise_is_for_training_alone_and_comes_from_the_generator():
     noisy = InputTransform.fit(InputConfig(color="run145"), images)
     plain = InputTransform.fit(InputConfig(), images)
     assert noisy.views(images).equal(plain.views(images))
-    first, again, other = (noisy.training(images, seeded(seed)) for seed in (1, 1, 2))
+    first, again, other = (training(noisy, images, seed) for seed in (1, 1, 2))
     assert first.equal(again)
     assert not first.equal(other)
-    shifts = first * 1.1 - plain.training(images, seeded())
+    shifts = first * 1.1 - training(plain, images)
     torch.testing.assert_close(shifts, shifts[..., :1, :1].expand_as(shifts), atol=1e-3, rtol=0)
 
 
@@ -99,11 +110,45 @@ def test_draws_that_are_turned_off_change_no_other():
     def draws(color: bool, **change: object) -> list:
         config = replace(InputConfig(crop=4, color="run145"), **change)
         transform = InputTransform.fit(config, torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
-        chance = Chance.of(seeded())
-        return [transform.draw((5, 8, 8), chance, color) for _ in range(3)]
+        draw = chance(0)
+        return [transform.draw((5, 8, 8), draw, color) for _ in range(3)]
 
     for whole, no_noise, no_crops in zip(draws(True), draws(False), draws(True, random_crops=False), strict=True):
         assert whole.crops.top.equal(no_noise.crops.top)
         assert whole.crops.flipped.equal(no_noise.crops.flipped)
         assert whole.color.equal(no_crops.color)
         assert no_noise.color is no_crops.crops is None
+
+
+@pytest.mark.parametrize("crop", [None, 3])
+def test_views_that_there_are_not_are_refused_of_whole_images_too(crop):
+    transform = InputTransform.fit(InputConfig(crop=crop), numbered(2).to(torch.uint8))
+    assert transform.viewed("centre").views(numbered(2)).shape[0] == 1
+    with pytest.raises(ValueError, match="views must be one of grid, ten, centre, not 'bogus'"):
+        transform.viewed("bogus")
+
+
+@pytest.mark.parametrize("pixels", ["minus-mean-image", "standardized"])
+def test_what_was_fitted_to_images_that_are_not_square_comes_back_from_its_state(pixels):
+    config, images = InputConfig(pixels=pixels), numbered(2, 4, 6).to(torch.uint8)
+    transform = InputTransform.fit(config, images)
+    again = InputTransform.from_state(config, transform.state_dict())
+    assert again.views(images).equal(transform.views(images))
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (1, 4, 4), (3, 4, 4, 4)])
+def test_a_state_with_a_mean_that_is_no_image_is_refused(shape):
+    with pytest.raises(ValueError, match="the input's state has the shapes"):
+        InputTransform.from_state(InputConfig(), {"mean": torch.zeros(shape), "scale": torch.ones(())})
+
+
+def test_values_with_tensors_are_compared_without_an_error():
+    images = numbered(2).to(torch.uint8)
+    dataset = Dataset("d", "train", images, torch.tensor([0, 0]), ("a",), "made up")
+    transform = InputTransform.fit(InputConfig(crop=2, color="run145"), images)
+    draws = transform.draw((2, 4, 4), chance(0))
+    for value in (dataset, dataset.moments, transform, transform.color, draws, draws.crops):
+        assert value == value  # noqa: PLR0124
+        assert value != replace(value)
+        assert hash(value)
+    assert draws != Draws(None, None)

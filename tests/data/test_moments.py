@@ -50,5 +50,12 @@ def test_sums_do_not_depend_on_the_parts_to_the_last_bit(cuts, seed):
 
 
 def test_no_images_have_no_mean():
-    with pytest.raises(ValueError, match="no images"):
-        PixelSums.of_none(4, 4).moments()
+    for mean_of in (PixelSums.of_none(4, 4).moments, lambda: Moments.of(drawn(0))):
+        with pytest.raises(ValueError, match="there are no images to take a mean of"):
+            mean_of()
+
+
+@pytest.mark.parametrize("images", [drawn(4).float(), drawn(4)[:, :1], drawn(4)[0]])
+def test_what_are_no_images_are_refused_by_shape_and_type(images):
+    with pytest.raises(ValueError, match=r"images must be \(N, 3, H, W\) uint8, not \("):
+        Moments.of(images)

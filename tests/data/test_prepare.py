@@ -99,6 +99,25 @@ def test_only_images_that_are_not_done_are_decoded_again(folder, tmp_path, monke
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
+def test_of_two_at_a_time_into_one_folder_the_second_is_refused_and_the_first_is_not_disturbed(folder, tmp_path, form):
+    source, refused = folder_source(folder), []
+
+    def second(done: int, total: int) -> None:
+        with pytest.raises(
+            BlockingIOError, match=r"store is in use: process \d+ on .* Wait until it has ended"
+        ) as error:
+            prepare(source, tmp_path / "store", size=12, form=form, workers=1)
+        refused.append(error)
+
+    prepare(source, tmp_path / "store", size=12, form=form, workers=1, on_progress=second)
+    assert refused
+    prepare(source, tmp_path / "undisturbed", size=12, form=form, workers=1)
+    assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
+    (tmp_path / "store").chmod(0o500)
+    prepare(source, tmp_path / "store", size=12, form=form, workers=1)  # which finds it done, and writes nothing
+
+
+@pytest.mark.parametrize("form", ["raw", "jpeg"])
 def test_a_killed_process_leaves_nothing_that_changes_the_result(folder, tmp_path, form):
     for marker in ("*-00000.json", "val-*.json", "train-labels.npy", ".unfinished/manifest.json"):
         process = started(prepare_worker.work, str(folder), str(tmp_path / "store"), form)
@@ -284,7 +303,12 @@ def test_a_full_disk_is_said_beforehand_or_keeps_what_is_done(folder, tmp_path, 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"form": "png"}, "form must be one of raw, jpeg, not 'png'"), ({"size": 0}, "at least 1 pixel, not 0")],
+    [
+        ({"form": "png"}, "form must be one of raw, jpeg, not 'png'"),
+        ({"size": 0}, "at least 1 pixel, not 0"),
+        ({"workers": 0}, "workers must be at least 1 thread, not 0"),
+        ({"workers": -1}, "at least 1 thread, not -1"),
+    ],
 )
 def test_arguments_that_are_not_allowed_are_named(folder, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):

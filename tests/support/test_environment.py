@@ -74,6 +74,16 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
         resolve_device("tpu")
 
 
+def test_a_caller_who_asked_torch_for_the_same_bits_keeps_them(monkeypatch):
+    monkeypatch.delenv("ALEXNET_REPRO_DETERMINISTIC", raising=False)
+    torch.use_deterministic_algorithms(True)
+    try:
+        settle_gpu()
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_of_a_gpu_a_record_says_that_float32_is_float32_and_whether_bits_repeat(monkeypatch, deterministic):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")

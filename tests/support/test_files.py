@@ -47,3 +47,37 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     remove_leftovers(path)
     assert not left.exists()
     assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_through_a_link_its_target_is_written_and_the_link_stays(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    link, target = tmp_path / "b.txt", tmp_path / "elsewhere" / "c.txt"
+    link.symlink_to(target)
+    for text in ("first", "second"):
+        write_atomically(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    (target.parent / ".c.txt.abcdefgh").touch()
+    remove_leftovers(link)
+    assert [path.name for path in target.parent.iterdir()] == ["c.txt"]
+
+
+def test_a_pipe_takes_what_is_written_and_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    (tmp_path / "link").symlink_to(f"/dev/fd/{reading}")  # as /dev/stdout is one
+    for path in (pipe, tmp_path / "link"):
+        write_atomically(path, "text")
+        assert os.read(reading, 100) == b"text"
+    os.close(reading)
+    assert pipe.is_fifo()
+
+
+def test_what_went_wrong_is_said_even_where_the_file_under_way_is_gone(tmp_path):
+    def fails(file):
+        next(tmp_path.iterdir()).unlink()
+        raise ArithmeticError("as arranged")
+
+    with pytest.raises(ArithmeticError, match="as arranged"):
+        write_atomically(tmp_path / "b", fails)

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 from run_case import CONFIG
 
+from alexnet_repro import InputConfig
 from alexnet_repro.support.overrides import override
 
 
@@ -38,6 +41,15 @@ def test_later_ones_see_earlier_ones_and_the_original_stays_as_it_was():
     assert CONFIG.net.width == 1.0
 
 
+def test_settings_that_go_together_may_come_in_any_order():
+    whole = replace(CONFIG, input=InputConfig())
+    settings = ("input.crop_offsets=5", "input.crop=12", "net.towers=4", "net.width=3")
+    assert override(whole, *settings) == override(whole, *reversed(settings))
+    assert override(whole, *settings).input == InputConfig(crop=12, crop_offsets=5)
+    with pytest.raises(ValueError, match="crop_offsets say something of crops, but crop=None"):
+        override(whole, "input.crop_offsets=5")
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
@@ -47,7 +59,7 @@ def test_later_ones_see_earlier_ones_and_the_original_stays_as_it_was():
         ("train.lr=fast", "train.lr does not take 'fast': it is float"),
         ("train.lr=true", "train.lr does not take True"),
         ("train.epochs=1.5", "train.epochs does not take 1.5: it is int"),
-        ("train.precision=float8", "it is float32 or bfloat16 or float16"),
+        ("train.precision=float8", "it is one of float32, bfloat16, float16"),
         ("net.layers.conv9.channels=1", "net.layers has no 'conv9', only conv1, relu1"),
         ("train.weight_decay.fc6=much", "takes a number, not 'much'"),
         ("train.lr.x=1", "'x' is no field of 0.001"),
@@ -62,6 +74,10 @@ def test_later_ones_see_earlier_ones_and_the_original_stays_as_it_was():
         ("train.lr=inf", "train.lr does not take 'inf'"),
         ("train.epochs=3.", "train.epochs does not take 3.0: it is int"),
         ("train.lr=-1", "lr must be greater than 0"),
+        ("input.crop=None", "input.crop does not take 'None': it is int or null"),
+        ("net.layers.conv1=5", r"^net.layers.conv1 takes no value: set a field of it, net.layers.conv1.FIELD=[^(]*$"),
+        ("train.schedule.stages=5", "train.schedule.stages does not take 5"),
+        ("seed=-1", "seed must be at least 0, not -1"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(assignment, message):

@@ -1,13 +1,14 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from alexnet_repro import NetConfig
+from alexnet_repro import InputConfig, NetConfig, TrainConfig
 from alexnet_repro.data.config import INPUT_PRESETS
 from alexnet_repro.networks.presets import PRESETS
 from alexnet_repro.support.values import as_json, differences, from_json, read_sealed, write_sealed
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.recipes import TRAIN_PRESETS
+from alexnet_repro.training.schedules import Plateau, Stage
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,26 @@ def test_unknown_types_and_fields_are_refused_by_name():
         from_json({"type": "Line"}, [Point])
     with pytest.raises(ValueError, match=r"Point: .*'z'"):
         from_json({"type": "Point", "x": 1, "z": 2}, [Point])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InputConfig(batch_size=2.5), "batch_size must be int, not 2.5"),
+        (lambda: InputConfig(crop="24"), "crop must be int or None, not '24'"),
+        (lambda: InputConfig(crop=24, random_crops="no"), "random_crops must be bool, not 'no'"),
+        (lambda: InputConfig(color="bogus"), "color must be one of run145, paper, lighting or None, not 'bogus'"),
+        (lambda: TrainConfig(epochs=2.5, lr=1), "epochs must be int, not 2.5"),
+        (lambda: TrainConfig(epochs=2, lr=1, lr_drops=["a"]), "lr_drops must be "),
+        (lambda: replace(PRESETS["paper"], towers=True), "towers must be int, not True"),
+        (lambda: PRESETS["paper"].changed("x", conv1={"kernel": "11"}), "kernel of conv1 must be int, not '11'"),
+        (lambda: Stage(color=1), "color must be bool, not 1"),
+        (lambda: Plateau(patience="3"), "patience must be int, not '3'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_every_configuration(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_what_is_sealed_comes_back_and_a_changed_digit_is_found(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import pytest
@@ -293,3 +293,38 @@ def test_under_torchrun_itself_a_lost_tower_is_started_again_and_ends_with_the_s
     subprocess.run(command, check=True, capture_output=True, env=QUIET, timeout=200)
     assert (tmp_path / "out" / "died").exists()
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("files", [Files.of_folder, lambda path: Files.of_record(path / "relu-seed0.json")])
+def test_a_second_training_is_refused_while_the_first_one_runs_and_leaves_it_alone(tmp_path, files):
+    config, out = make_images(tmp_path / "images"), files(tmp_path / "out")
+    study = None if out.log else {"study": "s", "scale": "smoke", "arm": "relu"}
+    going, on, records = Event(), Event(), []
+
+    def hold(training):
+        going.set()
+        on.wait(60)
+
+    first = Thread(target=lambda: records.append(run(config, out, study=study, on_step=[hold])))
+    first.start()
+    assert going.wait(60)
+    with pytest.raises(BlockingIOError, match=r"out is in use: process \d+ on .* Wait until it has ended, or choose"):
+        run(config, out, study=study)
+    on.set()
+    first.join()
+    assert Record.load(out.result) == records[0]
+    left = {LAST, BEST, CONFIG, LOG, RESULT} if study is None else {"relu-seed0.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == left
+
+
+@pytest.mark.parametrize("save_every", [0, -1])
+def test_checkpoints_are_not_asked_for_every_no_step(config, tmp_path, save_every):
+    with pytest.raises(ValueError, match=f"save_every must be greater than 0, not {save_every}"):
+        run(config, Files.of_folder(tmp_path / "out"), save_every=save_every)
+
+
+def test_a_finished_run_in_a_folder_that_can_t_be_written_is_read(tmp_path):
+    config = make_images(tmp_path / "images")
+    record = run(config, Files.of_folder(tmp_path / "out"))
+    (tmp_path / "out").chmod(0o500)
+    assert run(config, Files.of_folder(tmp_path / "out")) == record

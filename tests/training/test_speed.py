@@ -1,3 +1,4 @@
+import pytest
 from run_case import CONFIG
 
 from alexnet_repro.training.progress import step_speed
@@ -8,3 +9,8 @@ def test_a_larger_network_is_slower():
 
     wide = replace(CONFIG, net=replace(CONFIG.net, width=16.0))
     assert 0 < step_speed(wide, "cpu", steps=3) < step_speed(CONFIG, "cpu", steps=3)
+
+
+def test_no_step_has_no_speed():
+    with pytest.raises(ValueError, match="steps must be greater than 0, not 0"):
+        step_speed(CONFIG, "cpu", steps=0)

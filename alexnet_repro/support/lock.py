@@ -13,8 +13,6 @@ try:
 except ImportError:  # not on Windows, where nothing is locked
     fcntl = None
 
-from alexnet_repro.training.checkpoint import CheckpointError
-
 
 @contextmanager
 def locked(path: Path | None) -> Iterator[None]:
@@ -23,7 +21,7 @@ def locked(path: Path | None) -> Iterator[None]:
     What a killed process leaves of it locks nothing. Where the file system knows no locks, nothing is locked.
 
     Raises:
-        CheckpointError: another process holds it; names the process.
+        BlockingIOError: another process holds it; names the process.
     """
     if path is None or fcntl is None:
         yield
@@ -45,8 +43,8 @@ def _acquired(path: Path) -> int:
         except BlockingIOError as error:
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)
-            raise CheckpointError(
-                f"{path.parent} is in use: {holder} trains there. Wait until it has ended, or choose another folder"
+            raise BlockingIOError(
+                f"{path.parent} is in use: {holder} is working there. Wait until it has ended, or choose another folder"
             ) from error
         except OSError:
             return descriptor
