@@ -37,7 +37,7 @@ def list_claims() -> None:
 
 @app.command()
 def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
-    """Show one claim whole: its arms, its protocol at every scale, its records seed by seed, its verdict."""
+    """Show everything about one claim: its arms, its protocol at every scale, its records seed by seed, its verdict."""
     found = _claim(claim)
     (result,) = judged(claim)
     typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
@@ -52,7 +52,8 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
     if result.pairs:
         typer.echo(pair_table(claim))
     typer.echo(f"ours: {result.summary()}; {result.words}, {result.pairs} seeds")
-    typer.echo(f"goes on with: {found.command(result.scale, result.pairs)}")
+    missing = "-" if result.outcome == "exploratory" else found.command(result.scale, result.pairs)
+    typer.echo(f"what is missing: {missing}")
 
 
 @app.command()
@@ -67,7 +68,7 @@ def status() -> None:
 def verify(
     evidence: Annotated[Path, typer.Option(help="folder of evidence", show_default="book/evidence")] = EVIDENCE_FOLDER,
 ) -> None:
-    """Check every record: whole, unedited, of today's configuration, in its place; and that nothing else lies there."""
+    """Check that every record is whole, unedited, up to date and in its place, and that nothing else lies there."""
     if not evidence.is_dir():
         raise EvidenceError(f"there is no folder {evidence}")
     for problem in (found := problems(evidence)):
@@ -97,12 +98,12 @@ def run(
         Path | None,
         typer.Option(help="where nothing is missing, run all of it once more into this folder, and compare"),
     ] = None,
-    launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task a run")] = "processes",
+    launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task per run")] = "processes",
     slurm: Annotated[
         list[str], typer.Option(help="of the job array, e.g. slurm_partition=gpu, timeout_min=600; repeatable")
     ] = [],  # noqa: B006
 ) -> None:
-    """Run what is missing of a claim, a record as each run ends; after an interruption, call again to go on."""
+    """Run what is missing for a claim, and write a record as each run ends; call it again to resume."""
     if out == EVIDENCE_FOLDER and out.is_relative_to(PACKAGE):
         raise ValueError("the records of an installed package are not added to: name a folder with --out")
     if again is not None and launcher != "processes":

@@ -49,7 +49,7 @@ def list_(root: Root = None, size: Size = None) -> None:
 
 @app.command()
 def get(name: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")], root: Root = None) -> None:
-    """Fetch a data set, check its md5 and unpack it; an interrupted download goes on where it stopped."""
+    """Fetch a data set, check its md5 and unpack it; an interrupted download resumes where it stopped."""
     if name not in NAMES:
         raise ValueError(f"data set must be one of {', '.join(NAMES)}, not {name!r}")
     if KNOWN[name].source is None:
@@ -68,9 +68,9 @@ def prepare_(
     size: Size = None,
     form: Annotated[str | None, typer.Option(help="raw or jpeg; default: raw where that takes at most 16 GiB")] = None,
     tolerant: Annotated[bool, typer.Option(help="skip what can't be used, and list it in the manifest")] = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one a core")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads; default: one per core")] = None,
 ) -> None:
-    """Decode every image once: shorter side to SIZE, central square. After an interruption, call again to go on."""
+    """Decode every image once: shorter side to SIZE, central square. After an interruption, call it again to resume."""
     own = None if name in NAMES else Path(name).expanduser().resolve().name
     if own in NAMES and out is None:
         raise ValueError(f"{name} would be prepared as {own}, which is another data set: say where to with --out")
@@ -104,7 +104,7 @@ def show(
     name: Annotated[str, typer.Argument(help="a name, or the folder of a prepared data set or of class folders")],
     root: Root = None,
     split: Annotated[str, typer.Option(help="train, val or test")] = "train",
-    size: Annotated[int | None, typer.Option(help="of the images, pixels")] = None,
+    size: Annotated[int | None, typer.Option(help="size of the images in pixels")] = None,
     sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
 ) -> None:
     """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""

@@ -30,7 +30,7 @@ from alexnet_repro.training.trained import export as write_export
 
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Threads = Annotated[int | None, typer.Option(help="of this process on a CPU; default: all cores")]
+Threads = Annotated[int | None, typer.Option(help="threads of this process on a CPU; default: all cores")]
 Preset = Annotated[str, typer.Option(help="network, input and training of that name")]
 Settings = Annotated[
     list[str],
@@ -39,12 +39,10 @@ Settings = Annotated[
 SaveEvery = Annotated[
     int | None, typer.Option(min=1, help="steps after which a checkpoint is written within an epoch too")
 ]
-Best = Annotated[
-    bool, typer.Option("--best", help="of a folder the weights of the lowest validation error; default: the last")
-]
+Best = Annotated[bool, typer.Option("--best", help="for a folder, the weights with the lowest validation error")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="write the numbers for TensorBoard too")]
 TowerProcesses = Annotated[
-    bool, typer.Option("--tower-processes", help="under torchrun: one process a tower, in place of one a network")
+    bool, typer.Option("--tower-processes", help="under torchrun: one process per tower instead of one per network")
 ]
 
 
@@ -72,14 +70,14 @@ def choose(
 
 def train(
     dataset: Annotated[str, typer.Argument(help="a name from `data list`, or a folder of class folders or a store")],
-    out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted goes on")],
+    out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted is resumed")],
     preset: Preset = "paper",
     epochs: Annotated[
         int | None, typer.Option(help="short for `--set train.epochs=...`; stages keep their shape")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="of the stored images, pixels; default: the data set's")] = None,
-    crop: Annotated[int | None, typer.Option(help="of the network's input, pixels; default: the preset's")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="of weights, order, crops and masks")] = 0,
+    size: Annotated[int | None, typer.Option(help="stored images, pixels; default: the data set's")] = None,
+    crop: Annotated[int | None, typer.Option(help="network's input, pixels; default: the preset's")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="seed of weights, order, crops and masks")] = 0,
     settings: Settings = [],  # noqa: B006
     root: Root = None,
     device: Device = "auto",
@@ -88,7 +86,7 @@ def train(
     with_tensorboard: TensorBoard = False,
     tower_processes: TowerProcesses = False,
 ) -> None:
-    """Train a network; call it again after an interruption and it goes on, to the same weights."""
+    """Train a network; after an interruption, call it again: it resumes, and ends with the same weights."""
     config = choose(dataset, root, preset, size, crop, seed, settings)
     if epochs is not None:
         config = replace(config, train=config.train.shortened(epochs))
@@ -105,7 +103,7 @@ def resume(
     with_tensorboard: TensorBoard = False,
     tower_processes: TowerProcesses = False,
 ) -> None:
-    """Go on with a run from its last checkpoint, or begin it if it has none, with the settings that it has."""
+    """Resume a run from its last checkpoint, or start it if there is none, with its saved settings."""
     config = begun(out)
     try:
         peek(dataset or config.dataset, root, config.size)
@@ -195,7 +193,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="file to write")],
     likeness: Annotated[
         bool,
-        typer.Option("--likeness", help="write the run's record beside it, with how similar neighbours are in it"),
+        typer.Option("--likeness", help="also write the run's record, with how often nearest neighbours share a class"),
     ] = False,
     best: Best = False,
     dataset: Annotated[
@@ -226,7 +224,7 @@ def summary(
 def bench(
     preset: Preset = "paper",
     settings: Settings = [],  # noqa: B006
-    steps: Annotated[int, typer.Option(min=1, help="that are timed")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="number of timed steps")] = 5,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
