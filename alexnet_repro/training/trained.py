@@ -41,7 +41,7 @@ class Trained:
 
     file: Path  #: its checkpoint
     config: RunConfig  #: of its run
-    network: Network
+    network: Network  #: on its device, in channels last
     transform: InputTransform  #: what makes images its inputs
     classes: tuple[str, ...] | None  #: their names; None: the checkpoint keeps none
 
