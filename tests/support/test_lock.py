@@ -1,3 +1,5 @@
+import errno
+import os
 import signal
 from pathlib import Path
 from threading import Event
@@ -41,3 +43,16 @@ def test_where_there_are_no_locks_nothing_is_locked(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "fcntl", None)
     with locked(tmp_path / "lock"), locked(tmp_path / "lock"):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_holder_whose_name_can_t_be_written_holds_the_lock_and_frees_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with locked(tmp_path / "lock"):
+            with pytest.raises(BlockingIOError, match="another process is working there"), locked(tmp_path / "lock"):
+                pass
+    with locked(tmp_path / "lock"):
+        pass
