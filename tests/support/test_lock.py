@@ -51,8 +51,11 @@ def test_a_holder_whose_name_can_t_be_written_holds_the_lock_and_frees_it(tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with locked(tmp_path / "lock"):
-            with pytest.raises(BlockingIOError, match="another process is working there"), locked(tmp_path / "lock"):
-                pass
+        with (
+            locked(tmp_path / "lock"),
+            pytest.raises(BlockingIOError, match="another process is working there"),
+            locked(tmp_path / "lock"),
+        ):
+            pass
     with locked(tmp_path / "lock"):
         pass
