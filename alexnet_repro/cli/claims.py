@@ -52,9 +52,8 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
     if result.pairs:
         typer.echo(pair_table(claim))
     typer.echo(f"ours: {result.summary()}; {result.words}, {result.pairs} seeds")
-    undecided = result.outcome in ("open", "not run")
-    missing = found.command(result.scale, result.pairs) if undecided else "-"
-    typer.echo(f"what is missing: {missing}")
+    further = "-" if result.outcome == "exploratory" else found.command(result.scale, result.pairs)
+    typer.echo(f"further runs: {further}")
 
 
 @app.command()
