@@ -59,26 +59,33 @@ def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[st
     for name, (make, arguments) in contestants.items():
         connections[name], other = context.Pipe()
         served = (other, torch.get_num_threads(), make, arguments)
-        processes.append(context.Process(target=serve, args=served, daemon=True))
+        processes.append(context.Process(target=serve, args=served))
         processes[-1].start()
         other.close()  # so that the end of the process is the end of the connection
-    medians = []
-    for others in beside:
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        with busy(others):
-            for _ in range(ROUNDS):
-                for name, connection in connections.items():
-                    try:
-                        connection.send(True)
-                        times[name].append(connection.recv())
-                    except (EOFError, OSError) as error:
-                        raise RuntimeError(f"{name} has failed: its own error says why") from error
-        medians.append({name: statistics.median(measured) for name, measured in times.items()})
-    for connection in connections.values():
-        connection.send(False)
+    try:
+        medians = [_timed(connections, others) for others in beside]
+        for connection in connections.values():
+            connection.send(False)
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
     for process in processes:
         process.join()
     return medians
+
+
+def _timed(connections: dict[str, Connection], others: int) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in connections}
+    with busy(others):
+        for _ in range(ROUNDS):
+            for name, connection in connections.items():
+                try:
+                    connection.send(True)
+                    times[name].append(connection.recv())
+                except (EOFError, OSError) as error:
+                    raise RuntimeError(f"{name} has failed: its own error says why") from error
+    return {name: statistics.median(measured) for name, measured in times.items()}
 
 
 def speeds(what: str, contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, Any]]:
