@@ -102,7 +102,8 @@ def test_a_layer_that_would_hide_an_attribute_or_be_taken_for_a_prefix_is_refuse
     with pytest.raises(ValueError, match="a layer can't have the name"):
         NetConfig(name="n", layers=(Linear(name, std=1.0),))
     own = {layer.name for layer in TINY_NET.layers}
-    assert set(dir(build(TINY_NET))) - own <= RESERVED
+    attributes = {name for name in dir(build(TINY_NET)) if not name.startswith("__")}  # compilers add some of these
+    assert attributes - own <= RESERVED
 
 
 def test_a_width_is_whole_but_for_roundings():
