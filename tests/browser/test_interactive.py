@@ -346,7 +346,7 @@ def top(pixels: np.ndarray) -> tuple[str, float]:
     trained = load_trained(CHECKPOINT, "cpu")
     square = torch.from_numpy(central_square(Image.fromarray(pixels), trained.config.size)).movedim(2, 0)[None]
     best = list(outputs(trained, square).values())[-1].softmax(1)[0].max(0)
-    names = [interactive.Imagenette._WNID_TO_CLASS[name][0] for name in interactive.IMAGENETTE_CLASSES]
+    names = [interactive.Imagenette._WNID_TO_CLASS[name][0] for name in trained.classes]
     return names[best.indices], 100 * best.values.item()
 
 
