@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
-from alexnet_repro.support.values import check_choice
+from alexnet_repro.support.values import check_choice, is_whole
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
@@ -92,12 +92,6 @@ class Study:
         return list(dict.fromkeys((arm, seed) for seed in which for arm in chosen))
 
 
-def check_whole(name: str, value: Any, least: int = 1) -> None:
-    """``ValueError`` unless the value is a whole number of at least so much."""
-    if not is_whole(value, least):
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
 def check_seeds(seeds: Any) -> None:
     """``ValueError`` unless it is how many seeds, or which, or None."""
     listed = is_list(seeds) and all(is_whole(seed, 0) for seed in seeds)
@@ -111,8 +105,3 @@ def check_seeds(seeds: Any) -> None:
 def is_list(value: Any) -> bool:
     """Whether it has at least one thing in an order, and is no text."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 0
-
-
-def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number of at least so much; a truth value is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least

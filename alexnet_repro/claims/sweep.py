@@ -21,10 +21,10 @@ from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.records import Evidence, load_evidence
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.study import Arm, Study, check_whole
+from alexnet_repro.claims.study import Arm, Study
 from alexnet_repro.data import Dataset, load_dataset
 from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
-from alexnet_repro.support.values import check_choice
+from alexnet_repro.support.values import check_choice, check_whole
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train

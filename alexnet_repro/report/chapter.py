@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet_repro.claims.records import BOOK
-from alexnet_repro.claims.study import SCALES, check_seeds, check_whole
+from alexnet_repro.claims.study import SCALES, check_seeds
 from alexnet_repro.support.environment import resolve_device
-from alexnet_repro.support.values import check_choice
+from alexnet_repro.support.values import check_choice, check_whole
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
 CLONED = (BOOK.parent / "Makefile").exists()

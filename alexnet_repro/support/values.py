@@ -153,3 +153,14 @@ def check_positive(name: str, value: float) -> None:
     """``ValueError`` unless the value is above 0."""
     if not value > 0:
         raise ValueError(f"{name} must be greater than 0, not {value!r}")
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> None:
+    """``ValueError`` unless the value is a whole number of at least so much."""
+    if not is_whole(value, least):
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number of at least so much; a truth value is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -87,6 +87,6 @@ class Measures:
         with self.config.train.autocast(here.device):
             probabilities, logs = predict(self.model, self.tested, viewed, labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
-        wrong[own] = 1 - hits(probabilities, labels[own]).float()
+        wrong[own] = (~hits(probabilities, labels[own])).float()
         self.mistakes = packed(summed(wrong).bool())
         return errors(probabilities, labels[own], logs)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.networks.weights import plain_name, unwrapped
+from alexnet_repro.networks.weights import plain_name
 from alexnet_repro.support.threads import share_out
 from alexnet_repro.training.schedules import Stage
 
@@ -106,9 +106,9 @@ def layer_of(parameter: str) -> str:
     return re.sub(r"^(tower\.|towers\.\d+\.)?", "", plain_name(parameter)).rpartition(".")[0]
 
 
-def check_layers(model: nn.Module, **named: Iterable[str]) -> None:
+def check_layers(plain: nn.Module, **named: Iterable[str]) -> None:
     """``ValueError`` if a setting names a layer that the undivided network lacks; all processes must ask together."""
-    layers = {layer_of(name) for name in unwrapped(model).state_dict()}
+    layers = {layer_of(name) for name in plain.state_dict()}
     for setting, names in named.items():
         if unknown := sorted(set(names) - layers):
             raise ValueError(f"{setting} names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
