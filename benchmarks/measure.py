@@ -9,12 +9,14 @@ import importlib
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import data
 import memory
 import network
+import scaling
 import training
 from racing import ROUNDS, sgemm_rate
 
@@ -32,9 +34,11 @@ BEGIN, END = "<!-- speed: written by `make bench`; do not edit -->", "<!-- speed
 
 def measured() -> dict[str, Any]:
     """Everything that is measured, with the machine it holds for."""
-    found = {"machine": environment("cpu"), "sgemm GFLOP/s": sgemm_rate(), "rounds": ROUNDS}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    found = {"machine": environment("cpu"), "started": started, "sgemm GFLOP/s": sgemm_rate(), "rounds": ROUNDS}
     speeds = [figure for part in (network, data, training) for figure in part.figures()]
-    return found | {"speeds": speeds, "memory": memory.figures()}
+    scaled = {"curves": scaling.curves(), "processes": scaling.weak_scaling()}
+    return found | {"speeds": speeds, "memory": memory.figures()} | scaled
 
 
 def block(found: dict[str, Any]) -> str:
@@ -65,7 +69,7 @@ def main() -> None:
     found = measured()
     name = re.sub(r"\W+", "-", found["machine"]["device"]).lower()
     RESULTS.mkdir(exist_ok=True)
-    write_atomically(RESULTS / f"{name}.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(RESULTS / f"cpu-{name}.json", json.dumps(found, indent=1) + "\n")
     readme = ROOT / "README.md"
     write_atomically(readme, between(readme.read_text(encoding="utf-8"), BEGIN, END, block(found)))
 

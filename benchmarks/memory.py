@@ -1,4 +1,4 @@
-"""Peak memory, each in a process of its own, and what one would reckon beforehand."""
+"""Peak memory, each time in a process of its own, and what one would reckon beforehand."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import data
 import network
 import torch
+import training
 
 from alexnet_repro import AlexNet, InputConfig
 from alexnet_repro.data import prepare
@@ -26,6 +27,7 @@ from alexnet_repro.training.evaluate import predict
 MIB = 2**20
 NUMBER = 4  # bytes of a float32
 SIZE, FILES, EVALUATED = 256, 512, 64  # pixels, images, images
+SMALL = 10_000  # images of 32 pixels
 
 
 def numbers_of_step(model: Network, batch: int) -> int:
@@ -38,12 +40,17 @@ def step() -> float:
     return NUMBER * numbers_of_step(AlexNet(), network.BATCH)
 
 
-def prepared() -> float:
-    """One part's pixels for every thread; decoding comes on top."""
-    with tempfile.TemporaryDirectory() as root:
-        data.make_images(Path(root, "images"), FILES)
-        prepare(folder_source(Path(root, "images")), Path(root, "store"), size=SIZE, form="raw")
-    return (os.cpu_count() or 1) * PART["raw"] * 3 * SIZE**2
+def prepared(folder: Path) -> float:
+    """A part's pixels for every thread, and all pixels, mapped for their checksum; decoding comes on top."""
+    with tempfile.TemporaryDirectory() as store:
+        prepare(folder_source(folder), Path(store, "store"), size=SIZE, form="raw")
+    return 3 * SIZE**2 * ((os.cpu_count() or 1) * PART["raw"] + FILES)
+
+
+def run() -> float:
+    """The images, and the same as for a step; every run of a sweep has its own."""
+    training.our_epoch(SMALL)()
+    return SMALL * 3 * 32**2 + NUMBER * numbers_of_step(training.network(), training.BATCH)
 
 
 def evaluation() -> float:
@@ -57,11 +64,11 @@ def evaluation() -> float:
     return images.nbytes + NUMBER * numbers
 
 
-def peak(work: Callable[[], float]) -> dict[str, Any]:
+def peak(work: Callable[..., float], *arguments: object) -> dict[str, Any]:
     """What the work adds at its peak to a process that has imported everything, and what its formula says. On Linux."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak is forgotten
     before = resident("VmRSS")
-    reckoned = work()
+    reckoned = work(*arguments)
     return {"measured MiB": resident("VmHWM") - before, "formula MiB": reckoned / MIB, "formula": work.__doc__}
 
 
@@ -71,14 +78,17 @@ def resident(line: str) -> float:
     return int(kilobytes) / 1024
 
 
-CASES = {
-    f"training step of AlexNet, {network.BATCH} images": step,
-    f"prepare, {FILES:,} files, raw": prepared,
-    f"evaluation of AlexNet, ten views of {EVALUATED} images": evaluation,
-}
-
-
 def figures() -> list[dict[str, Any]]:
     context = get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        return [{"what": what} | found for what, found in zip(CASES, pool.map(peak, CASES.values()), strict=True)]
+    with (
+        ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        data.make_images(Path(folder), FILES)
+        cases = {
+            f"training step of AlexNet, {network.BATCH} images": (step,),
+            f"a run on {SMALL:,} images of 32 pixels, {training.NET}": (run,),
+            f"prepare, {FILES:,} files, raw": (prepared, Path(folder)),
+            f"evaluation of AlexNet, ten views of {EVALUATED} images": (evaluation,),
+        }
+        return [{"what": what} | pool.submit(peak, *case).result() for what, case in cases.items()]

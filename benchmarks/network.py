@@ -52,9 +52,15 @@ def naive_alexnet() -> nn.Sequential:
     )  # fmt: skip
 
 
-def training_step(model: nn.Module, optimizer: torch.optim.Optimizer, memory_format: torch.memory_format) -> Work:
-    images = torch.randn(BATCH, 3, 224, 224).mul_(60).to(memory_format=memory_format)
-    labels = torch.randint(1000, (BATCH,))
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    memory_format: torch.memory_format,
+    size: int = 224,
+    batch: int = BATCH,
+) -> Work:
+    images = torch.randn(batch, 3, size, size).mul_(60).to(memory_format=memory_format)
+    labels = torch.randint(1000, (batch,))
 
     def step() -> None:
         loss = F.cross_entropy(model(images), labels)

@@ -23,6 +23,7 @@ from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
 IMAGES = 5_000  # a tenth of an epoch of CIFAR-10
 NET = "cifar-13pct"
+BATCH = 128
 RECIPE = TrainConfig(epochs=1, lr=1e-6)
 
 
@@ -48,17 +49,17 @@ def plain_epoch() -> Work:
     return epoch
 
 
-def our_epoch() -> Work:
+def our_epoch(images: int = IMAGES) -> Work:
     keep_large_blocks()
-    dataset = random_dataset(IMAGES)
-    transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True), dataset.images)
+    dataset = random_dataset(images)
+    transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True, batch_size=BATCH), dataset.images)
     batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
     model = network().to(memory_format=torch.channels_last)
     return lambda: train(model, batches, RECIPE)
 
 
 def constant() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [(60 * torch.randn(128, 3, 24, 24), torch.arange(128) % 10)] * 40
+    return [(60 * torch.randn(BATCH, 3, 24, 24), torch.arange(BATCH) % 10)] * 40
 
 
 def bare_steps() -> Work:

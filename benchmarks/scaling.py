@@ -1,0 +1,167 @@
+"""How the time of AlexNet's training step grows with width, image size and minibatch, and what several processes cost.
+
+Weak scaling: every process has ``SHARE`` images, so that n processes do n times the work of one. Processes slow each
+other down even if they never talk; those that train together are therefore timed against as many that don't.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from network import training_step
+from racing import Work, race
+from torch import nn
+
+from alexnet_repro import NetConfig, build, place
+from alexnet_repro.networks.build import Network
+from alexnet_repro.support.environment import keep_large_blocks
+from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
+from alexnet_repro.training.parallel import processes
+
+NET = NetConfig.preset("paper")
+BATCH = 32
+CURVES = {  # what is varied -> its values, each with its network and minibatch
+    "width": {width: (replace(NET, width=width), BATCH) for width in (0.25, 0.5, 1)},
+    "image size": {size: (replace(NET, image_size=size), BATCH) for size in (112, 168, 224)},
+    "minibatch": {batch: (NET, batch) for batch in (8, BATCH, 128)},
+}
+SHARE = 16  # images of every process, as if eight shared a minibatch of 128
+SHARED = {2: {"the images": 1, "the towers": 2}, 4: {"the images": 1, "both": 2}}  # processes -> how -> of a network
+HALF = replace(NET, width=0.5)  # what many processes have room for
+NUMBER = 4  # bytes of a float32
+
+
+def trained(model: nn.Module, net: NetConfig, batch: int) -> Work:
+    optimizer = KrizhevskySGD(parameter_groups(model, 1e-6, 1.0, {}), lr=1e-6)
+    return training_step(model, optimizer, torch.channels_last, net.image_size, batch)
+
+
+def step(net: NetConfig, batch: int) -> Work:
+    keep_large_blocks()
+    return trained(build(net).to(memory_format=torch.channels_last), net, batch)
+
+
+def curves() -> list[dict[str, Any]]:
+    """Time and multiply-adds per image, as multiples of the full network's with ``BATCH`` images."""
+    cases = {f"{axis} {value}": case for axis, values in CURVES.items() for value, case in values.items()}
+    (times,) = race({name: (step, case) for name, case in cases.items()})
+    full = times[f"minibatch {BATCH}"] / BATCH
+    return [
+        {
+            "axis": axis,
+            "value": value,
+            "multiply-adds": multiply_adds(build(net)) / multiply_adds(build(NET)),
+            "time": times[f"{axis} {value}"] / batch / full,
+        }
+        for axis, values in CURVES.items()
+        for value, (net, batch) in values.items()
+    ]
+
+
+def multiply_adds(network: Network) -> int:
+    return sum(cost.multiply_adds for cost in network.costs())
+
+
+def apart(count: int) -> Work:
+    """A step of so many processes that never talk."""
+    return crowd(count, 1, {})
+
+
+def together(count: int, towers: int) -> Work:
+    """A step of one training in so many processes, ``towers`` of which hold one network together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    return crowd(count, towers, where | {"WORLD_SIZE": str(count)})
+
+
+def crowd(count: int, towers: int, variables: dict[str, str]) -> Work:
+    context = multiprocessing.get_context("spawn")
+    connections = []
+    for rank in range(count):
+        mine, other = context.Pipe()
+        ranked = variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if variables else {}
+        context.Process(target=member, args=(other, towers, ranked), daemon=True).start()
+        other.close()  # so that the end of the process is the end of the connection
+        connections.append(mine)
+
+    def all_of_them() -> None:
+        for connection in connections:
+            connection.send(True)
+        for connection in connections:
+            connection.recv()
+
+    return all_of_them
+
+
+def member(connection: Connection, towers: int, variables: dict[str, str]) -> None:
+    """One process: takes a step for every message."""
+    os.environ |= variables
+    torch.set_num_threads(1)
+    keep_large_blocks()
+    with processes("cpu", towers) as here:
+        batch = SHARE * towers
+        batches = SimpleNamespace(place=(here.shard * batch, here.shards * batch))
+        work = trained(here.spread(build(HALF).to(memory_format=torch.channels_last), batches), HALF, batch)
+        with suppress(EOFError):  # the others are not needed any more
+            while connection.recv():
+                work()
+                connection.send(True)
+
+
+def weak_scaling() -> list[dict[str, Any]]:
+    """Speeds relative to perfect scaling: of processes that never talk, and of those that do relative to them."""
+    rows = []
+    for count, ways in SHARED.items():
+        contestants = {"one": (apart, (1,)), "apart": (apart, (count,))}
+        (times,) = race(contestants | {shared: (together, (count, towers)) for shared, towers in ways.items()})
+        rows += [
+            {
+                "processes": count,
+                "shared": shared,
+                "machine": times["one"] / times["apart"],
+                "together": times["apart"] / times[shared],
+                "computed MB": exchanged(count, towers) / 1e6,
+                "measured MB": loopback(together(count, towers)) / 1e6,
+            }
+            for shared, towers in ways.items()
+        ]
+    return rows
+
+
+def exchanged(count: int, towers: int) -> int:
+    """Bytes that the processes must send in a step: the gradients around the ring of those that hold the same
+    parameters, and to the other towers what is read there, its gradients, and the logits."""
+    network, holders = build(HALF), count // towers
+    numbers = 2 * (holders - 1) * sum(cost.parameters for cost in network.costs())
+    if towers > 1:
+        costs = network.costs()
+        meetings = place(network, ["cpu"] * towers).meetings
+        read = sum(before.activations for before, cost in pairwise(costs) if cost.name in meetings)
+        numbers += count * SHARE * (towers - 1) * (2 * read + HALF.num_classes)
+    return NUMBER * numbers
+
+
+def loopback(work: Work) -> int:
+    """Bytes that go through the machine's loopback interface meanwhile. On Linux."""
+    work()
+    before = _sent()
+    work()
+    return _sent() - before
+
+
+def _sent() -> int:
+    (fields,) = re.findall(r"lo:(.*)", Path("/proc/net/dev").read_text())
+    return int(fields.split()[8])
