@@ -48,7 +48,7 @@ def prepared(folder: Path) -> float:
 
 
 def run() -> float:
-    """The images, and the same as for a step; every run of a sweep has its own."""
+    """The images, and the same as for a step, in every run of a sweep; what layers work in comes on top."""
     training.our_epoch(SMALL)()
     return SMALL * 3 * 32**2 + NUMBER * numbers_of_step(training.network(), training.BATCH)
 

@@ -24,7 +24,6 @@ from racing import Work, race
 from torch import nn
 
 from alexnet_repro import NetConfig, build, place
-from alexnet_repro.networks.build import Network
 from alexnet_repro.support.environment import keep_large_blocks
 from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 from alexnet_repro.training.parallel import processes
@@ -32,7 +31,7 @@ from alexnet_repro.training.parallel import processes
 NET = NetConfig.preset("paper")
 BATCH = 32
 CURVES = {  # what is varied -> its values, each with its network and minibatch
-    "width": {width: (replace(NET, width=width), BATCH) for width in (0.25, 0.5, 1)},
+    "width": {width: (replace(NET, width=width), BATCH) for width in (0.25, 0.5, 1.0)},
     "image size": {size: (replace(NET, image_size=size), BATCH) for size in (112, 168, 224)},
     "minibatch": {batch: (NET, batch) for batch in (8, BATCH, 128)},
 }
@@ -54,23 +53,23 @@ def step(net: NetConfig, batch: int) -> Work:
 
 def curves() -> list[dict[str, Any]]:
     """Time and multiply-adds per image, as multiples of the full network's with ``BATCH`` images."""
-    cases = {f"{axis} {value}": case for axis, values in CURVES.items() for value, case in values.items()}
-    (times,) = race({name: (step, case) for name, case in cases.items()})
-    full = times[f"minibatch {BATCH}"] / BATCH
+    cases = {case for values in CURVES.values() for case in values.values()}
+    (times,) = race({str(case): (step, case) for case in cases})
+    seconds = {case: times[str(case)] / case[1] for case in cases}  # an image
     return [
         {
             "axis": axis,
             "value": value,
-            "multiply-adds": multiply_adds(build(net)) / multiply_adds(build(NET)),
-            "time": times[f"{axis} {value}"] / batch / full,
+            "multiply-adds": multiply_adds(case[0]) / multiply_adds(NET),
+            "time": seconds[case] / seconds[NET, BATCH],
         }
         for axis, values in CURVES.items()
-        for value, (net, batch) in values.items()
+        for value, case in values.items()
     ]
 
 
-def multiply_adds(network: Network) -> int:
-    return sum(cost.multiply_adds for cost in network.costs())
+def multiply_adds(net: NetConfig) -> int:
+    return sum(cost.multiply_adds for cost in build(net).costs())
 
 
 def apart(count: int) -> Work:

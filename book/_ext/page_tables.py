@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+import costs
 import forest
+from matplotlib.figure import Figure
 
-from alexnet_repro import CLAIMS, NetConfig, build, load_evidence, paper
+from alexnet_repro import CLAIMS, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
 from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Measurement, Outcome
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
 from alexnet_repro.report.in_short import up_to_date
-from alexnet_repro.report.tables import counted, judged, machine, number, percent, scoreboard
+from alexnet_repro.report.tables import counted, judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
@@ -51,7 +52,6 @@ FINDINGS = (
         "the window.",
     ),
 )
-PRECISIONS = ("float32", "bfloat16")
 ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of questions
 
 
@@ -121,8 +121,8 @@ def verdict_counts(results: Sequence[Verdict]) -> str:
     return "\n".join(f"* {line}" for line in lines)
 
 
-def figure_one() -> bytes:
-    """Figure 1 of the paper from the recorded runs, with our ratio and the paper's, as a PNG image."""
+def figure_one() -> Figure:
+    """Figure 1 of the paper from the recorded runs, with our ratio and the paper's."""
     (result,) = judged("relu")
     figure = figures.error_curves({"": load_evidence("relu", "paper")}, target=paper.RELU_TARGET_ERROR)
     figure.set_size_inches(7, 3)
@@ -131,6 +131,11 @@ def figure_one() -> bytes:
     ax.annotate("", (fast, 20), (slow, 20), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
     text = f"tanh needs {result.summary()} as many epochs; the paper: {result.claim.paper_summary()}"
     ax.annotate(text, ((slow + fast) / 2, 17), ha="center", va="top")
+    return figure
+
+
+def as_png(figure: Figure) -> bytes:
+    """The figure as a PNG image."""
     file = io.BytesIO()
     figure.savefig(file, dpi=150, metadata={"Software": None})
     return file.getvalue()
@@ -159,58 +164,6 @@ def remaining_table(results: Sequence[Verdict]) -> Table:
         command = "-" if result.outcome == "exploratory" else claim.command(result.scale, result.pairs)
         rows.append([claim.id, result.outcome + seeds, claim.number(smallest), f"`{command}`"])
     return Table(["claim", "state", "smallest effect that would be found", "command that completes it"], rows)
-
-
-def cost_table() -> Table:
-    """What ImageNet takes, every run counted as run 145: images, multiply-adds, and times at several speeds.
-
-    A training step counts as three times its forward pass. The first speed is that of the recorded run 145 at scale
-    ``laptop``, by its median epoch and in multiply-adds; the others are what a GPU reached in products of matrices.
-    """
-    arms = ALEXNET.protocol("paper").arms
-    images = arms["run145"].train.epochs * paper.IMAGENET_TRAINING_IMAGES
-    record = next(record for record in load_evidence(ALEXNET, "laptop") if record.arm == "run145")
-    epoch = statistics.median(epoch["seconds"] for epoch in record.epochs)
-    speed = record.data["train"]["images"] / epoch * _step(ALEXNET.protocol("laptop").arms["run145"].net)
-    step, day = _step(arms["run145"].net), 86_400
-    gpu = measured_gpu()
-    rates = [gpu["machine"][f"matrix_{precision}_flop_per_s"] for precision in PRECISIONS]
-    rows = []
-    for what, runs in {
-        "the full run": 1,
-        f"a claim: 2 arms, {LOOKS[0]} seeds": 2 * LOOKS[0],
-        f"all {len(arms)} arms, {LOOKS[0]} seeds": len(arms) * LOOKS[0],
-    }.items():
-        n = runs * images
-        times = n * step / speed / day, *(2 * n * step / rate / 3600 for rate in rates)
-        rows.append([what, str(runs), f"{n:,}", f"{n * step:.1e}", *(f"{x:,.1f}" for x in times)])
-    least = [f"hours on {gpu['environment']['device']} in {precision}, at least" for precision in PRECISIONS]
-    speeds = [f"days on {machine(record)}", *least]
-    return Table(["what", "runs", "images", "multiply-adds", *speeds], rows)
-
-
-def measured_gpu() -> Mapping[str, Any]:
-    """What ``make gpu`` wrote last."""
-    files = (BOOK.parent / "benchmarks/results").glob("gpu-*.json")
-    return max((json.loads(file.read_text()) for file in files), key=lambda found: found["started"])
-
-
-def gpu_table() -> Table:
-    """Response normalization on a GPU, forward and backward, in the faster of two layouts: against torch's layer, and
-    how much of the memory's bandwidth it uses if nothing is moved twice."""
-    times = measured_gpu().get("normalization", {})
-    best: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
-    for key, found in times.items():
-        if isinstance(found, Mapping) and "ms" in found:  # neither an error nor left out
-            name, shape, precision, _ = key.split()
-            of_input = best.setdefault((shape, precision), {})
-            of_input.setdefault(name, []).append((found["ms"], found["share_of_bandwidth"]))
-    rows = [
-        [shape, precision, f"{min(layers['torch'])[0] / min(layers['ours'])[0]:.1f}x", percent(min(layers["ours"])[1])]
-        for (shape, precision), layers in best.items()
-        if {"torch", "ours"} <= layers.keys()
-    ]
-    return Table(["input", "precision", "speed relative to torch's layer", "share of the memory bandwidth, %"], rows)
 
 
 def departures_table() -> Table:
@@ -243,11 +196,6 @@ def budget_table() -> Table:
     return Table(["arm", "runs recorded", "minutes per run", f"hours for {LOOKS[0]} seeds"], rows)
 
 
-def _step(net: NetConfig) -> int:
-    """Multiply-adds of a training step for one image."""
-    return 3 * sum(cost.multiply_adds for cost in build(net).costs())
-
-
 # Name -> what a page has between its markers, of the verdicts on all claims and the folder of the chapters.
 TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "claims": _linked_claims,
@@ -255,8 +203,9 @@ TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "counts": lambda results, _: verdict_counts(results),
     "forest": forest.html,
     "remaining": lambda results, _: remaining_table(results),
-    "costs": lambda *_: cost_table(),
-    "gpu": lambda *_: gpu_table(),
+    "costs": lambda *_: costs.cost_table(),
+    "gpu": lambda *_: costs.gpu_table(),
+    "processes": lambda *_: costs.processes_table(),
     "departures": lambda *_: departures_table(),
     "pilot": lambda *_: pilot_table(),
     "budget": lambda *_: budget_table(),
@@ -276,4 +225,5 @@ if __name__ == "__main__":
     everything = judged(*CLAIMS)
     update(everything, *map(Path, sys.argv[1:]))
     write_atomically(IMAGES / "claims.svg", forest.image(everything))
-    write_atomically(IMAGES / "figure1.png", figure_one())
+    write_atomically(IMAGES / "figure1.png", as_png(figure_one()))
+    write_atomically(IMAGES / "costs.png", as_png(costs.cost_curves()))

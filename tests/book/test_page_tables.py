@@ -16,7 +16,7 @@ from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
-page_tables, forest = importlib.import_module("page_tables"), importlib.import_module("forest")
+page_tables, forest, costs = (importlib.import_module(name) for name in ("page_tables", "forest", "costs"))
 RUN145 = NetConfig.preset("run145")
 
 
@@ -57,15 +57,13 @@ def test_a_finding_on_the_front_page_is_what_the_records_say(chapter, verdicts, 
     assert "Newer runs" not in page_tables.findings(JUDGED, "")
 
 
-def test_the_images_of_the_front_page_are_those_of_the_records():
-    """The drawing of all claims to the last letter; Figure 1 by its size, for its bytes are another release's."""
+def test_the_images_of_pages_are_those_of_the_records_and_benchmarks():
+    """The drawing of all claims to the last letter; plots by their size, for their bytes are another release's."""
     assert (page_tables.IMAGES / "claims.svg").read_text(encoding="utf-8") == forest.image(JUDGED)
-    with (
-        Image.open(page_tables.IMAGES / "figure1.png") as stored,
-        Image.open(io.BytesIO(page_tables.figure_one())) as new,
-    ):
-        assert stored.size == new.size
-        assert np.abs(np.asarray(stored, float) - np.asarray(new, float)).mean() < 1
+    for name, figure in {"figure1.png": page_tables.figure_one(), "costs.png": costs.cost_curves()}.items():
+        with Image.open(page_tables.IMAGES / name) as stored, Image.open(io.BytesIO(page_tables.as_png(figure))) as new:
+            assert stored.size == new.size
+            assert np.abs(np.asarray(stored, float) - np.asarray(new, float)).mean() < 1
 
 
 def position(claim: str, estimate: float | None, low: float | None = None, high: float | None = None) -> tuple:
@@ -107,8 +105,8 @@ def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
 def test_the_costs_are_those_of_the_recipe_and_the_speeds_at_the_head(monkeypatch):
     rates = {"matrix_float32_flop_per_s": 5e13, "matrix_bfloat16_flop_per_s": 8e14}
     gpu = {"environment": {"device": "a GPU"}, "machine": rates}
-    monkeypatch.setattr(page_tables, "measured_gpu", lambda: gpu)
-    table = page_tables.cost_table()
+    monkeypatch.setattr(costs, "measured_gpu", lambda: gpu)
+    table = costs.cost_table()
     one, claim, *_ = ([float(cell.replace(",", "")) for cell in row[1:]] for row in table.rows)
     assert one[:2] == [1, 91 * 1_281_167]
     assert claim[:2] == [10, 910 * 1_281_167]
@@ -124,8 +122,8 @@ def test_a_gpu_s_layer_is_compared_in_its_faster_layout(monkeypatch):
 
     made = {"contiguous_format": times(2.0, 6.0, 0.25), "channels_last": times(1.5, 9.0, 0.5)}
     norms = {f"{name} 8x4x2x2 float32 {layout}": of[name] for layout, of in made.items() for name in of}
-    monkeypatch.setattr(page_tables, "measured_gpu", lambda: {"normalization": norms})
-    assert page_tables.gpu_table().rows == [["8x4x2x2", "float32", "4.0x", "50.0"]]
+    monkeypatch.setattr(costs, "measured_gpu", lambda: {"normalization": norms})
+    assert costs.gpu_table().rows == [["8x4x2x2", "float32", "4.0x", "50.0"]]
 
 
 def test_of_a_gpu_what_was_not_measured_is_left_out_of_the_table(monkeypatch):
@@ -135,11 +133,22 @@ def test_of_a_gpu_what_was_not_measured_is_left_out_of_the_table(monkeypatch):
         "torch 8x4x2x2 bfloat16 channels_last": {"error": "none"}, "ours 8x4x2x2 bfloat16 channels_last": whole,
         "torch 8x4x9x9 float32 channels_last": whole, "ours 8x4x9x9 float32 channels_last": {"left out": "for want"},
     }  # fmt: skip
-    monkeypatch.setattr(page_tables, "measured_gpu", lambda: {"normalization": norms})
-    assert page_tables.gpu_table().rows == [["8x4x2x2", "float32", "2.0x", "25.0"]]
+    monkeypatch.setattr(costs, "measured_gpu", lambda: {"normalization": norms})
+    assert costs.gpu_table().rows == [["8x4x2x2", "float32", "2.0x", "25.0"]]
     for section in ({}, {"normalization": {"error": "out of memory"}}):
-        monkeypatch.setattr(page_tables, "measured_gpu", lambda section=section: section)
-        assert page_tables.gpu_table().rows == []
+        monkeypatch.setattr(costs, "measured_gpu", lambda section=section: section)
+        assert costs.gpu_table().rows == []
+
+
+def test_processes_are_compared_with_as_many_that_share_nothing(monkeypatch):
+    row = {"processes": 2, "shared": "the images", "machine": 0.96, "together": 0.75}
+    monkeypatch.setattr(costs, "measured_cpu", lambda: {"processes": [row | {"computed MB": 1463.1, "measured MB": 8}]})
+    assert costs.processes_table().rows == [["2", "the images", "0.96x", "0.75x", "1,463", "8"]]
+
+
+def test_processes_were_measured_to_send_what_was_computed():
+    for row in costs.measured_cpu()["processes"]:
+        assert row["measured MB"] == pytest.approx(row["computed MB"], rel=0.02)
 
 
 def test_a_claim_that_no_run_can_complete_has_no_command():
