@@ -1,15 +1,18 @@
-"""A newcomer's path: clones the repository into an empty folder, does what the README says, and notes the times there.
+"""A newcomer's path: clones the repository into an empty folder, does what the README says, and notes the times.
 
-Nothing else should run meanwhile. pip takes what it has fetched before from its cache.
+They go to ``results``, and with ``make notebooks`` into the pages. Nothing else should run meanwhile. pip takes what it
+has fetched before from its cache.
 """
 
 from __future__ import annotations
 
-import importlib
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -17,12 +20,8 @@ from racing import sgemm_rate
 
 from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import write_atomically
-from alexnet_repro.support.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "book" / "_ext"))
-between = importlib.import_module("page_tables").between
-BEGIN, END = "<!-- times: written by benchmarks/newcomer.py; do not edit -->", "<!-- times end -->"
 STEPS = (  # each stands in the README
     "make book",
     "papermill book/04_lrn.ipynb out.ipynb",
@@ -33,16 +32,14 @@ STEPS = (  # each stands in the README
 
 
 def main() -> None:
+    found = {"machine": environment("cpu"), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    found["sgemm GFLOP/s"] = sgemm_rate()
     with tempfile.TemporaryDirectory() as empty:
         clone = Path(empty, "alexnet_repro")
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
-        rows = [[f"`{step}`", f"{_minutes(step, clone):.1f}"] for step in STEPS]
-    table = Table(["command", "minutes"], rows).to_markdown()
-    readme = ROOT / "README.md"
-    machine = f"{environment('cpu')['device']}, which multiplies matrices at {sgemm_rate():.0f} GFLOP/s (float32)"
-    note = f"Run in this order after a fresh clone, on {machine}; the first command makes the environment."
-    text = readme.read_text(encoding="utf-8")
-    write_atomically(readme, between(text, BEGIN, END, f"{note}\n\n{table}"))
+        found["minutes"] = {step: _minutes(step, clone) for step in STEPS}
+    name = re.sub(r"\W+", "-", found["machine"]["device"]).lower()
+    write_atomically(ROOT / f"benchmarks/results/newcomer-{name}.json", json.dumps(found, indent=1) + "\n")
 
 
 def _minutes(step: str, clone: Path) -> float:

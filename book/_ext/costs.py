@@ -15,7 +15,7 @@ from alexnet_repro.claims.alexnet_studies import ALEXNET
 from alexnet_repro.claims.claim import LOOKS
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.report import figures
-from alexnet_repro.report.tables import machine, percent
+from alexnet_repro.report.tables import machine, number, percent
 from alexnet_repro.support.table import Table
 
 PRECISIONS = ("float32", "bfloat16")
@@ -76,6 +76,30 @@ def gpu_table() -> Table:
 def measured_cpu() -> Mapping[str, Any]:
     """What ``make bench`` wrote last."""
     return _latest("cpu")
+
+
+def times_table() -> str:
+    """How long each of a newcomer's commands takes after a fresh clone."""
+    found = _latest("newcomer")
+    table = Table(["command", "minutes"], [[f"`{step}`", number(time)] for step, time in found["minutes"].items()])
+    note = f"Run in this order after a fresh clone, on {_machine(found)}; the first command makes the environment."
+    return f"{note}\n\n{table.to_markdown()}"
+
+
+def first_command() -> str:
+    """The one command that a reader needs, and how long it takes."""
+    found = _latest("newcomer")
+    minutes = number(found["minutes"]["make book"])
+    return (
+        f"One command, `make book`, runs every chapter and builds this book, without a data set. After a fresh clone it "
+        f"takes {minutes} minutes on {_machine(found)}."
+    )
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    """The machine of a newcomer, with what other machines can be compared by."""
+    rate = f", which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32)"
+    return found["machine"]["device"] + rate
 
 
 def _latest(kind: str) -> Mapping[str, Any]:

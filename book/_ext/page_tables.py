@@ -78,7 +78,7 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
 
 def markers(name: str) -> tuple[str, str]:
     """The lines of a page around one of the ``TABLES``."""
-    return f"<!-- {name}: written by `make notebooks` from book/evidence; do not edit -->", f"<!-- {name} end -->"
+    return f"<!-- {name}: written by `make notebooks`; do not edit -->", f"<!-- {name} end -->"
 
 
 def between(text: str, begin: str, end: str, content: str) -> str:
