@@ -91,8 +91,8 @@ def first_command() -> str:
     found = _latest("newcomer")
     minutes = number(found["minutes"]["make book"])
     return (
-        f"One command, `make book`, runs every chapter and builds this book, without a data set. After a fresh clone it "
-        f"takes {minutes} minutes on {_machine(found)}."
+        "One command, `make book`, runs every chapter and builds this book, without a data set. After a fresh clone "
+        f"it takes {minutes} minutes on {_machine(found)}."
     )
 
 
