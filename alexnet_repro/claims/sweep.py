@@ -76,6 +76,7 @@ def run_claim(
     Raises:
         ValueError: an unknown id, scale, arm or device, a claim that has no runs, or numbers that are not whole.
         DatasetNotFoundError: before anything is run.
+        ChildProcessError: a run's process was killed; with ``out`` the same call goes on from what is there.
 
     Example:
         >>> from alexnet_repro import run_claim

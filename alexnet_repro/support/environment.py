@@ -9,7 +9,10 @@ import platform
 import subprocess
 import threading
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +137,8 @@ def keep_large_blocks() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, 2**30) and mallopt(_M_TRIM_THRESHOLD, largest))
 
 
-def clean_processes(workers: int, *modules: str) -> ProcessPoolExecutor:
+@contextmanager
+def clean_processes(workers: int, *modules: str) -> Iterator[ProcessPoolExecutor]:
     """Processes that start clean (no threads, locks or random state of this one), have one thread, and end with it.
 
     Where the system can, they are forked from a process that has imported the modules and nothing else was done in; it
@@ -143,12 +147,22 @@ def clean_processes(workers: int, *modules: str) -> ProcessPoolExecutor:
     Args:
         workers: at most so many.
         modules: full names of what they need.
+
+    Raises:
+        ChildProcessError: one of them was killed, and with it what the others had begun.
     """
     forked = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forked else "spawn")
     if forked:
         context.set_forkserver_preload(list(modules))
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_settle, initargs=(dict(os.environ),))
+    with ProcessPoolExecutor(workers, context, _settle, (dict(os.environ),)) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process that worked for this one was killed, probably because memory ran out: run fewer at a time. "
+                "What was saved before is kept"
+            ) from error
 
 
 def _settle(variables: dict[str, str]) -> None:

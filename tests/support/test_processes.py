@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from alexnet_repro.support.environment import clean_processes
@@ -31,6 +32,18 @@ def test_a_worker_sees_the_environment_as_it_is_when_it_starts(monkeypatch):
         monkeypatch.setenv("ALEXNET_REPRO_DATA", value)
         with clean_processes(1) as pool:
             assert pool.submit(os.getenv, "ALEXNET_REPRO_DATA").result() == value
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do():
+    with (
+        pytest.raises(ChildProcessError, match="run fewer at a time"),
+        clean_processes(1) as pool,
+    ):
+        pool.submit(kill_itself).result()
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):
