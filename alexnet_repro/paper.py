@@ -1,12 +1,12 @@
-"""Numbers of the paper that ours are set against. Errors are fractions."""
+"""Numbers of the paper that ours are compared with. Errors are fractions."""
 
-RELU_TARGET_ERROR = 0.25  # Sec. 3.1, Fig. 1: training error on CIFAR-10 that both activation functions are timed to
-RELU_SPEEDUP = 6.0  # Sec. 3.1: how many times faster the network with ReLUs gets there than the one with tanh
+RELU_TARGET_ERROR = 0.25  # Sec. 3.1, Fig. 1: training error on CIFAR-10 up to which both activation functions are timed
+RELU_SPEEDUP = 6.0  # Sec. 3.1: how many times faster the network with ReLUs reaches it than the one with tanh
 CIFAR_TEST_ERROR_WITHOUT_LRN = 0.13  # Sec. 3.3: a four-layer network on CIFAR-10
 CIFAR_TEST_ERROR_WITH_LRN = 0.11  # Sec. 3.3
 PARAMETERS = 60_000_000  # Sec. 1, abstract: "60 million"
 NEURONS = 650_000  # abstract
-NEURONS_BY_LAYER = {  # Fig. 2, its caption
+NEURONS_BY_LAYER = {  # caption of Fig. 2
     "conv1": 253_440,
     "conv2": 186_624,
     "conv3": 64_896,

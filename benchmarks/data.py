@@ -1,6 +1,6 @@
 """The data pipeline against torchvision's.
 
-The images are JPEG files of 500x375 pixels, ImageNet's commonest size, cut from scikit-image's photographs.
+The images are JPEG files of 500x375 pixels, ImageNet's most common size, cut from scikit-image's photographs.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 IMAGES = 512
 SMALL_IMAGES = 10_000
 STEP_BATCH = 64
-GRAIN = 16  # pixel values; the files then have some 95 kB on average, a little less than ImageNet's
+GRAIN = 16  # pixel values; the files then average some 95 kB, a little less than ImageNet's
 
 
 def make_images(folder: Path, count: int = IMAGES, size: tuple[int, int] = (500, 375)) -> None:
-    """JPEG files of two classes, every one another window of a photograph."""
+    """Writes JPEG files of two classes, each a different window of a photograph."""
     rng = np.random.default_rng(0)
     photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee", "chelsea", "rocket")]
     for i in range(count):
@@ -58,7 +58,7 @@ def count(batches: Iterator[tuple[Tensor, Tensor]]) -> int:
 
 
 def stock_batches(folder: Path) -> Work:
-    """No colour noise, which torchvision lacks."""
+    """torchvision's batches, without colour noise, which it lacks."""
     transforms = [
         v2.Resize(256),
         v2.RandomCrop(224),
@@ -84,7 +84,7 @@ def stored_batches(store: Path, batch_size: int, ahead: int = 2) -> Batches:
 
 
 class StockImages(torch.utils.data.Dataset):
-    """CIFAR-10 as torchvision's class keeps it: an array, and a Pillow image made of a row when it is asked for."""
+    """Random images stored like torchvision's CIFAR10: an array, each row of which becomes a Pillow image on access."""
 
     def __init__(self, count: int, transform: Callable) -> None:
         self.pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
@@ -98,14 +98,14 @@ class StockImages(torch.utils.data.Dataset):
 
 
 def stock_loader(count: int) -> DataLoader:
-    """Batches of so many random images of 32 pixels: random crops of 24, flipped at random."""
+    """Batches of ``count`` random images of 32 pixels: random crops of 24 pixels, flipped at random."""
     crops = v2.Compose([v2.RandomCrop(24), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)])
     images = StockImages(count, crops)
     return DataLoader(images, batch_size=128, shuffle=True, num_workers=2, persistent_workers=True)
 
 
 def random_dataset(count: int, side: int = 32, classes: int = 10) -> Dataset:
-    """As many random images for our own side."""
+    """``count`` random images as a data set of this library."""
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
     names = tuple(map(str, range(classes)))
     return Dataset("made up", "train", images, torch.arange(count) % classes, names, "random numbers")

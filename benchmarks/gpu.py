@@ -1,8 +1,8 @@
 """Tests and speed on a GPU, in one file of JSON: ``make gpu``, at most six minutes.
 
-Shares are of what this GPU did in the same minutes: of the bytes that a copy moved, of the operations of a product of
-large matrices. The file is written anew after every section, and one that fails leaves its error there.
-``--device cpu`` tries all of it on a CPU, with tiny sizes; its numbers say nothing.
+Shares are relative to what this GPU reached in the same minutes: the bandwidth of a copy, or the rate of operations in
+a product of large matrices. The file is rewritten after every section; a section that fails leaves its error there.
+``--device cpu`` tries everything on a CPU, with tiny sizes; its numbers are meaningless.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from alexnet_repro.support.environment import clean_processes, environment, reso
 from alexnet_repro.support.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-MINUTES = 5.0  # after which nothing further begins
-TESTS = 200  # seconds
+MINUTES = 5.0  # after which no further measurement begins
+TESTS = 200  # seconds that the tests may take
 PRECISIONS = ("bfloat16", "float32")
 LATE = {"left out": "for lack of time"}
-SMALL = (("lrn-cifar", "paper", "with", 32), ("alexnet", "laptop", "run145", 128))  # and their images' pixels
+SMALL = (("lrn-cifar", "paper", "with", 32), ("alexnet", "laptop", "run145", 128))  # study, scale, arm, pixels
 DECAY = TrainConfig.preset("run145").weight_decay
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured, of how many and how large things."""
+    """The sizes and numbers of everything that is measured."""
 
     net: NetConfig
     small: NetConfig  # of the runs that share the GPU
     batches: tuple[int, ...] = (128, 1024)
-    norms: tuple[tuple[int, ...], ...] = ((128, 96, 55, 55), (128, 256, 27, 27))  # what run 145's two see
-    copied: int = 2**28  # numbers
+    norms: tuple[tuple[int, ...], ...] = ((128, 96, 55, 55), (128, 256, 27, 27))  # inputs of run 145's LRN layers
+    copied: int = 2**28  # float32 numbers
     matrix: int = 8192
     images: int = 4096
     stored: int = 256  # pixels
-    steps: int = 15  # that are timed
+    steps: int = 15  # timed
     small_stored: int = 64
     runs: tuple[int, ...] = (1, 4, 8)  # at once
-    seconds: float = 5.0  # that they are watched
+    seconds: float = 5.0  # for which they are timed
 
 
 FULL = Sizes(NetConfig.preset("run145"), STUDIES["alexnet"].protocol("gpu").arms["run145"].net)
@@ -72,7 +72,7 @@ TINY = Sizes(_SMALL, _SMALL, (8, 16), ((2, 12, 5, 5),), 2**16, 64, 64, 80, 3, 80
 
 @dataclass(frozen=True)
 class Bench:
-    """Where, how large, and what is known so far, by section."""
+    """The device, the sizes, and the results so far, by section."""
 
     device: torch.device
     sizes: Sizes
@@ -88,7 +88,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
 
     def seconds(self, work: Callable[[], object], rounds: int = 5, calls: int = 4) -> float:
-        """Of one call: the median over rounds, after one that warms up."""
+        """Seconds per call: the median over rounds, after a warm-up round."""
         times = []
         for _ in range(rounds + 1):
             self.wait()
@@ -100,7 +100,7 @@ class Bench:
         return median(times[1:])
 
     def peak(self, work: Callable[[], object]) -> int | None:
-        """Bytes of the GPU's memory that a call takes beyond what is there."""
+        """Peak GPU memory of a call in bytes, beyond what was allocated before; None on a CPU."""
         if self.device.type != "cuda":
             return work() and None
         torch.cuda.reset_peak_memory_stats(self.device)
@@ -109,11 +109,11 @@ class Bench:
         return torch.cuda.max_memory_allocated(self.device) - before
 
 
-# --- sections: each gives what it has measured ----------------------------------------------------------------------
+# --- sections: each returns its measurements ------------------------------------------------------------------------
 
 
 def machine(bench: Bench) -> dict[str, Any]:
-    """What the GPU can do at best: bytes that a copy reads and writes, and operations of a product of matrices."""
+    """The rates that the GPU can reach: bytes read and written by a copy, and operations of matrix products."""
     a, b = torch.rand(2, bench.sizes.copied, device=bench.device)
     rates = {"copy_bytes_per_s": 2 * a.nbytes / bench.seconds(lambda: b.copy_(a))}
     n = bench.sizes.matrix
@@ -148,7 +148,7 @@ def tests(bench: Bench) -> dict[str, Any]:
 
 
 def norms(bench: Bench) -> dict[str, Any]:
-    """Forward and backward; the least that must be moved is the input twice, both gradients and the output."""
+    """Times forward and backward; the least memory traffic is the input twice, both gradients and the output."""
     made = {"torch": lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), "ours": LocalResponseNorm}
     found: dict[str, Any] = {}
     for shape in bench.sizes.norms:
@@ -178,9 +178,9 @@ def forward_and_backward(layer: nn.Module, a: torch.Tensor, grad: torch.Tensor) 
 
 
 def steps(bench: Bench) -> dict[str, Any]:
-    """Whole steps of the trainer on one minibatch that lies in the GPU's memory."""
+    """Whole training steps on one minibatch in the GPU's memory."""
     net = bench.sizes.net
-    work = 6 * sum(cost.multiply_adds for cost in build(net).costs())  # an image; backward is twice forward
+    work = 6 * sum(cost.multiply_adds for cost in build(net).costs())  # operations per image; backward is twice forward
     found = {}
     for precision in PRECISIONS:
         for batch in bench.sizes.batches:
@@ -204,7 +204,7 @@ def recipe(precision: str) -> TrainConfig:
 
 
 def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speeds: list[float]) -> None:
-    """Trains once through the batches; images per second from the fifth step on go to ``speeds``."""
+    """Trains on every batch once; appends the images per second after the fifth step to ``speeds``."""
     marks, seen, last = [], [0], len(batches)
 
     def on_step(training: Any) -> None:
@@ -219,7 +219,7 @@ def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speed
 
 
 def small_steps(bench: Bench) -> dict[str, Any]:
-    """Steps of two studies' networks in float32, their passes launched kernel by kernel and as one graph."""
+    """Training steps of two studies' networks in float32, launched kernel by kernel and as one CUDA graph."""
     found = {}
     for study, scale, arm, side in SMALL:
         run = STUDIES[study].protocol(scale).arms[arm]
@@ -234,7 +234,7 @@ def small_steps(bench: Bench) -> dict[str, Any]:
 
 
 def loader(bench: Bench) -> dict[str, Any]:
-    """Crops, flips and colour noise of stored images, alone and under the steps that use them."""
+    """Crops, flips and colour noise of stored images, alone and together with the steps that use them."""
     sizes, found = bench.sizes, {}
     dataset, transform = stored(sizes.net, sizes.images, sizes.stored)
     for where, resident in (("images on the device", dataset.images.nbytes), ("images on the CPU", 0)):
@@ -250,14 +250,14 @@ def loader(bench: Bench) -> dict[str, Any]:
 
 
 def stored(net: NetConfig, count: int, side: int) -> tuple[Dataset, InputTransform]:
-    """Random images and run 145's input of them."""
+    """Random images, and the transform that makes run 145's inputs of them."""
     config = replace(InputConfig.preset("run145"), crop=net.image_size, batch_size=min(128, count // 8))
     transform = InputTransform(config, torch.full((3, side, side), 120.0), torch.ones(()), PCAColor.imagenet("run145"))
     return random_dataset(count, side, net.num_classes), transform
 
 
 def sharing(bench: Bench) -> dict[str, Any]:
-    """Runs of study alexnet's scale gpu at once, each in a process of its own, in float32: images per second of all."""
+    """Simultaneous runs of study alexnet at scale gpu, a process each, in float32: images per second in total."""
     found = {}
     for count in bench.sizes.runs:
         with tempfile.TemporaryDirectory() as folder, clean_processes(count, "alexnet_repro.claims.sweep") as pool:
@@ -267,7 +267,7 @@ def sharing(bench: Bench) -> dict[str, Any]:
 
 
 class EnoughError(Exception):
-    """It was watched long enough."""
+    """The run was timed for long enough."""
 
 
 def one_of_several(device: str, folder: str, count: int) -> float:
@@ -311,7 +311,7 @@ SECTIONS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 
 
 def lines(values: Mapping[str, Any], before: str = "") -> Iterator[str]:
-    """``a: b: 3`` for every number."""
+    """``a: b: 3`` for every number in nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from lines(value, f"{before}{name}: ")
@@ -348,7 +348,7 @@ def main() -> int:
             found[section] = {"error": "".join(traceback.format_exception(error))[-4000:]}
             failed.append(section)
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # the runs at once are in other processes
+            torch.cuda.empty_cache()  # for simultaneous runs, in other processes
         print(*lines({section: found[section]}), f"{section}: {perf_counter() - begun:.0f} s\n", sep="\n", flush=True)
         found["seconds"] = round(perf_counter() - start, 1)
         write_atomically(file, json.dumps(found, indent=1) + "\n")

@@ -1,6 +1,6 @@
 """Speed and memory on this machine: ``make bench`` writes them into ``results`` and from there into the README.
 
-See ``racing`` for how times are compared. Nothing else should run meanwhile.
+See ``racing`` for how times are compared. Nothing else should run at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- speed: written by `make bench`; do not edit -->", "<!-- speed
 
 
 def measured() -> dict[str, Any]:
-    """Everything that is measured, with the machine it holds for."""
+    """All measurements, with the machine that they hold for."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     found = {"machine": environment("cpu"), "started": started, "sgemm GFLOP/s": sgemm_rate(), "rounds": ROUNDS}
     speeds = [figure for part in (network, data, training) for figure in part.figures()]
@@ -42,7 +42,7 @@ def measured() -> dict[str, Any]:
 
 
 def block(found: dict[str, Any]) -> str:
-    """The README's tables of what was measured on one machine."""
+    """The README's tables of the measurements on one machine."""
     machine = found["machine"]
     note = (
         f"On {machine['device']}, which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32), with "

@@ -1,4 +1,4 @@
-"""Peak memory, each time in a process of its own, and what one would reckon beforehand."""
+"""Peak memory, each measured in a process of its own, and simple estimates of it."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def evaluation() -> float:
 
 
 def peak(work: Callable[..., float], *arguments: object) -> dict[str, Any]:
-    """What the work adds at its peak to a process that has imported everything, and what its formula says. On Linux."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is forgotten
+    """Peak memory of the work beyond that of a process with all imports, and its formula's estimate; Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     reckoned = work(*arguments)
     return {"measured MiB": resident("VmHWM") - before, "formula MiB": reckoned / MIB, "formula": work.__doc__}

@@ -14,7 +14,7 @@ from alexnet_repro import AlexNet, LocalResponseNorm
 from alexnet_repro.support.environment import keep_large_blocks
 from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
-SHAPES = ((32, 96, 55, 55), (32, 256, 27, 27))  # what AlexNet's two normalizations see
+SHAPES = ((32, 96, 55, 55), (32, 256, 27, 27))  # inputs of AlexNet's two normalizations
 BATCH = 64
 BESIDE = (0, 1, 4)  # busy processes
 

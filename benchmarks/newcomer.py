@@ -1,7 +1,7 @@
-"""A newcomer's path: clones the repository into an empty folder, does what the README says, and notes the times.
+"""A newcomer's path: clones the repository into an empty folder, does what the README says, and records the times.
 
-They go to ``results``, and with ``make notebooks`` into the pages. Nothing else should run meanwhile. pip takes what it
-has fetched before from its cache.
+They go to ``results`` and, with ``make notebooks``, into the pages. Nothing else should run at the same time. pip takes
+packages that it has fetched before from its cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from alexnet_repro.support.environment import environment
 from alexnet_repro.support.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = (  # each stands in the README
+STEPS = (  # each is in the README
     "make book",
     "papermill book/04_lrn.ipynb out.ipynb",
     "pytest --nbval book/",
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _minutes(step: str, clone: Path) -> float:
-    """How long a command takes in the clone, in its environment."""
+    """How many minutes a command takes in the clone, with the clone's virtual environment."""
     print(step, file=sys.stderr)
     path = f"{clone / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     start = perf_counter()

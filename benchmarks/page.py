@@ -1,7 +1,7 @@
-"""What a page of the book weighs, and how soon it can be used: `python benchmarks/page.py [FOLDER [PAGE]]`.
+"""The size of a page of the book, and how soon it can be used: `python benchmarks/page.py [FOLDER [PAGE]]`.
 
-Every load is a first visit, in a browser without a cache, from a server on this machine that compresses text, as
-servers of pages do. Debian's chromium is the browser; nothing else should run meanwhile.
+Every load is a first visit, in a browser without a cache, from a server on this machine that compresses text, as web
+servers do. The browser is Debian's chromium; nothing else should run at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MEASURE = """async () => {
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Sends the files of a folder, text compressed, and says nothing."""
+    """Serves the files of a folder, with text compressed, and logs nothing."""
 
     def do_GET(self) -> None:
         """Answer with a file: compressed if it is text."""
@@ -49,12 +49,12 @@ class Handler(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """The address at which the folder's files are served meanwhile."""
+    """Serves the folder's files within the ``with`` block; gives their address."""
     with ThreadingHTTPServer(("localhost", 0), partial(Handler, directory=folder)) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}"
@@ -63,7 +63,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's browser, which finds no host but this one."""
+    """Debian's chromium, which can reach no host but this one."""
     path = shutil.which("chromium")
     if path is None:
         raise FileNotFoundError("no chromium on the path: apt-get install chromium")
@@ -75,7 +75,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def measure(browser: Browser, url: str) -> dict[str, float]:
-    """A first visit: bytes transferred before MathJax and for it, files, milliseconds until the page can be used."""
+    """A first visit: bytes transferred without MathJax and for it, files, milliseconds until the page can be used."""
     context = browser.new_context()
     page = context.new_page()
     page.goto(url)

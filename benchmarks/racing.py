@@ -1,8 +1,8 @@
-"""How contestants are compared.
+"""Compares the speeds of contestants.
 
-Every contestant lives in a process of its own, so that none profits from another's warm memory or allocator setting.
-They are timed round by round, one after the other; a ratio is that of the medians over the rounds. Nothing else should
-run meanwhile, except the busy processes that a comparison asks for.
+Every contestant runs in a process of its own, so that none profits from another's warm memory or allocator setting. In
+each round they are timed one after the other; a ratio is that of the medians over the rounds. Nothing else should run
+at the same time, except the busy processes that a comparison asks for.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def serve(connection: Connection, threads: int, make: Callable[..., Work], argum
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes meanwhile that each keep a core busy."""
+    """Within the ``with`` block, runs this many processes that each keep a core busy."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield
@@ -52,7 +52,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, float]]:
-    """Name -> median seconds, for each number of busy processes beside them."""
+    """For each number of busy processes in ``beside``, name -> median seconds."""
     context = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
     processes = []
@@ -61,7 +61,7 @@ def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[st
         served = (other, torch.get_num_threads(), make, arguments)
         processes.append(context.Process(target=serve, args=served))
         processes[-1].start()
-        other.close()  # so that the end of the process is the end of the connection
+        other.close()  # so that the connection ends when the process does
     try:
         medians = [_timed(connections, others) for others in beside]
         for connection in connections.values():
@@ -89,7 +89,7 @@ def _timed(connections: dict[str, Connection], others: int) -> dict[str, float]:
 
 
 def speeds(what: str, contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, Any]]:
-    """The speed of all contestants but the first as a multiple of the first one's."""
+    """The speed of every contestant but the first, as a multiple of the first one's."""
     against, *ours = contestants
     return [
         {
@@ -110,6 +110,6 @@ def sgemm() -> Work:
 
 
 def sgemm_rate() -> float:
-    """What this machine makes of a product of large float32 matrices, GFLOP/s: other times go by it."""
+    """This machine's rate in a product of large float32 matrices, GFLOP/s, by which times can be compared."""
     [times] = race({"sgemm": (sgemm, ())})
     return 2 * MATRIX**3 / times["sgemm"] / 1e9

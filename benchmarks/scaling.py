@@ -1,7 +1,7 @@
 """How the time of AlexNet's training step grows with width, image size and minibatch, and what several processes cost.
 
 Weak scaling: every process has ``SHARE`` images, so that n processes do n times the work of one. Processes slow each
-other down even if they never talk; those that train together are therefore timed against as many that don't.
+other down even if they never communicate; those that train together are timed against as many that do not.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CURVES = {  # what is varied -> its values, each with its network and minibatch
     "image size": {size: (replace(NET, image_size=size), BATCH) for size in (112, 168, 224)},
     "minibatch": {batch: (NET, batch) for batch in (8, BATCH, 128)},
 }
-SHARE = 16  # images of every process, as if eight shared a minibatch of 128
-SHARED = {2: {"the images": 1, "the towers": 2}, 4: {"the images": 1, "both": 2}}  # processes -> how -> of a network
-HALF = replace(NET, width=0.5)  # what many processes have room for
+SHARE = 16  # images per process, as if eight processes shared a minibatch of 128
+SHARED = {2: {"the images": 1, "the towers": 2}, 4: {"the images": 1, "both": 2}}  # processes -> shared -> per network
+HALF = replace(NET, width=0.5)  # small enough for many processes
 NUMBER = 4  # bytes of a float32
 
 
@@ -55,7 +55,7 @@ def curves() -> list[dict[str, Any]]:
     """Time and multiply-adds per image, as multiples of the full network's with ``BATCH`` images."""
     cases = {case for values in CURVES.values() for case in values.values()}
     (times,) = race({str(case): (step, case) for case in cases})
-    seconds = {case: times[str(case)] / case[1] for case in cases}  # an image
+    seconds = {case: times[str(case)] / case[1] for case in cases}  # per image
     return [
         {
             "axis": axis,
@@ -73,12 +73,12 @@ def multiply_adds(net: NetConfig) -> int:
 
 
 def apart(count: int) -> Work:
-    """A step of so many processes that never talk."""
+    """A step of ``count`` processes that never communicate."""
     return crowd(count, 1, {})
 
 
 def together(count: int, towers: int) -> Work:
-    """A step of one training in so many processes, ``towers`` of which hold one network together."""
+    """A step of one training run in ``count`` processes, with each network split between ``towers`` of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -114,14 +114,14 @@ def member(connection: Connection, towers: int, variables: dict[str, str]) -> No
         batch = SHARE * towers
         batches = SimpleNamespace(place=(here.shard * batch, here.shards * batch))
         work = trained(here.spread(build(HALF).to(memory_format=torch.channels_last), batches), HALF, batch)
-        with suppress(EOFError):  # the others are not needed any more
+        with suppress(EOFError):  # the parent needs this process no more
             while connection.recv():
                 work()
                 connection.send(True)
 
 
 def weak_scaling() -> list[dict[str, Any]]:
-    """Speeds relative to perfect scaling: of processes that never talk, and of those that do relative to them."""
+    """Speed of processes that never communicate, against perfect scaling; and of those that do, relative to these."""
     rows = []
     for count, ways in SHARED.items():
         contestants = {"one": (apart, (1,)), "apart": (apart, (count,))}
@@ -141,8 +141,8 @@ def weak_scaling() -> list[dict[str, Any]]:
 
 
 def exchanged(count: int, towers: int) -> int:
-    """Bytes that the processes must send in a step: the gradients around the ring of those that hold the same
-    parameters, and to the other towers what is read there, its gradients, and the logits."""
+    """Bytes that the processes must send in a step: gradients around the ring of those that hold the same parameters,
+    and between towers the activations that other towers read, the gradients of these, and the logits."""
     network, holders = build(HALF), count // towers
     numbers = 2 * (holders - 1) * sum(cost.parameters for cost in network.costs())
     if towers > 1:
@@ -154,7 +154,7 @@ def exchanged(count: int, towers: int) -> int:
 
 
 def loopback(work: Work) -> int:
-    """Bytes that go through the machine's loopback interface meanwhile. On Linux."""
+    """Bytes sent through the machine's loopback interface during one call, after one that warms up; Linux only."""
     work()
     before = _sent()
     work()

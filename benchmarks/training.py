@@ -1,7 +1,7 @@
-"""A whole epoch of CIFAR-10's size against a plain PyTorch loop, and the trainer against the bare step.
+"""An epoch of images of CIFAR-10's size against a plain PyTorch loop, and the trainer against bare steps.
 
-Both sides train the same network, preset ``cifar-13pct``, with the same recipe,
-on random crops of 24 from 32 pixels, flipped at random; the images are random numbers.
+Both sides train the same network, preset ``cifar-13pct``, with the same recipe, on random crops of 24 from 32 pixels,
+flipped at random; the images are random numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def network() -> torch.nn.Module:
 
 
 def plain_epoch() -> Work:
-    """As a tutorial has it: stock loader and transforms, stock optimizer, ``item()`` after every step."""
+    """An epoch as in a tutorial: stock loader and transforms, stock optimizer, ``item()`` after every step."""
     loader, model = stock_loader(IMAGES), network()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
 

@@ -1,6 +1,6 @@
-"""The studies of AlexNet: the whole recipe, and what becomes of run 145 without one of its parts.
+"""The studies of AlexNet: the whole recipe, and variants of run 145 with one thing changed each.
 
-Everything here stands before the runs. A change makes the records of earlier runs stale, and a test says so.
+Everything here is fixed before the runs. Any change makes the records of earlier runs stale; a test checks this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from alexnet_repro.training.config import TrainConfig
 
 
 def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, epochs: int, **inputs: int) -> Protocol:
-    """Run 145 with everything but width, sizes and length as it was."""
+    """Run 145, unchanged except for classes, image sizes, width, epochs and the fields in ``inputs``."""
     arm = Arm(
         net=replace(NetConfig.preset("run145"), num_classes=classes, image_size=crop, width=width),
         input=replace(InputConfig.preset("run145"), crop=crop, **inputs),
@@ -35,7 +35,7 @@ def _small() -> Arm:
 
 
 def _quick_start(protocol: Protocol) -> Protocol:
-    """With PyTorch's initialization, with which a few steps are enough to leave chance behind."""
+    """The protocol with PyTorch's initialization, so that a few steps suffice to do better than chance."""
     arm = protocol.arms["run145"]
     return replace(protocol, arms={"run145": replace(arm, net=replace(arm.net, initialization="torch"))})
 
@@ -48,21 +48,21 @@ FULL_RUN = Study(
         "paper": _full_run("imagenet", 256, 224, classes=1000, width=1.0, epochs=91),
     },
 )
-"""One run by the whole recipe: at scale paper that of run 145, at scale laptop the preset run145-small."""
+"""One run of the whole recipe: run 145 at scale paper, the preset run145-small at scale laptop."""
 
 # --- the parts of AlexNet, one at a time: Sec. 3.2 to 5 ------------------------------------------------------------
 
-_ONE_TOWER = {"conv1": 80, "conv2": 192, "conv3": 288, "conv4": 288}  # channels; as many weights as two towers'. OURS
+_ONE_TOWER = {"conv1": 80, "conv2": 192, "conv3": 288, "conv4": 288}  # channels; about two towers' weights. OURS
 
 
 def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
-    """Run 145, and the same with one thing changed each; by the 2012 run's number where there was one.
+    """Run 145 and its variants, each with one thing changed, named after the run of 2012 where there was one.
 
     OURS: the middle layer that is removed is conv4.
 
     Args:
         base: run 145 at some scale.
-        conv5_padding: of run 147, whose last pool must leave as large a grid as that of run 145: 0 in the original.
+        conv5_padding: padding of conv5 in run 147, whose last feature maps must be as large as run 145's; originally 0.
     """
     net, inputs, train = base.net, base.input, base.train
     kept = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
@@ -123,9 +123,9 @@ LAPTOP_DEPARTURES: Mapping[str, tuple[str, str, str]] = {
     ),
     "order": ("shuffled once", "shuffled anew for every epoch", "the same reason"),
 }  # fmt: skip
-"""What run 145 did, what scale laptop does instead, and why. Chosen after a trial with seed 0, by one criterion: that
-run 145 ends at least ten points better on training images than on others, so that there is overfitting to act against.
-The compared seeds begin at 1."""
+"""What run 145 did, what scale laptop does instead, and why. Chosen after a trial with seed 0, by one criterion: run
+145 must end with an error at least ten points lower on training images than on validation images, so that there is
+overfitting to counteract. The seeds that are compared start at 1."""
 
 
 def _full(scale: ScaleName) -> Arm:
@@ -133,7 +133,7 @@ def _full(scale: ScaleName) -> Arm:
 
 
 def _quick() -> Arm:
-    """Weights that are large enough for so few steps to leave chance behind; of use to show that the code runs."""
+    """Run 145 with initial weights large enough to beat chance in a few steps; it only shows that the code runs."""
     full = _full("smoke")
     stds = {layer.name: {"std": 0.06} for layer in full.net.layers if isinstance(layer, Conv | Linear)}
     net = replace(full.net, initialization="gaussian").changed("run145", **stds | {"conv1": {"std": 0.001}})
@@ -142,16 +142,16 @@ def _quick() -> Arm:
 
 
 def _laptop() -> Arm:
-    """The preset, under the name that its records have."""
+    """The preset run145-small, its network renamed run145 as in the records."""
     full = _full("laptop")
     return replace(full, net=replace(full.net, name="run145"))
 
 
 def _gpu() -> Arm:
-    """Run 145 at full width on images of a quarter of its size, by its own stages.
+    """Run 145 at full width with its own stages, on images a quarter as wide.
 
-    The first filters are halved, 5x5 at stride 2; so the grids are 28, 14, 7 and 3 instead of 55, 27, 13 and 6. The
-    standard deviations of conv1 and fc6 are larger by the square root of what they lose of their inputs.
+    conv1 has filters of 5x5 at stride 2, about half the original's; the feature maps are 28, 14, 7 and 3 wide instead
+    of 55, 27, 13 and 6. The standard deviations of conv1 and fc6 grow by the square root of how much fan-in shrinks.
     """
     net = replace(NetConfig.preset("run145"), num_classes=100, image_size=56).changed(
         "run145",
@@ -173,7 +173,7 @@ ALEXNET = Study(
         "paper": Protocol(dataset="imagenet", size=256, seeds=5, arms=_alexnet_arms(_full("paper"))),
     },
 )
-"""Run 145, and what becomes of it with one thing changed."""
+"""Run 145 and its variants, each with one thing changed."""
 
 PILOT = Study(
     id="alexnet-pilot",
@@ -186,4 +186,4 @@ PILOT = Study(
         )
     },
 )
-"""Seed 0 of scale laptop, by which its protocol was chosen: it judges no claim."""
+"""The trial with seed 0 from which the protocol of scale laptop was chosen; it judges no claim."""

@@ -1,6 +1,6 @@
 """The studies on CIFAR-10: ReLU against tanh, response normalization, augmentation.
 
-Everything here stands before the runs. A change makes the records of earlier runs stale, and a test says so.
+Everything here is fixed before the runs. Any change makes the records of earlier runs stale; a test checks this.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from alexnet_repro.training.config import TrainConfig
 # connected layer (the 19 % net of cuda-convnet's examples), and two convolutions and two locally connected layers (its
 # 13 % net, relu-local). Learning rates: the winners of the searches further down.
 
-LRS_2012 = (0.001, 0.003, 0.01, 0.03)  # OURS: the paper does not say among which
+LRS_2012 = (0.001, 0.003, 0.01, 0.03)  # OURS: the paper does not say which ones it tried
 LRS_MODERN = (0.003, 0.01, 0.03, 0.1)  # OURS
 SEARCH_EPOCHS = 12
-SEARCH_SEED = 1000  # none of the seeds that are compared
+SEARCH_SEED = 1000  # not among the seeds that are compared
 
 PIXEL_STD = 63.0  # of CIFAR-10's pixel values, rounded
-CHOSEN_2012 = (0.01, 0.003)  # of tanh and of ReLU: what the searches found
+CHOSEN_2012 = (0.01, 0.003)  # for tanh and ReLU, as found by the searches
 CHOSEN_LOCAL = (0.01, 0.001)
 CHOSEN_SCALED = (0.03, 0.03)
 CHOSEN_MODERN = (0.03, 0.03)
@@ -44,13 +44,13 @@ def _relu_2012(activation: _Activation, lr: float, epochs: int) -> Arm:
 
 
 def _relu_local(activation: _Activation, lr: float, epochs: int) -> Arm:
-    """The 2012 protocol with the other candidate, on whole images."""
+    """The 2012 protocol with the other candidate network, on whole images."""
     net = replace(PRESETS["cifar-13pct"], activation=activation, image_size=32)
     return replace(_relu_2012(activation, lr, epochs), net=net)
 
 
 def _relu_scaled(activation: _Activation, lr: float, epochs: int) -> Arm:
-    """The 2012 protocol on standardized pixels, first weights larger by as much: it starts as the same network."""
+    """The 2012 protocol on standardized pixels, conv1's weights scaled up to match: nearly the same initial network."""
     arm = _relu_2012(activation, lr, epochs)
     conv1, *others = arm.net.layers
     layers = (replace(conv1, std=conv1.std * PIXEL_STD), *others)
@@ -58,7 +58,7 @@ def _relu_scaled(activation: _Activation, lr: float, epochs: int) -> Arm:
 
 
 def _relu_modern(activation: _Activation, lr: float, epochs: int) -> Arm:
-    """The same network as one trains today: standardized input, PyTorch's initialization, one learning rate."""
+    """The same network trained as is usual today: standardized input, PyTorch's initialization, one learning rate."""
     arm = _relu_2012(activation, lr, epochs)
     return Arm(
         net=replace(arm.net, initialization="torch"),
@@ -69,7 +69,7 @@ def _relu_modern(activation: _Activation, lr: float, epochs: int) -> Arm:
 
 MakeArm = Callable[[_Activation, float, int], Arm]
 
-# Study -> how its arms are made, the rates chosen and tried; and at scale smoke, with its few images, rates and epochs.
+# Study -> function that makes its arms; learning rates chosen and tried; learning rates and epochs at scale smoke.
 _PROTOCOLS: Mapping[str, tuple[MakeArm, tuple[float, float], tuple[float, ...], tuple[float, float], int]] = {
     "relu": (_relu_2012, CHOSEN_2012, LRS_2012, (0.003, 0.001), 2),
     "relu-local": (_relu_local, CHOSEN_LOCAL, LRS_2012, (0.003, 0.001), 2),
@@ -111,10 +111,10 @@ RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = map(_relu_study, _PROTOCOLS)
 
 
 def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
-    """Published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers.
+    """The published recipe: 24x24 crops and flips, nine views, decay on the local and fully connected layers.
 
-    Beside the clean pair: its normalization with alpha not divided by the window, and the net that was published, which
-    differs in its width, its last decay and its views too.
+    Besides the clean pair: its normalization with alpha not divided by the window size, and the published net, which
+    also differs in width, in the last layer's weight decay and in the evaluation views.
     """
     decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
     train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
@@ -141,7 +141,7 @@ LRN = Study(
 )
 
 LR_SEARCHES: Mapping[str, Study] = {name: _lr_search(name) for name in _PROTOCOLS}
-"""Claim -> the runs that chose its learning rates: per activation function the one first at the target, or nearest."""
+"""Claim -> its learning-rate search; per activation function, the first run at the target, or closest to it, wins."""
 
 DERIVATIVES = Study(
     id="relu-derivatives",
@@ -157,13 +157,13 @@ DERIVATIVES = Study(
         )
     },
 )
-"""How the runs of three studies begin, to see how much of the gradient each activation layer passes back."""
+"""Three epochs of three studies' arms, to measure how much of the gradient each activation layer passes back."""
 
 # --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
 
 
 def _augmentation_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dict[str, Arm]:
-    """Three convolutions on crops of 24 pixels, nine views at test time: without any of it, with crops, with colour."""
+    """Three convolutions on 24-pixel crops, nine evaluation views: no augmentation, random crops, colour noise too."""
     net = replace(PRESETS["cifar-19pct"], image_size=24)
     train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops)
     crops = InputConfig(crop=24, batch_size=batch_size)
@@ -182,4 +182,4 @@ AUGMENTATION = Study(
         "laptop": Protocol(dataset="cifar10", seeds=3, arms=_augmentation_arms(40, (35, 38))),
     },
 )
-"""What crops, flips and colour noise do to training and test error. The paper's own comparison is on ImageNet."""
+"""The effect of crops, flips and colour noise on training and test error. The paper's own comparison is on ImageNet."""

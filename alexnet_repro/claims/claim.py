@@ -14,38 +14,38 @@ NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
 AT_TARGET = ("epochs_to_train_error", "epochs_to_val_error", "val_error_at_target")  # metrics that need a target
 Effect = Literal["ratio", "difference", "level"]
 Metric = Literal[
-    "epochs_to_target",  # training stopped at the arm's target error
-    "epochs_to_train_error",  # when the training error came down to the claim's target
-    "epochs_to_val_error",  # the same of the validation error
+    "epochs_to_target",  # until the arm's own target error, at which its training stops
+    "epochs_to_train_error",  # until the training error came down to the claim's target
+    "epochs_to_val_error",  # the same for the validation error
     "val_error_at_target",  # validation error when the training error in eval mode came down to the claim's target
-    "top1_error",  # of the validation or test images, all views
-    "top5_error",  # of the same
-    "centre_error",  # of them, the centre alone
-    "train_eval_error",  # of the training images, the centre alone, the network in eval mode
+    "top1_error",  # on validation or test images, all evaluation views
+    "top5_error",  # on the same
+    "centre_error",  # on the same, centre crop only
+    "train_eval_error",  # on training images, centre crop only, network in eval mode
     "generalization_gap",  # centre_error minus train_eval_error
-    "color_difference",  # of the two towers' first filters: inspect.tower_color
-    "color_difference_chance",  # of random halves of the same filters
+    "color_difference",  # between the two towers' first-layer filters: inspect.tower_color
+    "color_difference_chance",  # between random halves of the same filters
 ]
-RULE_SINCE = "2026-11-27"  # before it there were two words; "not reproduced" stood for three findings
-LOOKS = (5, 10)  # pairs of runs after which a verdict is given; no other number is looked at
-LEVEL = 0.9725  # of the interval at either look: a true effect lies in both with 95 %
-LEVEL_MARGIN = 0.005  # fraction: an error that is higher than the paper's by no more than this reproduces it. OURS
+RULE_SINCE = "2026-11-27"  # until then there were two outcomes, and "not reproduced" covered three findings
+LOOKS = (5, 10)  # numbers of pairs of runs: a verdict is given at these, and at no others
+LEVEL = 0.9725  # confidence of the interval at each look; both contain the true effect with probability 95 %
+LEVEL_MARGIN = 0.005  # fraction: an error at most this much above the paper's reproduces it. OURS
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number of every run of an arm."""
+    """One number taken from every run of an arm."""
 
     arm: str  #: its name in the study's protocols
-    metric: Metric  #: what is taken of its records
+    metric: Metric  #: the quantity that is taken from its records
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """When something was decided."""
+    """When a claim was fixed."""
 
-    date: str  #: and time, UTC, as in records
-    revision: str  #: the first one that has it; any later one has it too
+    date: str  #: date and time, UTC, as in records
+    revision: str  #: the first commit that contains the claim in this form; all later ones do too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,23 +54,23 @@ class Claim:
 
     Attributes:
         id: its name.
-        section: of the paper.
-        statement: the claim in one sentence of ours.
+        section: number of the paper's section.
+        statement: the claim in one sentence, in our words.
         chapter: the book's page about it.
-        study: the runs that can tell; None: this project has none.
-        baseline: measured without what is claimed to help.
-        treatment: measured with it.
+        study: the runs that can decide the claim; None: this project has none.
+        baseline: the measurement without what is claimed to help.
+        treatment: the measurement with it.
         effect: "ratio", baseline over treatment; "difference", baseline minus treatment; or "level", the treatment's
             number itself.
-        paper_value: the effect the paper claims; None: it only says that there is one.
+        paper_value: the effect that the paper claims; None: it only says that there is one.
         original_run: the surviving 2012 record of the comparison, in words.
-        original_value: the effect by that record.
-        target: of the metrics that need one the error, fraction, by scale.
-        scales: whose runs can tell.
-        fixed: since when the claim stands as it is; it says nothing of runs that began earlier. None: it is not fixed.
+        original_value: the effect according to that record.
+        target: scale -> error to be reached, as a fraction, for metrics that need one.
+        scales: those at which runs can decide the claim.
+        fixed: when the claim got its present form; runs that began earlier are only exploratory. None: it is not fixed.
 
     Raises:
-        ValueError: a level without the paper's number, or a metric that needs a target without one at a scale.
+        ValueError: a level lacks the paper's number, or a metric that needs a target lacks one at some scale.
     """
 
     id: str
@@ -101,11 +101,11 @@ class Claim:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms it needs, the baseline first."""
+        """The arms that it needs, the baseline first."""
         return tuple(dict.fromkeys((self.baseline.arm, self.treatment.arm)))
 
     def protocol(self, scale: str) -> Protocol:
-        """The study's protocol of that scale with the arms of the claim alone.
+        """The study's protocol at that scale, with only the claim's arms.
 
         Raises:
             ValueError: there is no study, or it has no such scale.
@@ -117,12 +117,12 @@ class Claim:
 
     @property
     def subject(self) -> str:
-        """The statement up to its bracket, if it has one: what variants of a claim share."""
+        """The statement up to its parenthesis, if it has one: the part that variants of a claim share."""
         return self.statement.partition(" (")[0]
 
     @property
     def variant(self) -> str:
-        """What stands in the bracket: which variant it is."""
+        """The text in the parentheses, which names the variant; empty if there is none."""
         return self.statement.partition(" (")[2].removesuffix(")")
 
     @property
@@ -132,21 +132,21 @@ class Claim:
 
     @property
     def factor(self) -> int:
-        """What an effect is multiplied by to be printed: 1 for a ratio, 100 for points and percent."""
+        """The factor by which an effect is multiplied for printing: 1 for a ratio, 100 for points and percent."""
         return 1 if self.effect == "ratio" else 100
 
     def additive(self, effect: float) -> float:
-        """An effect as a number of which means are taken: the logarithm of a ratio, else the effect itself."""
+        """An effect on the scale on which means are taken: the logarithm of a ratio, else the effect itself."""
         if self.effect != "ratio":
             return effect
         return math.log(effect) if effect else -math.inf
 
     def effect_of(self, additive: float) -> float:
-        """The effect of such a number: the inverse of ``additive``."""
+        """The effect that such a number stands for: the inverse of ``additive``."""
         return math.exp(additive) if self.effect == "ratio" else additive
 
     def number(self, value: float | None, form: str = ".3g") -> str:
-        """An effect in a few words: "6x", "2 points", "37.5 %"; "-" for None. Those measured have the form ".1f"."""
+        """An effect as text: "6x", "2 points", "37.5 %"; "-" for None. Measured effects are printed with form ".1f"."""
         if value is None:
             return "-"
         text = f"{self.factor * value:{form}}"
@@ -154,13 +154,13 @@ class Claim:
 
     @property
     def unit(self) -> str:
-        """What a number of this effect ends with."""
+        """The unit printed after an effect of this kind."""
         return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
 
     def command(self, scale: str | None = None, pairs: int = 0) -> str:
-        """What runs what is missing of it at a scale, by default the smallest real one that can tell; "-" for nothing.
+        """The command for the runs that the claim lacks, by default at the smallest scale that can decide it.
 
-        As many seeds as the next look needs; after the last look nothing is missing.
+        It runs as many seeds as the next look needs; "-" if the claim has no study, or after the last look.
         """
         if self.study is None or pairs >= LOOKS[-1]:
             return "-"
@@ -174,25 +174,25 @@ class Claim:
 
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:
-    """The rule; it stands since ``RULE_SINCE``.
+    """The rule that judges a claim, in force since ``RULE_SINCE``.
 
-    With P for the paper's effect, 0 for none (of a ratio 1), and the interval [low, high] of ours:
+    P is the paper's effect, 0 stands for no effect (1 for a ratio), and [low, high] is the interval of our effect:
 
-    - *reproduced*: low > 0, and the interval reaches P, or lies above it;
+    - *reproduced*: low > 0, and the interval reaches P or lies above it;
     - *smaller*: low > 0, but high < P;
     - *no effect found*: low <= 0 <= high < P;
     - *opposite*: high < 0;
-    - *open*: all else, and fewer pairs than the first look takes.
+    - *open*: everything else, and whenever there are fewer pairs than the first look needs.
 
-    Where the paper gives no number there is no *smaller* and no *no effect found*. Of a level, which is an error:
-    *reproduced* if the whole interval is below the paper's value plus ``LEVEL_MARGIN``, *opposite* if it is above.
-    An interval without an upper end reproduces only what lies below its lower end.
+    Where the paper gives no number, *smaller* and *no effect found* do not occur. A level, which is an error, is
+    *reproduced* if its whole interval is at most the paper's value plus ``LEVEL_MARGIN``, and *opposite* if it is
+    above. An interval without an upper end reproduces the paper's effect only if its lower end exceeds it.
 
     Args:
-        claim: gives the kind of effect, and the paper's value.
-        pairs: seeds that ran in both arms.
-        low, high: ends of the interval of the effect, None where there is none; ``high`` is infinite where a run of
-            the baseline, ``low`` 0 where one of the treatment was stopped before it reached the target.
+        claim: supplies the kind of effect and the paper's value.
+        pairs: number of seeds that ran in both arms.
+        low, high: ends of the effect's interval; None: there is none. ``high`` is infinite if a baseline run was
+            stopped before it reached the target, ``low`` is 0 if a treatment run was.
     """
     if pairs < LOOKS[0] or low is None or high is None:
         return "open"

@@ -1,4 +1,4 @@
-"""Intervals and spreads of what pairs of runs differ by."""
+"""Intervals and spreads of the differences within pairs of runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from alexnet_repro.training.record import Record
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean and its interval by Student's t, at ``LEVEL``; without an interval for a single value.
+    """The mean and its Student's t interval at confidence ``LEVEL``; a single value has no interval.
 
     Args:
         values: at least one.
 
-    Returns: mean, lower and upper end; None and None without an interval.
+    Returns: mean, lower end and upper end; the ends are None if there is no interval.
     """
     from scipy.stats import sem, t
 
@@ -29,11 +29,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 
 
 def resolvable(values: Sequence[float]) -> float:
-    r"""The smallest mean that so many values, as scattered as these, tell from 0 in four of five trials.
+    r"""The smallest mean that this many values, scattered like these, would distinguish from 0 in four of five trials.
 
     .. math:: (t_\text{level} + t_{0.8}) \, s / \sqrt{n}
 
-    with Student's quantiles for n - 1 degrees of freedom, the first that of the interval.
+    with quantiles of Student's t for n - 1 degrees of freedom; the first is the interval's.
 
     Args:
         values: at least 2; s is their standard deviation.
@@ -44,10 +44,10 @@ def resolvable(values: Sequence[float]) -> float:
 
 
 def spread_by_images(baseline: Sequence[Record], treatment: Sequence[Record]) -> float:
-    """How much pairs would differ if every image went right or wrong independently of the others, from seed to seed.
+    """The scatter of pairs if each image were right or wrong independently of the others, from seed to seed.
 
-    A standard deviation of the difference in error. Runs that are better or worse as a whole scatter more; so this is
-    no more than a lower bound of what pairs scatter by, and verdicts don't rest on it.
+    It is the standard deviation of the difference in error. Runs that are better or worse as a whole scatter more, so
+    it is only a lower bound on the scatter of pairs, and verdicts do not rest on it.
 
     Args:
         baseline, treatment: runs of at least two seeds, in the same order, tested on the same images.

@@ -1,6 +1,6 @@
 """The claims of the paper as data: what is compared, and what the paper and its original runs say.
 
-Everything here stands before the runs.
+Everything here is fixed before the runs.
 
 Example:
     >>> from alexnet_repro import CLAIMS
@@ -20,10 +20,10 @@ from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
 from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 from alexnet_repro.claims.study import SCALES, Study
 
-# Errors at which runs are compared, fractions; every arm should come down to them while the learning rate is the first.
-CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation: where dropout doubles the iterations
-EARLY = {"laptop": 0.5, "gpu": 0.9, "paper": 0.9}  # OURS. Training: the end of the early stages of learning
-EQUALLY_FITTED = {"laptop": 0.25, "gpu": 0.6, "paper": 0.6}  # OURS. Training, eval mode: for overfitting
+# Errors at which runs are compared, as fractions; every arm should reach them before its learning rate first drops.
+CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation error: for dropout's effect on iterations
+EARLY = {"laptop": 0.5, "gpu": 0.9, "paper": 0.9}  # OURS. Training error: the end of the early stages of learning
+EQUALLY_FITTED = {"laptop": 0.25, "gpu": 0.6, "paper": 0.6}  # OURS. Training error in eval mode: for overfitting
 
 
 def _claim(
@@ -36,7 +36,7 @@ def _claim(
     metric: Metric | tuple[Metric, Metric],
     **rest: Any,
 ) -> Claim:
-    """A difference between two arms of AlexNet, in one metric or in one of each, unless ``rest`` says otherwise."""
+    """A claim on the difference between two arms of AlexNet, in one metric or one per arm; ``rest`` overrides."""
     before, after = (metric, metric) if isinstance(metric, str) else metric
     usual = {
         "study": ALEXNET,
@@ -77,16 +77,16 @@ def _colour(name: str, variant: str, treatment: str) -> Claim:
 
 
 def _level(name: str, statement: str, value: float, metric: Metric, run: str, **rest: Any) -> Claim:
-    """An error of the paper's tables."""
+    """A claim about an error in the paper's tables."""
     of = {"effect": "level", "paper_value": value, "original_run": run, "scales": ("paper",)}
     return _claim(name, "6", statement, "09_imagenet", "run145", "run145", metric, **of | rest)
 
 
 def find(claim: str | Claim | Study) -> Claim | Study:
-    """The claim of that id, or else the study; one of your own is itself.
+    """The claim, or else the study, with that id; a claim or study object is returned as it is.
 
     Raises:
-        ValueError: there is neither a claim nor a study of that name.
+        ValueError: neither a claim nor a study has that id.
     """
     if not isinstance(claim, str):
         return claim
@@ -96,12 +96,12 @@ def find(claim: str | Claim | Study) -> Claim | Study:
 
 
 def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] | None]:
-    """The study that a claim's runs belong to, and those of its arms that it needs; of a study itself None, for all."""
+    """The study that a claim's runs belong to, and the arms it needs; for a study, itself and None for all arms."""
     found = find(claim)
     return (found, None) if isinstance(found, Study) else (found.study, found.arms)
 
 
-_YEAR_2010, _YEAR_2012 = paper.RUN145_ERRORS_2010, paper.RUN145_ERRORS_2012[0]  # of run 145; of 2012 with ten crops
+_YEAR_2010, _YEAR_2012 = paper.RUN145_ERRORS_2010, paper.RUN145_ERRORS_2012[0]  # of run 145; of 2012 top-1, ten crops
 
 # When each claim was fixed. A claim that is added or changed gets the commit that did so, before its first record.
 _CIFAR = Fixed("2026-11-24T02:01:47+00:00", "3167b425047089a036bfeabfa22295d39899eba5")
@@ -115,7 +115,7 @@ _FIXED = {
     "lrn-cifar-printed": _PARTS,
     "lrn-cifar-published": _PARTS,
 }
-COMMITTED = {  # revisions whose records don't say when they began -> before when it was not
+COMMITTED = {  # revision whose records lack their starting time -> earliest time at which they can have begun
     "16deddb7056c1382652a715c8d5f12f8d5ab5ad8": "2026-11-24T03:38:20+00:00",
     "557ce5f0a1dde816cc91be524b445687d64a29c0": "2026-11-24T10:27:32+00:00",
     "a0adf5a11ef900c02688ad65d09421cccc58afdf": "2026-11-25T15:33:31+00:00",
@@ -227,4 +227,4 @@ CLAIMS: Mapping[str, Claim] = {
         ),
     )
 }  # fmt: skip
-"""In the order of the paper."""
+"""Id -> claim, in the order of the paper."""

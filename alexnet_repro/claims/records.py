@@ -1,4 +1,4 @@
-"""The recorded runs of claims: where they lie, whether they are whole and current, and as frames for readers."""
+"""The recorded runs of claims: where they are stored, whether they are intact and current, and as pandas frames."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ EVIDENCE_FOLDER = BOOK / "evidence"
 
 
 class Evidence(list[Record]):
-    """Records, by arm and seed; and the same as tidy frames.
+    """A list of records, also available as tidy pandas frames.
 
     Args:
-        records: of one study or of several.
-        arms: those that a claim needs, whether they have records or not.
+        records: records of one or several studies.
+        arms: names of the arms that a claim needs, whether they have records or not.
 
     Example:
         >>> from alexnet_repro import load_evidence
@@ -45,9 +45,9 @@ class Evidence(list[Record]):
         self.arms = tuple(arms)
 
     def runs(self) -> pandas.DataFrame:
-        """A row a run: study, scale, arm, seed, ended, epochs, seconds, dataset, revision; then what was measured.
+        """One row per run: study, scale, arm, seed, ended, epochs, seconds, dataset, revision; then its measurements.
 
-        Errors are fractions. What a run has no number of is missing (NaN).
+        Errors are fractions. A measurement that a run lacks is NaN.
         """
         import pandas
 
@@ -55,9 +55,9 @@ class Evidence(list[Record]):
         return pandas.DataFrame(rows)
 
     def epochs(self) -> pandas.DataFrame:
-        """A row an epoch of a run: study, scale, arm, seed, dataset, revision; epoch, lr, train_error, train_loss, ...
+        """One row per epoch: study, scale, arm, seed, dataset, revision; epoch, lr, train_error, train_loss, ...
 
-        Errors are fractions, losses nats, seconds those of the epoch.
+        Errors are fractions, losses are in nats, seconds are those of the epoch.
         """
         import pandas
 
@@ -74,19 +74,19 @@ def load_evidence(
     scale: str | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Evidence:
-    """All records of a claim, or of a study, at a scale, by arm and seed; empty if there are none.
+    """All records of a claim or study at a scale, sorted by arm and seed; empty if there are none.
 
     Args:
-        claim: a claim or a study, or the id of one. Of a claim the records of its arms, at the scales that can tell.
-        scale: "smoke", "laptop", "gpu" or "paper"; None: the largest of them with enough seeds for a verdict, or where
-            none has, with any.
-        folder: the evidence; None: the book's own, ``book/evidence``. One that a sweep has yet to make holds none.
+        claim: a claim or a study, or its id. For a claim, only its arms are loaded, at scales that can decide it.
+        scale: "smoke", "laptop", "gpu" or "paper"; None: the largest with enough seeds for a verdict, or if none has
+            enough, the largest with any.
+        folder: folder of evidence; None: the book's own, ``book/evidence``. One that does not exist yet is empty.
 
-    Returns: a list; its ``runs()`` and ``epochs()`` are the same as tidy pandas frames.
+    Returns: a list; its methods ``runs()`` and ``epochs()`` give the same data as tidy pandas frames.
 
     Raises:
-        EvidenceError: a record is damaged, lies in the wrong place, its configuration is no longer the study's, or the
-            study's records at this scale are of different pixels or labels.
+        EvidenceError: a record is damaged, in the wrong place, or of a configuration that is no longer the study's; or
+            the study's records at this scale come from different pixels or labels.
         ValueError: an unknown id or scale.
 
     Example:
@@ -122,12 +122,12 @@ def load_evidence(
 
 
 def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
-    """What is wrong with a folder of evidence, a line each: damaged, edited, stale and misplaced records, other files.
+    """The problems of a folder of evidence, one line each: damaged, edited, stale or misplaced records, other files.
 
-    The checkpoint of a run that has no record yet is not.
+    Checkpoints of runs that have no record yet are no problem.
 
     Args:
-        folder: the evidence; None: the book's own.
+        folder: folder of evidence; None: the book's own.
     """
     root = _root(folder)
     found, right = [], set()
@@ -150,13 +150,13 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
 
 
 def _enough(records: Evidence, arms: Iterable[str] | None) -> bool:
-    """Whether each of the arms, by default those that have runs, has as many as the first look takes."""
+    """Whether each arm, by default each with records, has as many records as the first look needs."""
     counts = Counter(record.arm for record in records)
     return bool(counts) and min(counts[arm] for arm in arms or counts) >= LOOKS[0]
 
 
 def _refuse_mixed(records: Iterable[Record]) -> None:
-    """``EvidenceError`` if records of one study and scale are not all of the same pixels and labels."""
+    """``EvidenceError`` unless the records, of one study and scale, all come from the same pixels and labels."""
     firsts: dict[str, dict[str, Record]] = {}
     for record in records:
         for split, data in record.data.items():
@@ -172,18 +172,18 @@ def _root(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def _paths(study: Study, scale: str, root: Path) -> list[Path]:
-    study.protocol(scale)  # refuses a scale that there is not
+    study.protocol(scale)  # raises ``ValueError`` for an unknown scale
     return sorted((root / study.id / scale).glob("*.json"))
 
 
 def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
     protocol, record = study.protocol(scale), Record.load(path)
-    if record.study is None:  # made by ``alexnet-repro train``: its place says what it is
+    if record.study is None:  # made by ``alexnet-repro train``: its path says which run it is
         record = record.placed(study.id, scale, path.stem.rpartition("-seed")[0])
     if root / record.path != path or record.arm not in protocol.arms:
         raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
     try:
-        recorded = as_json(RunConfig.from_json(record.config))  # a field that did not exist then has its default
+        recorded = as_json(RunConfig.from_json(record.config))  # a newer field gets its default
     except ValueError as error:
         raise EvidenceError(f"{path} has no configuration that is known today: {error}. Run it again.") from error
     if changed := differences(recorded, as_json(protocol.run(record.arm, record.seed))):

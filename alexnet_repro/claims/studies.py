@@ -33,4 +33,4 @@ STUDIES: Mapping[str, Study] = {
         FULL_RUN,
     )
 }
-"""Id -> study, those whose runs are recorded in the book."""
+"""Id -> study, for all studies whose runs are recorded in the book."""

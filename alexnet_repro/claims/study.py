@@ -1,4 +1,4 @@
-"""What a study is: arms side by side, at several scales, as frozen values."""
+"""Studies: arms that are run side by side, at several scales, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ class Arm:
     train: TrainConfig  #: the training
 
     def run(self, dataset: str, seed: int, size: int | None = None) -> RunConfig:
-        """One run of it, whole."""
+        """The complete configuration of one run of this arm."""
         return RunConfig(dataset=dataset, size=size, seed=seed, net=self.net, input=self.input, train=self.train)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a study is run at one scale: the data, how many seeds unless told otherwise, and the arms."""
+    """How a study is run at one scale: the data set, the default number of seeds, and the arms."""
 
     dataset: str  #: as for ``load_dataset``
     size: int | None = None  #: of the stored images, pixels; None: the data set's own
-    seeds: int  #: how many
-    first_seed: int = 0  #: the others follow it
-    arms: Mapping[str, Arm]  #: the baseline first
+    seeds: int  #: how many by default
+    first_seed: int = 0  #: the lowest seed; the others follow it
+    arms: Mapping[str, Arm]  #: by name, the baseline first
 
     def run(self, arm: str, seed: int) -> RunConfig:
-        """One run of it, whole; ``ValueError`` lists the arms if there is no such one."""
+        """The complete configuration of one run; ``ValueError`` lists the arms if there is none of that name."""
         check_choice("arm", arm, tuple(self.arms))
         return self.arms[arm].run(self.dataset, seed, self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Arms to be run side by side; the smallest scale first."""
+    """Arms to be run side by side, at one or several scales."""
 
     id: str  #: name of its folder of records
-    protocols: Mapping[ScaleName, Protocol]  #: by scale
+    protocols: Mapping[ScaleName, Protocol]  #: by scale, the smallest first
 
     def protocol(self, scale: str) -> Protocol:
-        """The protocol of that scale; ``ValueError`` lists the scales if there is none."""
+        """The protocol for that scale; ``ValueError`` lists the scales if there is none."""
         if scale not in self.protocols:
             raise ValueError(f"scale of {self.id} must be one of {', '.join(self.protocols)}, not {scale!r}")
         return self.protocols[scale]
@@ -70,15 +70,15 @@ class Study:
     def runs(
         self, scale: str, seeds: int | Sequence[int] | None = None, arms: Sequence[str] | None = None
     ) -> list[tuple[str, int]]:
-        """Arm and seed of every run of a scale, seed by seed, each once.
+        """Arm and seed of every run at a scale, seed by seed, without duplicates.
 
         Args:
             scale: "smoke", "laptop", "gpu" or "paper".
-            seeds: how many, from the protocol's first one on, or which; None: as many as it says.
-            arms: which; None: all.
+            seeds: how many, starting with the protocol's first, or a list of them; None: as many as the protocol says.
+            arms: a list of their names; None: all.
 
         Raises:
-            ValueError: one that there is not, or no list of them.
+            ValueError: an unknown scale or arm, or malformed ``seeds`` or ``arms``.
         """
         protocol = self.protocol(scale)
         if arms is not None and not is_list(arms):
@@ -93,7 +93,7 @@ class Study:
 
 
 def check_seeds(seeds: Any) -> None:
-    """``ValueError`` unless it is how many seeds, or which, or None."""
+    """``ValueError`` unless it is a number of seeds, a list of seeds, or None."""
     listed = is_list(seeds) and all(is_whole(seed, 0) for seed in seeds)
     if not (seeds is None or is_whole(seeds) or listed):
         raise ValueError(
@@ -103,5 +103,5 @@ def check_seeds(seeds: Any) -> None:
 
 
 def is_list(value: Any) -> bool:
-    """Whether it has at least one thing in an order, and is no text."""
+    """Whether it is a sequence of at least one item, but not a string."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes) and len(value) > 0

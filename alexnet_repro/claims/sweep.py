@@ -1,4 +1,4 @@
-"""Running a claim: arms x seeds, each an independent run, each a record; here or on a cluster."""
+"""Runs claims: every arm with every seed, each an independent run with a record of its own; here or on a cluster."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from alexnet_repro.training.record import Record, record_path
 from alexnet_repro.training.run import run
 from alexnet_repro.training.start import fresh
 
-LOOK_EVERY = 5  # seconds, at how far the runs of a sweep are
+LOOK_EVERY = 5  # seconds between looks at the progress of a sweep
 
-States = Mapping[tuple[str, int], str]  # of every run of a sweep, by arm and seed; see ``run_claim``
+States = Mapping[tuple[str, int], str]  # state of every run of a sweep, by arm and seed; see ``run_claim``
 
 
 def run_claim(
@@ -54,29 +54,29 @@ def run_claim(
 ) -> Evidence:
     """Runs every arm with every seed and returns the records, by arm and seed.
 
-    On a CPU each run has one thread and a process of its own, ``threads`` of them at a time: two such runs use two
-    cores better than one run with two threads, and a run's numbers do not depend on how many there are.
+    On a CPU each run has one thread and its own process, and ``threads`` of them run at a time: two such runs use two
+    cores better than one run with two threads, and a run's numbers do not depend on how many run at a time.
 
     Args:
-        claim: a claim or a study, or the id of one.
+        claim: a claim or a study, or its id.
         scale: "smoke", "laptop", "gpu" or "paper".
-        seeds: how many, from the study's first one on (mostly 0), or which; None: as many as its protocol says.
-        arms: which of the study's; None: those that the claim needs, of a study all.
+        seeds: how many, starting with the protocol's first (usually 0), or a list of them; None: as the protocol says.
+        arms: names of the study's arms to run; None: those that the claim needs, or for a study all.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
-        threads: runs at a time on a CPU.
-        parallel: runs at a time on a GPU, each in a process of its own. Its memory must hold so many.
-        out: folder of evidence; each record is written as its run ends, and runs whose record is there already are
-            not run again; one that was interrupted goes on after its last whole epoch, as ``run_one`` says. None:
-            nothing is written, everything is run.
-        on_record: called as each run ends.
-        on_change: called with the state of every run at the beginning, as each ends, and every few seconds:
-            "waiting", "running", with ``out`` "7 of 60 epochs" after the first one, and "recorded".
+        threads: number of runs at a time on a CPU.
+        parallel: number of runs at a time on a GPU, each in its own process; the GPU's memory must hold them all.
+        out: folder of evidence. Each record is written as its run ends, and runs that are recorded there already are
+            not run again; an interrupted run resumes from its last checkpoint, see ``run_one``. None: nothing is
+            written, and everything is run.
+        on_record: called with the new record as each run ends.
+        on_change: called with the states of all runs at the start, as each run ends, and every few seconds. A state is
+            "waiting", "running" (with ``out``, "7 of 60 epochs" after the first epoch) or "recorded".
 
     Raises:
-        ValueError: an unknown id, scale, arm or device, a claim that has no runs, or numbers that are not whole.
-        DatasetNotFoundError: before anything is run.
-        ChildProcessError: a run's process was killed; with ``out`` the same call goes on from what is there.
+        ValueError: an unknown id, scale, arm or device, a claim without runs, or invalid numbers of seeds or runs.
+        DatasetNotFoundError: the data set is missing; nothing has been run yet.
+        ChildProcessError: a run's process was killed; with ``out``, the same call resumes from records and checkpoints.
 
     Example:
         >>> from alexnet_repro import run_claim
@@ -122,20 +122,20 @@ def submit_claim(
     cluster: str = "slurm",
     options: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Hands the runs that are not recorded yet to a cluster, one task each of one job array, and does not wait.
+    """Submits the runs that are not recorded yet to a cluster, as one job array with a task per run, without waiting.
 
     Args:
         claim, scale, seeds, arms, data_root, device: as for ``run_claim``; folders must be visible to the tasks.
         out: folder of evidence, where every task writes its record.
-        logs: folder for what the tasks print, in a folder of its own.
-        cluster: submitit's name for it: "slurm", or "local" for processes of this machine.
-        options: of the cluster, as submitit's executors take them: ``{"slurm_partition": "gpu", "timeout_min": 600}``.
+        logs: folder for the output of the tasks, which gets a new subfolder for each call.
+        cluster: submitit's name for it: "slurm", or "local" for processes on this machine.
+        options: parameters for submitit's executor, such as ``{"slurm_partition": "gpu", "timeout_min": 600}``.
 
-    Returns: submitit's jobs, in the order of the runs; none where everything is recorded.
+    Returns: submitit's jobs, in the order of the runs; an empty list if everything is recorded.
 
     Raises:
         ModuleNotFoundError: submitit is not installed.
-        ValueError, DatasetNotFoundError: as ``run_claim``; or the cluster refuses, with its reason.
+        ValueError, DatasetNotFoundError: as for ``run_claim``; or the cluster rejects the tasks, with its reason.
     """
     try:
         import submitit
@@ -150,9 +150,9 @@ def submit_claim(
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
-        with redirect_stderr(io.StringIO()):  # where what the error has is printed too
+        with redirect_stderr(io.StringIO()):  # where the error's text is printed too
             return executor.map_array(run_one, *zip(*tasks, strict=True))
-    except Exception as error:  # submitit's are of all kinds
+    except Exception as error:  # submitit raises many kinds
         shutil.rmtree(folder, ignore_errors=True)
         raise ValueError(f"{cluster} did not take the tasks: {' '.join(str(error).split())}") from error
 
@@ -166,24 +166,24 @@ def run_one(
     device: str = "cpu",
     out: str | os.PathLike[str] | None = None,
 ) -> Record:
-    """One run in this process, with one thread on a CPU; changes the process's thread and allocator settings.
+    """Makes one run in this process, on a CPU with one thread; changes the process's thread and allocator settings.
 
     Args:
         study: a study, or its id.
         scale: "smoke", "laptop", "gpu" or "paper".
-        arm: its name in the study's protocol.
-        seed: of weights, order, crops and masks.
+        arm: name of the arm in the study's protocol.
+        seed: seed of weights, order, crops and masks.
         data_root: folder of the data set, as for ``load_dataset``.
         device: "auto", "cpu", "cuda", "cuda:1", ...
-        out: folder of evidence. The record is written there where it was made: nothing that is finished can be lost
-            with who asked. Until then a checkpoint lies in its place, after every epoch and after an interruption,
-            with which the same call goes on to the same numbers. None: nothing is written.
+        out: folder of evidence. This process itself writes the record there, so that a finished run is not lost if the
+            caller has died. Until then a checkpoint, written after every epoch and on interruption, takes its place;
+            the same call resumes from it and reaches the same numbers. None: nothing is written.
 
     Raises:
-        ValueError: an unknown study, scale, arm or device, or a seed that is no whole number of at least 0.
+        ValueError: an unknown study, scale, arm or device, or a seed that is negative or not an integer.
 
     Warns:
-        UserWarning: the checkpoint is of other code, settings, data or hardware; the run begins again.
+        UserWarning: the checkpoint is from other code, settings, data or hardware, so the run starts over.
     """
     if isinstance(study, str):
         check_choice("study", study, tuple(STUDIES))
@@ -197,18 +197,18 @@ def run_one(
 
 
 _loaded = lru_cache(maxsize=2)(load_dataset)
-"""The same data set for several runs of a process."""
+"""``load_dataset``, with the last two data sets kept in memory for further runs of the process."""
 
 
 def first_losses(
     arms: Mapping[str, Arm], images: Dataset, *, seed: int = 0, device: str = "auto", threads: int = 2
 ) -> dict[str, list[float]]:
-    """The loss of every minibatch, nats, in one pass over the images from fresh weights: arm -> losses.
+    """The loss of every minibatch, in nats, in one pass over the images from initial weights: arm -> losses.
 
     Args:
-        arms: what to train; their ``epochs`` and ``target_error`` are not used.
-        images: as many as the steps take; all arms see the same minibatches.
-        seed: of weights and minibatches.
+        arms: the arms to train, by name; their ``epochs`` and ``target_error`` are not used.
+        images: training images, whose number determines that of the steps; all arms see the same minibatches.
+        seed: seed of weights and minibatches.
         device, threads: as for ``run_claim``.
 
     Example:
@@ -239,7 +239,7 @@ def _losses(arm: Arm, images: Dataset, seed: int, device: str) -> list[float]:
 
 
 def _settled(device: str) -> str:
-    """The device, and on a CPU one thread, and memory that is kept: for the whole process."""
+    """Resolves the device; for a CPU, makes the whole process use one thread and keep the memory that it frees."""
     device = resolve_device(device)
     if device == "cpu":
         torch.set_num_threads(1)
@@ -250,7 +250,7 @@ def _settled(device: str) -> str:
 def _planned(
     claim: str | Claim | Study, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
 ) -> tuple[Study, list[tuple[str, int]]]:
-    """The study and its runs that were asked for, seed by seed, each once."""
+    """The study and the requested runs, seed by seed, without duplicates."""
     study, needed = study_of(claim)
     if study is None:
         name = find(claim).id
@@ -265,9 +265,9 @@ def _missing(
     data_root: str | os.PathLike[str] | None,
     out: str | os.PathLike[str] | None,
 ) -> tuple[dict[tuple[str, int], Record], list[tuple[str, int]]]:
-    """What is recorded, and what is left to run; a data set that is missing is one error here, not one a run."""
+    """The recorded runs, and those left to run; a missing data set is one error here, not one per run."""
     protocol = study.protocol(scale)
-    if protocol.dataset != "photos":  # they are always there, and take seconds to make
+    if protocol.dataset != "photos":  # always available, and made within seconds
         load_dataset(protocol.dataset, data_root, size=protocol.size)
     recorded = [] if out is None else load_evidence(study, scale, out)
     done = {(record.arm, record.seed): record for record in recorded}
@@ -288,7 +288,7 @@ def _states(
 
 
 def _progress(study: Study, scale: str, arm: str, seed: int, out: str | os.PathLike[str] | None) -> str:
-    """Of a run under way: after how many of its epochs it is, if its checkpoint says so."""
+    """The state of a run under way: how many epochs are finished if it has a checkpoint, else "running"."""
     if out is None:
         return "running"
     try:

@@ -17,7 +17,7 @@ from alexnet_repro.training.record import EvidenceError, Record, epochs_to_targe
 
 
 def fastest(records: Iterable[Record]) -> Record:
-    """The run that was first at its target or, where none got there, has the lowest training error."""
+    """The run that reached its target first or, if none did, the one with the lowest training error."""
 
     def rank(record: Record) -> tuple[float, float]:
         epochs, error = record.final["epochs_to_target"], record.final["train_error"]
@@ -31,16 +31,16 @@ class Verdict:
     """What the records of a claim say.
 
     Attributes:
-        claim: what was judged.
-        outcome: by the claim's rule.
-        scale: of the records.
-        estimate: geometric mean of the ratios, or mean of the differences; None if it can't be bounded.
-        low, high: its interval (Student's t over pairs, see ``looks``); None with fewer than 2 pairs. ``high`` is
-            infinite where the effect is only known to be at least so large, ``low`` 0 where it is at most so large.
-        seeds: of the pairs that were looked at.
-        baseline, treatment: what was measured of either side of every pair; None where a run was stopped short of the
-            target.
-        values: the effect of every pair, a run that was stopped counted as at its target then.
+        claim: the claim that was judged.
+        outcome: what the rule says, see ``decide``.
+        scale: scale of the records.
+        estimate: geometric mean of the ratios, or mean of the differences; None if it cannot be bounded.
+        low, high: its interval (Student's t over pairs, at ``LEVEL``); None with fewer than 2 pairs. ``high`` is
+            infinite if only a lower bound of the effect is known, ``low`` is 0 if only an upper bound is.
+        seeds: seeds of the pairs that were looked at.
+        baseline, treatment: the number measured on that side of every pair; None where a run was stopped before it
+            reached the target.
+        values: the effect of every pair; a run that was stopped counts as having reached its target at that moment.
     """
 
     claim: Claim
@@ -56,7 +56,7 @@ class Verdict:
 
     @property
     def pairs(self) -> int:
-        """Seeds that ran in both arms and were looked at."""
+        """Number of seeds that ran in both arms and were looked at."""
         return len(self.seeds)
 
     @property
@@ -79,10 +79,10 @@ class Verdict:
         return f"{text} [{low:.1f}, {'∞' if math.isinf(high) else format(high, '.1f')}]"
 
     def smallest_effect(self) -> float | None:
-        """The smallest effect that so many pairs, as scattered as these, would find in four of five trials.
+        """The smallest effect that this many pairs, scattered like these, would find in four of five trials.
 
-        As a factor for a ratio, else a difference from no effect; None with fewer than 2 pairs, and of a level, which
-        is not compared with no effect.
+        For a ratio it is a factor, otherwise a difference from no effect; None with fewer than 2 pairs, and for a
+        level, which is not compared with no effect.
         """
         if len(self.values) < 2 or self.claim.effect == "level":
             return None
@@ -90,25 +90,25 @@ class Verdict:
 
 
 def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
-    """The claim's effect, paired by seed, its interval, and what the rule makes of it.
+    """The claim's effect, paired by seed, with its interval and the outcome under the rule.
 
-    Looks are planned: the first five of the protocol's seeds are looked at once they have run in both arms, and the
-    first ten once these have; nothing in between, and no seed after one that is missing. Records that began before the
-    claim was fixed make it *exploratory*, and so do those of which it is not known when they began.
+    Looks are planned: the protocol's first five seeds are looked at once they have run in both arms, and the first ten
+    once those have; nothing in between, and no seed after a missing one. Runs that began before the claim was fixed, or
+    whose starting time is unknown, make the verdict *exploratory*.
 
-    A run that diverged counts as one that guesses. A baseline run that never reached the target counts as having
-    reached it when it was stopped, which can only make the effect smaller than it is, and the interval has no upper
-    end; of a treatment run the same holds the other way round, and the interval begins at 0. Where both happened, or
-    where the effect is no ratio, nothing is known.
+    A run that diverged counts as guessing. A baseline run that never reached the target counts as having reached it
+    when it was stopped; this can only understate the effect, and the interval has no upper end. For a treatment run it
+    can only overstate the effect, and the interval begins at 0. If both happen, or if the effect is not a ratio, the
+    verdict is *open*.
 
     Args:
-        claim: what is judged.
-        records: of its study, all of one scale, e.g. from ``load_evidence``; those of other arms are not looked at.
+        claim: the claim to judge.
+        records: records of its study at one scale, e.g. from ``load_evidence``; those of other arms are ignored.
 
     Raises:
-        EvidenceError: a record is of another study, of a second scale or of one that can't tell, or is there twice; it
-            lacks what is measured; or the runs of a pair saw other data or ran on another kind of hardware or version
-            of torch.
+        EvidenceError: a record is of another study, of a second scale or of one that cannot decide the claim, or occurs
+            twice; it lacks the metric; or the runs of a pair differ in their data, kind of hardware or version of
+            torch.
 
     Example:
         >>> from alexnet_repro import CLAIMS, load_evidence, verdict
@@ -146,7 +146,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
 
 
 def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
-    """By seed the records of both arms, as many as the last planned look takes; and their scale."""
+    """The records of both arms by seed, those of the last complete look or, before the first, all; and their scale."""
     records = list(records)
     _refuse_others(claim, records)
     by_seed: dict[int, dict[str, Record]] = {}
@@ -168,7 +168,7 @@ def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str,
 
 
 def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
-    """``EvidenceError`` unless all are of the claim's study and of one scale, which can tell."""
+    """``EvidenceError`` unless all are of the claim's study and of one scale that can decide the claim."""
     own = None if claim.study is None else claim.study.id
     for record in records:
         if own is None or record.study != own:
@@ -186,7 +186,7 @@ def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
 
 
 def _conditions(record: Record) -> dict[str, Any]:
-    """What the runs of a pair must share: the data, the kind of hardware, torch."""
+    """What the runs of a pair must share: the data, the kind of hardware, the version of torch."""
     pixels = {f"sha256 of {split}": data["sha256"] for split, data in record.data.items()}
     return pixels | {name: record.environment.get(name) for name in ("device_kind", "torch")}
 
@@ -201,7 +201,7 @@ def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> boo
 
 
 def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:
-    """What is ``measured``; ``EvidenceError`` if the record lacks it or it is no number that the effect can have."""
+    """The result of ``measured``; ``EvidenceError`` if the record lacks it, or if no ratio can be taken of it."""
     try:
         found = measured(record, what, target)
     except (LookupError, TypeError, ValueError) as error:
@@ -212,18 +212,18 @@ def _judged(claim: Claim, record: Record, what: Measurement, target: float | Non
 
 
 def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:
-    """The number of a run that a claim compares; None where an error did not come down to ``target``.
+    """The number of a run that a claim compares; None if the run did not reach its target.
 
-    A run that diverged counts as one that guesses: its errors are those of chance, its gap is 0, and it reaches no
+    A run that diverged counts as guessing: its errors are those of chance, its gap is 0, and it does not reach the
     target.
 
     Args:
-        record: of the run.
-        what: the metric; its arm is not looked at.
-        target: error, fraction, of the metrics that need one.
+        record: record of the run.
+        what: gives the metric; its arm is ignored.
+        target: error to be reached, as a fraction, for metrics that need one.
 
     Raises:
-        ValueError: there is no target, but the metric needs one; or the run has no errors after each epoch.
+        ValueError: the metric needs a target and there is none, or the record lacks its error after some epoch.
     """
     guesses = 5 if what.metric == "top5_error" else 1
     chance = max(0.0, 1 - guesses / record.config["net"]["num_classes"])

@@ -1,4 +1,4 @@
-"""The command line's claims: ``alexnet-repro claims``."""
+"""The command line for claims: ``alexnet-repro claims``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record
 
 app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
-LOGS = Path("runs/cluster")  # what the tasks of a cluster print
+LOGS = Path("runs/cluster")  # output of a cluster's tasks
 
 Name = Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it, or of a study")]
 
@@ -117,7 +117,7 @@ def run(
         raise ValueError(f"--launcher must be processes or slurm, not {launcher!r}")
 
     def records_in(folder: Path) -> tuple[list[Record], int]:
-        """All that are asked for, and how many of them were run now."""
+        """All records that are asked for, and how many of them were run just now."""
         with Board() as board:
             watch = {"on_record": board.record, "on_change": board.change}
             at_a_time = {"threads": threads, "parallel": parallel}
@@ -131,7 +131,7 @@ def run(
 
 
 class Board:
-    """A sweep as it goes: on a terminal a table of arms and seeds with the time left, elsewhere a line a record."""
+    """Shows a sweep: on a terminal a table of arms and seeds with the time left, elsewhere a line per record."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -150,21 +150,21 @@ class Board:
             self.live.__exit__(*error)
 
     def record(self, record: Record) -> None:
-        """A run has ended."""
+        """Takes the record of a run that has ended."""
         self.seconds.append(record.seconds)
         if self.live is None:
             final = ", ".join(f"{k} {'-' if v is None else format(v, '.4g')}" for k, v in record.final.items())
             typer.echo(f"{record.path}: {final} ({len(record.epochs)} epochs, {record.seconds:.0f} s)")
 
     def change(self, states: States) -> None:
-        """Some states are new."""
+        """Takes the states of all runs, some of which may be new."""
         self.left = sum(state != "recorded" for state in states.values())
         self.running = sum(state not in ("recorded", "waiting") for state in states.values()) or 1
         if self.live is not None:
             self.live.update(self.table(states), refresh=True)
 
     def table(self, states: States) -> object:
-        """As rich draws it."""
+        """The states as a ``rich`` table."""
         from rich.table import Table as RichTable
 
         seeds = list(dict.fromkeys(seed for _, seed in states))
@@ -174,7 +174,7 @@ class Board:
         return table
 
     def remaining(self) -> str:
-        """How many runs are left and, once one has ended, for how long about."""
+        """How many runs are left and, once one has ended, about how long they will take."""
         left = f"{self.left} run{'s' * (self.left != 1)} left"
         if not self.seconds or not self.left:
             return left
@@ -184,7 +184,7 @@ class Board:
 
 
 def _compared(recorded: list[Record], repeated: list[Record]) -> str:
-    """Number for number, and then what the numbers may differ by, each such thing once."""
+    """The numbers side by side, then the conditions that changed and may explain differences, each once."""
     conditions = [
         [{"data": record.data, "environment": record.environment} for record in pair]
         for pair in zip(recorded, repeated, strict=True)
@@ -209,7 +209,7 @@ def _seeds(text: str | None) -> int | list[int] | None:
 
 
 def _options(pairs: list[str]) -> dict[str, float | str]:
-    """name=value, a number where it is one."""
+    """The values of ``name=value`` by name, as numbers where they are numbers."""
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, sign, _ in split if not sign]:
         raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")

@@ -1,4 +1,4 @@
-"""The command line's part for data sets: ``alexnet-repro data``."""
+"""The command line for data sets: ``alexnet-repro data``."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def prepare_(
         def show(done: int, total: int) -> None:
             if bar.total is None:
                 bar.reset(total)
-                bar.initial = bar.n = bar.last_print_n = done  # so that the speed is that of this call
+                bar.initial = bar.n = bar.last_print_n = done  # so that the speed shown is that of this call
             bar.update(done - bar.n)
 
         store = prepare(source, out, size=size, form=form, tolerant=tolerant, workers=workers, on_progress=show)
@@ -125,7 +125,7 @@ def show(
 
 
 def _describe(store: Store) -> None:
-    """Splits, sizes, and every image that was skipped."""
+    """Prints the splits, the sizes, and every image that was skipped."""
     for split, entry in store.manifest["splits"].items():
         sides, size = entry["shorter_sides"], store.manifest["size"]
         gigabytes = sum(file["bytes"] for file in entry["files"].values()) / 1e9

@@ -51,10 +51,10 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend ends in one line, not in a traceback.
+    """Runs the command line; an error that the user can fix prints one line instead of a traceback.
 
-    Exit status: 0; 1 where a training failed or a check found something; 2 where the user is asked to mend something;
-    130 after an interruption.
+    Exit status: 0 on success; 1 if training failed or a check found a problem; 2 if the user has to fix something; 130
+    after an interruption.
     """
     try:
         app()

@@ -1,4 +1,4 @@
-"""The command line's part for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``summary``, ``bench``."""
+"""The commands for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``export``, ``summary``, ``bench``."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ TowerProcesses = Annotated[
 ]
 
 
-NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets of training only
+NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets without a network -> the preset to take it from
 
 
 def choose(
     dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str]
 ) -> RunConfig:
-    """The run of a preset on a data set: its classes, its images' size, and then the settings."""
+    """The run of a preset on a data set, with the data set's classes and image size, changed by the settings."""
     inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
     crop = inputs.crop if crop is None else crop
     classes, side = peek(dataset, root, size)
@@ -166,7 +166,7 @@ def evaluate(
         if network.classes is None:
             typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
         transform = network.transform if views is None else network.transform.viewed(views)
-        with network.config.train.autocast(device):  # as the run's record was made
+        with network.config.train.autocast(device):  # as when the run's record was made
             found, right = predict(network.network, testing.images, transform, order[testing.labels])
         probabilities.append(found[:, order.to(found.device)])
         logs.append(right)

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def evaluation_split(name: str) -> str:
-    """The split that a data set's errors are taken on: the small ones have no other than "test", the others "val"."""
+    """The split on which a data set's errors are measured: "test" for photos and cifar10, else "val"."""
     return KNOWN[name].evaluation_split if name in KNOWN else "val"
 
 
@@ -40,25 +40,25 @@ def load_dataset(
     size: int | None = None,
     download: bool = False,
 ) -> Dataset:
-    """A data set by its name, its sha256 and origin with it.
+    """Loads one split of a data set, given by name or path, together with its origin and sha256.
 
-    It is in memory, unless it was prepared before (``alexnet-repro data prepare``): then it stays on disk, where
-    ``imagenet`` has to be.
+    The images are held in memory, unless the data set was prepared beforehand (``alexnet-repro data prepare``); then
+    they stay on disk. ``imagenet`` has to be prepared.
 
     Args:
         name: "photos" (embedded, needs no files), "cifar10", "tiny-imagenet", "tiny-imagenet-100" (its first hundred
             classes), "imagenette", "imagenette-320", "imagenette-160", "imagenet", or the path of a prepared data set
             or of a folder of class folders of images, with or without split folders.
-        root: the folder that holds the files; None: the environment's ALEXNET_REPRO_DATA, else ``data``.
-        split: "train", "val" or "test", as far as the data set has them: the first two have "test", the others "val".
-        size: height and width of the images, pixels; None: 32 for the first two, 64 for Tiny ImageNet, else 256.
-            cifar10 has only 32.
-        download: fetch missing files into ``root``; not of imagenet.
+        root: the folder that holds the files; None: the environment variable ALEXNET_REPRO_DATA, else ``data``.
+        split: "train", "val" or "test"; photos and cifar10 have no "val", the other named data sets no "test".
+        size: height and width of the images, pixels; None: 32 for photos and cifar10, 64 for Tiny ImageNet, the store's
+            own size for the path of a prepared data set, else 256. cifar10 has only 32.
+        download: whether to download missing files into ``root``; not possible for imagenet.
 
     Raises:
-        DatasetNotFoundError: the files or the split are missing; no other data set is ever given instead.
-        ImageError: a file of a folder is no image that can be used.
-        StoreError: what was prepared is damaged, or has another size.
+        DatasetNotFoundError: the files or the split are missing; no other data set is ever substituted.
+        ImageError: a file in a folder is not a usable image.
+        StoreError: the prepared data set is damaged, is a different one, or has another size.
         ValueError: an unknown name, split or size.
 
     Example:
@@ -87,12 +87,12 @@ def load_dataset(
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
     """The classes of a data set and the side of its images, pixels.
 
-    No image is decoded for it; an archive that is there is unpacked.
+    No image is decoded, but an archive is unpacked if it is present.
 
     Args:
         name, root, size: as for ``load_dataset``.
 
-    Raises: as ``load_dataset``, but nothing of the files of photos and cifar10.
+    Raises: as ``load_dataset``, except that the files of photos and cifar10 are not looked for.
     """
     if name in KNOWN and KNOWN[name].classes:
         return KNOWN[name].classes, size_of(name, size)
@@ -103,14 +103,14 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
 
 
 def load_source(name: str, root: str | os.PathLike[str] | None = None, *, download: bool = False) -> Source:
-    """The image files of a data set, for ``prepare``: what ``load_dataset`` takes but photos and cifar10.
+    """The image files of a data set, for ``prepare``.
 
     Args:
-        name, root, download: as for ``load_dataset``.
+        name, root, download: as for ``load_dataset``, but not photos, cifar10 or the path of a prepared data set.
 
     Raises:
         DatasetNotFoundError: the files are missing; says how to get them.
-        ValueError: an unknown name, or a folder without class folders.
+        ValueError: the name is unknown or that of photos or cifar10, or the folder has no class folders.
     """
     known = KNOWN.get(name)
     if known is None:
@@ -121,12 +121,12 @@ def load_source(name: str, root: str | os.PathLike[str] | None = None, *, downlo
 
 
 def data_root(root: str | os.PathLike[str] | None) -> Path:
-    """The folder of the data sets: the one given, else the environment's ALEXNET_REPRO_DATA, else ``data``."""
+    """The folder of the data sets: the given one, else the environment variable ALEXNET_REPRO_DATA, else ``data``."""
     return Path(root or os.environ.get("ALEXNET_REPRO_DATA") or "data").expanduser()
 
 
 def size_of(name: str, size: int | None = None) -> int:
-    """Height and width of a data set's images, pixels: those asked for, else the usual ones."""
+    """Height and width of a data set's images, pixels: the given size, else the data set's default."""
     if size is None:
         return KNOWN[name].size if name in KNOWN else 256
     if size < 1:
@@ -135,12 +135,12 @@ def size_of(name: str, size: int | None = None) -> int:
 
 
 def store_name(name: str, size: int) -> str:
-    """What ``prepare`` calls the folder of a data set."""
+    """The name of the folder that a data set is prepared into."""
     return f"{name}-{size}"
 
 
 def store_folder(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
-    """Where a data set lies if it was prepared."""
+    """The folder of a data set's store, if it was prepared."""
     return data_root(root) / store_name(name, size_of(name, size)) if name in KNOWN else _folder(name)
 
 

@@ -1,4 +1,4 @@
-"""Archives that data sets come in: fetched, checked, unpacked."""
+"""Archives of data sets: download, check, unpack."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from alexnet_repro.data.dataset import DatasetNotFoundError
 from alexnet_repro.support.lock import locked
 
 BLOCK = 2**20  # bytes
-LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # no fault of a mirror
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # faults of this machine, not of a mirror
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that is known by its md5, wherever it comes from."""
+    """A file that is identified by its md5, whichever mirror it comes from."""
 
     file: str
     md5: str
@@ -35,14 +35,14 @@ class Archive:
 
 
 def fetch(archive: Archive, root: Path) -> Path:
-    """The archive in ``root``, downloaded from the first mirror that delivers it whole.
+    """Downloads an archive into ``root`` from the first mirror that delivers it whole, and returns its path.
 
-    A download that was interrupted goes on where it stopped, if the server allows it.
+    An interrupted download resumes where it stopped, if the server allows it.
 
     Raises:
-        DatasetNotFoundError: no mirror did; says what went wrong with each.
-        BlockingIOError: another process is fetching it; says which.
-        OSError: the disk is full, or the folder can't be written; what has come is kept.
+        DatasetNotFoundError: no mirror delivered it; says what went wrong with each.
+        BlockingIOError: another process is downloading it; says which.
+        OSError: the disk is full, or the folder cannot be written; the part downloaded so far is kept.
     """
     with locked(root / f".{archive.file}.lock"):
         return _fetched(archive, root / archive.file, root / f".{archive.file}.part")
@@ -53,14 +53,14 @@ def _fetched(archive: Archive, path: Path, part: Path) -> Path:
     for mirror in archive.mirrors:
         try:
             _download(mirror, part)
-        except (OSError, HTTPException, ValueError) as error:  # part stays, to go on from
+        except (OSError, HTTPException, ValueError) as error:  # the part is kept, to resume from
             if getattr(error, "errno", None) in LOCAL:
                 raise
             failures.append(f"  - {mirror}: {str(error) or type(error).__name__}")
         else:
             try:
                 check(part, archive.md5)
-            except ValueError as error:  # whole, but another file
+            except ValueError as error:  # complete, but a different file
                 part.unlink()
                 failures.append(f"  - {mirror}: {error}")
             else:
@@ -71,7 +71,7 @@ def _fetched(archive: Archive, path: Path, part: Path) -> Path:
 
 
 def check(path: Path, md5: str) -> None:
-    """``ValueError`` if the file's md5 is another."""
+    """Raises ``ValueError`` if the file's md5 is a different one."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
         while block := file.read(BLOCK):
@@ -82,12 +82,12 @@ def check(path: Path, md5: str) -> None:
 
 
 def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing: str) -> Path:
-    """What ``unpack`` makes of an archive in ``root``, whose md5 is checked, or which is fetched if that is asked for.
+    """Checks an archive's md5, or downloads it if it is missing and ``download`` is set, and unpacks its folder.
 
     Raises:
-        DatasetNotFoundError: it is neither there nor to be fetched, with ``missing`` as its words; or no mirror has it;
-            or the folder is there, but is not as it should be.
-        ValueError: its md5 is wrong; or as ``unpack``.
+        DatasetNotFoundError: the archive is missing and not to be downloaded (``missing`` is the message); no mirror
+            has it; or the folder exists already, which means that the caller found it incomplete.
+        ValueError: the md5 is wrong; or as ``unpack``.
     """
     if (root / folder).is_dir():
         raise DatasetNotFoundError(
@@ -104,11 +104,11 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
 
 
 def unpack(archive: Path, folder: str) -> Path:
-    """The folder of this name from a tar or zip file, beside the archive: there whole or not at all.
+    """Unpacks the folder of this name from a tar or zip file, beside the archive and whole or not at all.
 
     Raises:
-        ValueError: a zip file has a member that would lie elsewhere.
-        tarfile.FilterError: a tar file has one.
+        ValueError: a member of a zip file would be written outside the folder.
+        tarfile.FilterError: the same for a tar file.
     """
     target = archive.parent / folder
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}.") as temporary:
@@ -120,13 +120,13 @@ def unpack(archive: Path, folder: str) -> Path:
         try:
             Path(temporary, folder).replace(target)
         except OSError:
-            if not target.is_dir():  # otherwise another process was first
+            if not target.is_dir():  # otherwise another process unpacked it first
                 raise
     return target
 
 
 def _unzip(archive: Path, folder: str) -> None:
-    """``zipfile`` would put what leads out of the folder somewhere within; here it is refused."""
+    """Refuses members whose paths lead out of the folder; ``zipfile`` itself would place them somewhere inside it."""
     with zipfile.ZipFile(archive) as file:
         for name in file.namelist():
             if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -135,12 +135,12 @@ def _unzip(archive: Path, folder: str) -> None:
 
 
 def _download(address: str, part: Path) -> None:
-    """Appends to ``part`` what it lacks."""
+    """Downloads the missing rest of ``part``, or all of it if the server cannot resume."""
     have = part.stat().st_size if part.exists() else 0
     try:
         response = urlopen(Request(address, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60)
     except HTTPError as error:
-        if error.code != 416:  # what we have is all there is
+        if error.code != 416:  # nothing is left to download
             raise
         return
     with response:
@@ -157,5 +157,5 @@ def _download(address: str, part: Path) -> None:
 
 
 def _bar(what: str, total: int, have: int = 0) -> tqdm:
-    """Speed and time left, on a terminal only."""
+    """A progress bar with speed and time left, on a terminal only."""
     return tqdm(desc=what, total=total or None, initial=have, unit="B", unit_scale=True, disable=None)

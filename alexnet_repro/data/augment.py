@@ -1,4 +1,4 @@
-"""Crops, horizontal flips, views and colour noise, a whole batch at a time, every draw from an explicit generator."""
+"""Crops, horizontal flips, views and colour noise for whole batches; every draw is from an explicit generator."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip",
 
 Array = Tensor | np.ndarray
 
-CACHED = 2**18  # values of a batch that are worked on at a time
+CACHED = 2**18  # values of a batch processed at a time, few enough for the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Where a crop of every image begins and whether it is flipped: three tensors (n,)."""
+    """Where the crop of each image begins and whether it is flipped: three tensors (n,)."""
 
     top: Tensor  #: first row, pixels
     left: Tensor  #: first column, pixels
-    flipped: Tensor  #: left to right, bool
+    flipped: Tensor  #: whether mirrored left to right, bool
 
     @classmethod
     def draw(
@@ -42,7 +42,7 @@ class Crops:
         offsets: int | None = None,
         share: int = 1,
     ) -> Crops:
-        """Crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
+        """Draws crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
         n, height, width = shape
         _check_crop(size, height, width)
         rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
@@ -61,7 +61,7 @@ class Crops:
     def of(self, images: Tensor, size: int) -> Tensor:
         """Shape: images (n, C, H, W) -> (n, C, size, size)."""
         n = len(images)
-        if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # which numpy, several times as fast, lacks
+        if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # far faster; numpy lacks bfloat16
             windows = sliding_window_view(images.numpy(), (size, size), axis=(2, 3))
             flipped = self.flipped.numpy()
             crops = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()]
@@ -75,17 +75,17 @@ class Crops:
 def random_crop_flip(
     images: Tensor, size: int, generator: torch.Generator, *, offsets: int | None = None, share: int = 1
 ) -> Tensor:
-    """A ``size`` x ``size`` crop of every image, every place equally likely, flipped with probability 1/2.
+    """Crops each image to ``size`` x ``size``, every place equally likely, and flips it with probability 1/2.
 
     Source:  Sec. 4.1; 2012 code, convdata_jpeg.py (33 places per axis for 224 of 256 pixels, shared by 32 images) and
         ``cifar-cropped`` (24 of 32 pixels, 9 per axis, one draw per image).
 
     Args:
-        images: any device.
+        images: on any device.
         size: side of the crop, pixels.
         generator: on the CPU.
-        offsets: places per axis, the first ones; None: all there are. The paper's factor of 2048 has 32.
-        share: consecutive images that share one draw.
+        offsets: number of places per axis, counted from the top left; None: all. 32 gives the paper's factor of 2048.
+        share: number of consecutive images that share one draw.
 
     Shape: images (N, C, H, W), any dtype -> (N, C, size, size).
     """
@@ -99,7 +99,7 @@ def grid_views(images: Tensor, size: int) -> Tensor:
     Source:  cuda-convnet up to revision 540, the multiview test of the CIFAR-10 nets.
 
     Args:
-        images: any device.
+        images: on any device.
         size: side of the crops, pixels.
 
     Shape: images (N, C, H, W) -> (9, N, C, size, size), row by row.
@@ -115,7 +115,7 @@ def ten_crop(images: Tensor, size: int) -> Tensor:
     Source:  Sec. 4.1; 2012 code, the multiview test.
 
     Args:
-        images: any device.
+        images: on any device.
         size: side of the crops, pixels.
 
     Shape: images (N, C, H, W) -> (10, N, C, size, size): top left, top right, bottom left, bottom right, centre.
@@ -127,10 +127,10 @@ def ten_crop(images: Tensor, size: int) -> Tensor:
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
-    """The central pixels of each image; a view.
+    """The central ``size`` x ``size`` pixels of each image, as a view into ``images``.
 
     Args:
-        images: any device.
+        images: on any device.
         size: side of the crop, pixels.
 
     Shape: images (..., H, W), any dtype -> (..., size, size).
@@ -143,23 +143,23 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PCAColor:
-    r"""Shifts the colour of every image along the principal axes of the RGB covariance, at random.
+    r"""Shifts the colour of each image by a random amount along the principal axes of the RGB covariance.
 
     .. math:: \text{shift} = 0.1 \sum_{i=1}^{3} z_i \, \text{deviation}_i \, \text{axis}_i, \qquad z_i \sim N(0, 1)
 
-    with three draws for an image, the same for all of its pixels.
+    with three draws per image, shared by all of its pixels.
 
     Source:  Sec. 4.1; 2012 code, convdata.py. Three variants of the one paragraph:
-        "run145": as it was run: standard deviations, and the shifted image divided by 1.1.
-        "paper": as printed: eigenvalues, the squares of the standard deviations, of pixels in 0..255. The shifts are
-        larger than the pixels.
-        "lighting": what most reproductions do: the printed formula for pixels in 0..1, so that along the first axis the
-        shift is about half of run 145's, and along the last a thirteenth.
+        "run145": as it was run: with standard deviations, and with the shifted image divided by 1.1.
+        "paper": as printed: with eigenvalues, the squares of the standard deviations, of pixels in 0..255. The shifts
+        are larger than the pixel values.
+        "lighting": as in most reproductions: the printed formula for pixels in 0..1. The shift along the first axis is
+        about half of run 145's, and along the last axis a thirteenth.
 
     Attributes:
         deviations: (3,) standard deviations along the axes, pixel values, descending.
-        axes: (3, 3) orthonormal, in columns; rows are R, G, B.
-        variant: one of the three.
+        axes: (3, 3) orthonormal, the axes in columns; rows are R, G, B.
+        variant: one of the three above.
 
     Example:
         >>> import torch
@@ -181,7 +181,7 @@ class PCAColor:
 
     @classmethod
     def fit(cls, images: Tensor | Moments, variant: ColorVariant = "run145") -> PCAColor:
-        """The axes of ``images``, (N, 3, H, W) uint8 or their moments; each points to its largest component."""
+        """The axes of ``images``, (N, 3, H, W) uint8 or their moments; the largest component of each is positive."""
         deviations, axes = Moments.of(images).principal_axes()
         return cls(deviations.float(), axes.float(), variant)
 
@@ -192,11 +192,11 @@ class PCAColor:
         return cls(torch.tensor((121.7801, 37.0939, 19.7208)), torch.tensor(axes), variant)
 
     def shifts(self, n: int, generator: torch.Generator) -> Tensor:
-        """What is added to each of ``n`` images before any division: (n, 3), pixel values."""
+        """Draws the shifts of ``n`` images, which are added before any division: (n, 3), pixel values."""
         return self.along_axes(torch.randn(n, 3, generator=generator))
 
     def along_axes(self, z: Tensor) -> Tensor:
-        """The shifts of standard normal draws ``z``, (n, 3)."""
+        """The shifts that standard normal draws ``z``, (n, 3), give: (n, 3), pixel values."""
         spread = {
             "run145": self.deviations,
             "paper": self.deviations.square(),
@@ -205,7 +205,7 @@ class PCAColor:
         return (0.1 * send(z, self.axes.device) * spread) @ self.axes.T
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Shape: images (N, 3, H, W), pixel values with or without their mean -> the same in float32."""
+        """Shape: images (N, 3, H, W), pixel values, with or without the mean subtracted -> the same in float32."""
         shifts, shifted = self.shifts(len(images), generator), float32_like(images)
         for rows in slices(images):
             operations, (image, shift, out) = arrays(images[rows], shifts[rows], shifted[rows])
@@ -213,7 +213,7 @@ class PCAColor:
         return shifted
 
     def apply(self, operations: ModuleType, images: Array, shifts: Array, out: Array) -> None:
-        """Writes the images, shifted, and divided where the variant says so, into ``out``, which may be the images."""
+        """Writes the shifted images, divided if the variant says so, into ``out``, which may be ``images`` itself."""
         operations.add(images, shifts[..., None, None], out=out)
         if self.variant == "run145":
             operations.divide(out, 1.1, out=out)
@@ -223,17 +223,17 @@ class PCAColor:
 
 
 def float32_like(like: Tensor) -> Tensor:
-    """Float32 of the same shape and device. On a CPU numpy's, which asks the kernel for large pages."""
+    """Uninitialized float32 of the same shape and device; on a CPU by numpy, which asks the kernel for huge pages."""
     if like.device.type == "cpu":
         return torch.from_numpy(np.empty(like.shape, np.float32))
     return torch.empty(like.shape, device=like.device)
 
 
 def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
-    """numpy and the tensors as its arrays; on other devices torch and the tensors.
+    """On a CPU, numpy and the tensors as its arrays; on other devices, torch and the tensors.
 
-    On a CPU numpy, because it works in the calling thread alone: torch's threads cost more than they gain on a few
-    images, and those of a loader in the background would disturb the network's.
+    numpy works in the calling thread alone. On a few images, torch's threads cost more than they gain, and in a
+    background loader they would compete with the network's threads.
     """
     if tensors[0].device.type != "cpu":
         return torch, list(tensors)
@@ -241,7 +241,7 @@ def arrays(*tensors: Tensor) -> tuple[ModuleType, list[Array]]:
 
 
 def slices(images: Tensor) -> Iterator[slice]:
-    """Consecutive rows: on a CPU as many as have ``CACHED`` values, elsewhere all."""
+    """Slices of consecutive images: on a CPU of at most ``CACHED`` values or one image, elsewhere a single one."""
     count = len(images)
     step = max(1, CACHED // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, count)
     return (slice(start, start + step) for start in range(0, count, step))

@@ -1,4 +1,4 @@
-"""A data set as batches, one pass per iteration."""
+"""A data set in batches, one epoch per iteration."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from alexnet_repro.data.inputs import Chance, Draws, InputTransform
 from alexnet_repro.support.chance import streams
 from alexnet_repro.support.environment import send
 
-RESIDENT = 4 * 2**30  # bytes; a data set of at most so many is kept on the device, a larger one stays where it is
+RESIDENT = 4 * 2**30  # bytes; a data set up to this size is kept on the device, a larger one stays where it is
 
 Batch = tuple[Tensor, Tensor]
 
 
 def resident(images: Tensor, device: torch.device) -> Tensor:
-    """The images on the device if they are at most ``RESIDENT`` bytes of pixels, else where they are."""
+    """The images, moved to the device if they are a tensor of at most ``RESIDENT`` bytes, else unchanged."""
     return images.to(device) if isinstance(images, Tensor) and images.nbytes <= RESIDENT else images
 
 
 class Batches:
-    """Every iteration is one epoch of training batches: (n, 3, h, w) float32 inputs and (n,) int64 labels.
+    """Training batches, one epoch per iteration: (n, 3, h, w) float32 inputs and (n,) int64 labels.
 
-    The order is shuffled once, or anew for every epoch where the configuration says so; the last batch may be smaller.
-    Batches are made ahead in the background, ``ahead`` of them at a time, each by a thread of its own. What chance
-    decides is drawn beforehand and in order, so that a batch depends neither on ``ahead`` nor on ``ranks``: the parts
-    that all ranks get of a batch are the batch.
+    The order is shuffled once, or before every epoch if the configuration says so; the last batch may be smaller.
+    Background threads prepare ``ahead`` batches in advance, each batch in one thread. All random numbers are drawn
+    beforehand and in order, so that a batch depends neither on ``ahead`` nor on ``ranks``: the parts of a batch that
+    the ranks get add up to the batch that a single process gets.
 
     Args:
         dataset: the training set.
-        transform: pixels to inputs; its ``config`` gives batch size and shuffling.
-        generator: on the CPU; order, crops with flips, and colours each have a generator of their own from it, by one
-            draw. Two equal ones give equal batches.
+        transform: turns pixels into inputs; its ``config`` gives batch size and shuffling.
+        generator: on the CPU; one draw from it seeds separate generators for the order, for crops and flips, and for
+            colour noise. Equal generators give equal batches.
         device: where the batches go.
-        rank, ranks: of every batch only the part ``rank`` of ``ranks`` equal parts, for data parallelism.
-        ahead: batches.
+        rank, ranks: for data parallelism, of every batch give only part ``rank`` of ``ranks`` equal parts.
+        ahead: number of batches prepared in advance.
 
     Raises:
-        ValueError: a rank that there is not, or a batch with fewer images than there are ranks.
+        ValueError: ``rank`` or ``ahead`` is out of range, there are no images, or a batch has fewer images than ranks.
     """
 
     def __init__(
@@ -67,24 +67,24 @@ class Batches:
         self._check(len(dataset))
         self.images, self.labels = resident(dataset.images, self.device), dataset.labels
         self.order = torch.randperm(len(dataset), generator=self._generators[0])
-        self.color, self.part = True, 1.0  # as the last call of ``enter`` said
-        self.place = (0, 0)  # in the batch given last: this rank's first image, and how many all ranks have
-        self._begun = False  # an epoch
-        self._given = 0  # batches of it that the caller has had
+        self.color, self.part = True, 1.0  # as set by the last call of ``enter``
+        self.place = (0, 0)  # in the batch given out last: index of this rank's first image, and images of all ranks
+        self._begun = False  # whether an epoch has begun
+        self._given = 0  # batches of this epoch that the caller has received
         self._resumed = False
-        self._iterations = 0  # that were begun; only the last of them goes by
-        self._drawn = self._states()  # before the first draw that no given batch has used
+        self._iterations = 0  # begun so far; only the latest may reset the generators
+        self._drawn = self._states()  # generators before the draws of the next batch to give out
 
     def __len__(self) -> int:
         return math.ceil(self._count() / self.transform.config.batch_size)
 
     def enter(self, color: bool, part: float) -> None:
-        """From the next epoch on: colour noise or none, and the part of the images, the first in their order."""
+        """Sets for the next epochs whether there is colour noise, and the fraction of images used, first in order."""
         self.color, self.part = color, part
         self._check(self._count())
 
     def __iter__(self) -> Iterator[Batch]:
-        self._set_states(self._drawn)  # if another iteration is under way, it has drawn ahead
+        self._set_states(self._drawn)  # another iteration under way may have drawn ahead
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
@@ -109,11 +109,11 @@ class Batches:
                     self._set_states(self._drawn)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the caller is in the epoch; the next batch, and all after it, follow from it."""
+        """The caller's position in the epoch, which determines the next batch and all later ones."""
         return {"order": self.order, "begun": self._begun, "given": self._given, "generators": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next iteration goes on after the batches that had been given."""
+        """Makes the next iteration resume after the batches that had been given out."""
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
         if not state["order"].sort().values.equal(torch.arange(len(self.order))):
@@ -125,14 +125,14 @@ class Batches:
         self._begun = self._resumed = state["begun"]
 
     def begin(self) -> None:
-        """The next iteration is a new epoch, whatever the state that was loaded has left of another."""
+        """Makes the next iteration a new epoch, instead of the rest of the epoch in the loaded state."""
         self._begun = self._resumed = False
 
     def _count(self) -> int:
         return round(self.part * len(self.order))
 
     def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws, tuple[int, int]]]:
-        """This rank's images, draws and place of every batch from the given one on."""
+        """For every batch from number ``start`` on: the indices of this rank's images, their draws and their place."""
         for rows in islice(self.order[: self._count()].split(self.transform.config.batch_size), start, None):
             draws = self.transform.draw((len(rows), *self.images.shape[2:]), self._chance, self.color)
             first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
@@ -143,7 +143,7 @@ class Batches:
         if not isinstance(self.images, Tensor):
             images = self.images.index_select(0, rows)
         elif self.images.device.type == "cpu":
-            images = torch.from_numpy(self.images.numpy().take(rows.numpy(), axis=0))  # in this thread alone
+            images = torch.from_numpy(self.images.numpy().take(rows.numpy(), axis=0))  # numpy uses this thread alone
         else:
             images = self.images.index_select(0, send(rows, self.device))
         return self.transform.apply(images, draws), labels

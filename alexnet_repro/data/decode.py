@@ -1,4 +1,4 @@
-"""One image file as a square of RGB pixels, whatever it holds."""
+"""Decodes an image file, of whatever kind, into a square of RGB pixels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-MAX_PIXELS = 89_478_485  # more are taken for a decompression bomb; Pillow's own limit
-#: Pillow's names of what is opened, in its order (MPO belongs to JPEG): pixels that Pillow itself reads, nothing else.
+MAX_PIXELS = 89_478_485  # a larger image is taken for a decompression bomb; Pillow's own limit
+#: The formats that are opened, in Pillow's names and order (MPO belongs to JPEG): only those that Pillow itself reads.
 FORMATS = (
     "BMP", "DIB", "GIF", "JPEG", "PPM", "PNG", "AVIF", "BLP", "CUR", "DDS", "FTEX", "GBR", "ICNS", "ICO", "IMT",
     "JPEG2000", "MCIDAS", "MSP", "PCD", "PCX", "PIXAR", "PSD", "QOI", "SGI", "SPIDER", "SUN", "TGA", "TIFF", "WEBP",
     "XBM", "XPM", "XVTHUMB",
 )  # fmt: skip
-ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")  # whose further images are frames; elsewhere previews, pages or layers
-SIXTEEN_BITS = ("PNG", "PPM")  # whose grey values of Pillow's mode "I" go from 0 to 65535
-REFUSED = {  # how a file begins -> what it is
+ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")  # further images in a file are frames; elsewhere previews, pages or layers
+SIXTEEN_BITS = ("PNG", "PPM")  # their grey values in Pillow's mode "I" range from 0 to 65535
+REFUSED = {  # first bytes of a file -> its format
     b"%!PS": "EPS or PostScript",
     b"\xc5\xd0\xd3\xc6": "EPS",
     b"%PDF": "PDF",
@@ -32,7 +32,7 @@ REFUSED = {  # how a file begins -> what it is
     b"\x00\x00\x01\xb3": "MPEG",
     b"\xb1\x68\xde\x3a": "DCX",
 }
-TURNS = {  # EXIF orientation -> what turns it upright
+TURNS = {  # EXIF orientation -> the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,41 +44,41 @@ TURNS = {  # EXIF orientation -> what turns it upright
 
 
 class ImageError(ValueError):
-    """A file is no image that can be used.
+    """A file is not a usable image.
 
     Attributes:
-        name: of the file.
-        reason: what is wrong with it, without the name.
+        name: name of the file.
+        reason: what is wrong with the file, without its name.
     """
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} {reason}")
         self.name, self.reason = name, reason
 
-    def __reduce__(self) -> tuple:  # from a worker to the process that waits for it
+    def __reduce__(self) -> tuple:  # pickled when a worker process sends it
         return type(self), (self.name, self.reason)
 
 
 def decode(file: Path | BinaryIO, size: int, name: str | None = None) -> tuple[np.ndarray, str]:
-    """The image in a file as a square of pixels, (size, size, 3) uint8, and what ``read`` had to do to it."""
+    """The image in a file as a square of pixels, (size, size, 3) uint8, and the repairs that ``read`` made."""
     image, repairs = read(file, name)
     return central_square(image, size), repairs
 
 
 def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, str]:
-    """The image in a file, upright and in RGB of 8 bits.
+    """Reads the image in a file, upright and in 8-bit RGB.
 
     Args:
-        file: one of ``FORMATS``; of several images in it, the first.
-        name: what errors call it; None: its path.
+        file: in one of ``FORMATS``; if it holds several images, the first one is read.
+        name: name of the file in errors; None: its path.
 
-    Returns: the image; and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
-        "16 bits" (of grey; in colours Pillow leaves the lower eight out), "transparent" (now on white), "turned" (by
-        its EXIF orientation), or several of them.
+    Returns: the image, and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
+        "16 bits" (grey only; of 16-bit colours Pillow drops the lower eight bits), "transparent" (now on white),
+        "turned" (by its EXIF orientation), or several of these.
 
     Raises:
-        ImageError: no image, a damaged or an animated one, one of more than ``MAX_PIXELS`` or with more than 16 bits a
-            channel, or whatever else goes wrong with it; but not for lack of memory.
+        ImageError: the file is not an image, or the image is damaged, animated, larger than ``MAX_PIXELS`` or of more
+            than 16 bits per channel, or reading it fails for any other reason than lack of memory.
     """
     name = str(file) if name is None else name
     if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
@@ -103,17 +103,17 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
         raise ImageError(name, f"has more than {MAX_PIXELS:,} pixels") from error
     except UnidentifiedImageError as error:
         raise ImageError(name, f"is not a readable image: {_unknown(file)}. Replace or remove it.") from error
-    except Exception as error:  # of damaged files, Pillow's readers raise nearly anything
+    except Exception as error:  # on damaged files, Pillow's readers raise nearly anything
         raise ImageError(name, f"is not a readable image: {_reason(error)}. Replace or remove it.") from error
     return rgb, ", ".join(repairs + ["turned"] * (turn is not None))
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
-    """The central square of an image, its side the image's shorter one, at ``size`` x ``size`` pixels.
+    """Cuts the largest central square out of an image and resamples it to ``size`` x ``size`` pixels.
 
     Source:  Sec. 2 (shorter side to 256, then the central 256x256); cuda-convnet2, make-data (area filter when
         shrinking, cubic when enlarging).
-    Differs: from both, which scale first and cut then: the square is cut at its exact centre, without a rounding.
+    Differs: from both, which first scale and then cut: the square is cut at the exact centre, without rounding.
 
     Shape: (size, size, 3) uint8.
     """
@@ -129,14 +129,14 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
 
 @cache
 def _read_long_texts() -> None:
-    """Pillow ends a whole PNG at a text of more than 1 MiB; from now on one may have what all may have together."""
-    from PIL import PngImagePlugin  # which a plain import of this package does not need
+    """Lifts Pillow's limit on one text in a PNG (1 MiB) to that on all texts; beyond it, a PNG is refused whole."""
+    from PIL import PngImagePlugin  # not needed to import this package
 
     PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
 def _unknown(file: Path | BinaryIO) -> str:
-    """What a file in none of ``FORMATS`` is."""
+    """Says, for an error, what a file in none of ``FORMATS`` is."""
     try:
         if isinstance(file, Path):
             with file.open("rb") as opened:
@@ -150,7 +150,7 @@ def _unknown(file: Path | BinaryIO) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Without the path; an error that is not about files in general, with its kind."""
+    """An error's message without the path; with its type unless it is one that files commonly raise."""
     said = getattr(error, "strerror", None) or str(error)
     if said and isinstance(error, OSError | SyntaxError | struct.error):
         return said

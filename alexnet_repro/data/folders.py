@@ -1,4 +1,4 @@
-"""Sources of images, and folders of class folders as such."""
+"""Sources of images, and folders of class folders as sources."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NOT_UTF8 = "has a name that is not UTF-8. Rename it."
 
 
 class ImageFile(NamedTuple):
-    """Where one image lies; nothing has looked into it."""
+    """Where one image is stored; it has not been opened yet."""
 
-    name: str  #: within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
+    name: str  #: path within the source, e.g. "train/n01440764/n01440764_10026.JPEG"
     label: int  #: number of its class
-    file: Path  #: that it is, or that it lies in
+    file: Path  #: the image itself, or the archive that contains it
     length: int  #: bytes
-    offset: int | None = None  #: bytes, where it begins in an archive that is not compressed; None: it is the file
+    offset: int | None = None  #: first byte within an uncompressed archive; None: ``file`` is the image
 
     def open(self) -> Path | BinaryIO:
-        """What ``decode`` takes; ``ImageError`` where the archive can't be read."""
+        """The image's path or bytes, for ``decode``; raises ``ImageError`` if the archive cannot be read."""
         if self.offset is None:
             return self.file
         try:
@@ -46,11 +46,11 @@ class ImageFile(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something in a source that gives no image."""
+    """A defect of a source, e.g. a file outside the class folders or a wrong number of images."""
 
-    name: str  #: of the file or folder
+    name: str  #: name of the file or folder
     reason: str  #: what is wrong with it, without the name
-    fatal: bool = True  #: whether a careful reader would stop
+    fatal: bool = True  #: whether it is an error, unless ``prepare`` is tolerant
 
     def error(self) -> ValueError:
         return ValueError(f"{self.name} {self.reason}")
@@ -61,15 +61,15 @@ Listing = Callable[[], Iterator[ImageFile | Problem]]
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled image files, listed anew whenever asked, so that no list of all of them is ever held.
+    """Labelled image files, which are listed anew on every request instead of being held in a list.
 
     Attributes:
-        name: "imagenette", or the name of the folder.
+        name: e.g. "imagenette", or the name of the folder.
         origin: where the files come from, in words.
         classes: names of the classes.
-        listings: split -> its images and problems, by class and then by name.
-        archives: files that must have these md5 sums.
-        expected: split -> number of images, where it is known.
+        listings: split -> function that lists its images and problems, by class and then by name.
+        archives: file -> md5 that it must have.
+        expected: split -> number of images, if known.
     """
 
     name: str
@@ -85,9 +85,9 @@ class Source:
                 raise ValueError(f"the {what} {shown} {NOT_UTF8}")
 
     def listed(self, split: str) -> Iterator[ImageFile | Problem]:
-        """The split's images and problems, the last of which may be that their number is not the expected one.
+        """Lists the split's images and problems; a number of images that is not the expected one is the last problem.
 
-        A file whose name is not UTF-8 is a problem: no manifest could name it.
+        A file whose name is not UTF-8 is a problem, because a manifest could not name it.
         """
         count = 0
         for entry in self.listings[split]():
@@ -103,14 +103,14 @@ class Source:
             yield Problem(split, f"has {count:,} images, but {self.name} has {expected:,}")
 
     def in_memory(self, split: str, size: int) -> Dataset:
-        """The split as a data set in memory, every image decoded as ``decode`` says.
+        """Loads the split as a data set in memory, every image decoded by ``decode``.
 
-        ``origin`` counts the images that were no ordinary RGB ones.
+        Its ``origin`` counts the images that were not ordinary RGB images.
 
         Raises:
             DatasetNotFoundError: there is no such split.
-            ValueError: a problem of the listing.
-            ImageError: a file is no image that can be used.
+            ValueError: the listing has a fatal problem or no images.
+            ImageError: a file is not a usable image.
         """
         if split not in self.listings:
             raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
@@ -135,7 +135,7 @@ class Source:
 
 
 def strictly(listed: Iterator[ImageFile | Problem]) -> Iterator[ImageFile]:
-    """The images; ``ValueError`` at the first fatal problem."""
+    """The images of a listing; raises ``ValueError`` at the first fatal problem."""
     for entry in listed:
         if isinstance(entry, ImageFile):
             yield entry
@@ -144,10 +144,10 @@ def strictly(listed: Iterator[ImageFile | Problem]) -> Iterator[ImageFile]:
 
 
 def folder_source(folder: Path) -> Source:
-    """``folder/<split>/<class>/``, or ``folder/<class>/``, which then is the split "train".
+    """The images in ``folder/<split>/<class>/``, or in ``folder/<class>/``, which is then the split "train".
 
-    The classes are those of the training split, by name. Hidden files are no images; what lies beside the split
-    folders is not looked at.
+    The classes are those of the training split, sorted by name. Hidden files and everything beside the split folders
+    are ignored.
 
     Raises:
         ValueError: there are no class folders.
@@ -163,12 +163,12 @@ def folder_source(folder: Path) -> Source:
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, sorted; hidden ones left out."""
+    """Names of the folders in a folder, sorted, without hidden ones."""
     return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
 
 
 def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> Listing:
-    """Of ``root/place/<class>/``; label i is ``classes[i]``."""
+    """The listing of ``root/place/<class>/``; label i is ``classes[i]``."""
     labels = {name: label for label, name in enumerate(classes)}
 
     def listing() -> Iterator[ImageFile | Problem]:
@@ -176,7 +176,7 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
             name = f"{place}/{entry.name}".lstrip("/")
             if not Path(entry).is_dir():
                 looks_like_an_image = Path(entry.name).suffix.lower() in Image.registered_extensions()
-                fatal = looks_like_an_image or not Path(entry).exists()  # the last: a link that leads nowhere
+                fatal = looks_like_an_image or not Path(entry).exists()  # the latter: a broken link
                 yield Problem(name, "lies outside the class folders", fatal)
             elif entry.name not in labels:
                 yield Problem(name, f"is a class that train lacks; it has {len(labels)}. Remove it, or add it there.")
@@ -188,7 +188,7 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
 
 
 def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple[Tensor, Tensor]:
-    """Every image of ``folder/<class>/``, by class and then by file name, none of them resampled.
+    """Reads every image in ``folder/<class>/``, by class and then by file name, without resampling.
 
     Args:
         folder: holds one folder per class.
@@ -198,8 +198,8 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
     Returns: images (N, 3, size, size) uint8 and labels (N,) int64.
 
     Raises:
-        ValueError: a problem of the listing.
-        ImageError: a file is no image that can be used, or has another size; names the file.
+        ValueError: the listing has a fatal problem.
+        ImageError: a file is not a usable image, or has another size; names the file.
     """
     files = list(strictly(class_folder_listing(folder, "", classes)()))
     with ThreadPoolExecutor() as pool:
@@ -208,7 +208,7 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
 
 
 def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[ImageFile | Problem]:
-    """Everything in one class folder but hidden files; the remedy is for one without any."""
+    """Everything in one class folder except hidden files; an empty folder is a problem with this remedy."""
     try:
         entries = visible(root / place) if (root / place).is_dir() else []
     except OSError as error:
@@ -218,20 +218,20 @@ def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[Im
         try:
             length = entry.stat().st_size
         except OSError:
-            length = 0  # the reason will be found when it is opened
+            length = 0  # opening it will show the reason
         yield ImageFile(f"{place}/{entry.name}", label, Path(entry), length)
     if not entries:
         yield Problem(place, f"has no images: add some, or {remedy}")
 
 
 def visible(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder, by name, but for hidden files."""
+    """The entries of a folder, sorted by name, without hidden files."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
 def _stacked(pixels: Iterator[np.ndarray], count: int, size: int) -> Tensor:
-    """Images, (size, size, 3) each, as (count, 3, size, size): none is held twice."""
+    """Stacks images, (size, size, 3) each, into (count, 3, size, size), without holding all of them twice."""
     images = torch.empty(count, 3, size, size, dtype=torch.uint8)
     for row, image in zip(images.numpy(), pixels, strict=True):
         row[:] = image.transpose(2, 0, 1)

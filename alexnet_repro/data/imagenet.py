@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC-2012) and its ten-class part Imagenette, as sources."""
+"""ImageNet (ILSVRC-2012) and its ten-class subset Imagenette, as sources."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial
 
 
 def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
-    """Imagenette (Howard 2019): 9,469 and 3,925 images of ten classes of ImageNet.
+    """Imagenette (Howard 2019): 9,469 training and 3,925 validation images of ten classes of ImageNet.
 
-    Looked for as the unpacked folder in ``root`` or as ``root`` itself, then as the archive in ``root``, which is
-    checked by md5 and unpacked.
+    It is looked for as the unpacked folder in ``root``, as ``root`` itself, and then as the archive in ``root``, which
+    is checked by md5 and unpacked.
 
     Raises:
-        DatasetNotFoundError: nothing was found, or only a part; says how to get it.
+        DatasetNotFoundError: nothing was found, or only a part of it; says how to get it.
         ValueError: the archive's md5 is wrong.
     """
     folder, archive = IMAGENETTE[name]
@@ -70,12 +70,12 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
 def imagenet_source(root: Path) -> Source:
     """ILSVRC-2012: 1,281,167 images for training, 50,000 for validation; 1000 classes in the order of their ids.
 
-    Looked for in ``root``: the three files of the challenge (their images are read where they are, none is
-    unpacked), or the folders ``train/<id>/`` and ``val/<id>/``, or ``val/`` without class folders and the devkit.
+    ``root`` must hold the three archives of the challenge, which are read without being unpacked; or the folders
+    ``train/<id>/`` and ``val/<id>/``; or ``train/<id>/``, a ``val/`` without class folders, and the devkit.
 
     Raises:
-        DatasetNotFoundError: nothing was found; says what is needed and whence.
-        ValueError: a md5 is wrong; or the folders hold no 1000 classes, or others than the devkit.
+        DatasetNotFoundError: files are missing; says which, and where to get them.
+        ValueError: the devkit cannot be read; or the folders do not have 1000 classes, or not those of the devkit.
     """
     archives = {root / name: md5 for name, md5 in (TRAIN, VAL, DEVKIT) if (root / name).is_file()}
     devkit = root / DEVKIT[0]
@@ -113,7 +113,7 @@ def _imagenette(name: str, folder: Path) -> Source:
 
 
 def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """The ids of the classes, sorted, and the label of every validation image by its number."""
+    """The sorted class ids, and the labels of the validation images in the order of their numbers."""
     from scipy.io import loadmat
 
     try:
@@ -126,13 +126,13 @@ def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         return classes, np.array([classes.index(ids[number]) for number in truth])
     except MemoryError:
         raise
-    except Exception as error:  # it is read before its md5 is taken
+    except Exception as error:  # the devkit is read before its md5 is checked
         check(path, DEVKIT[1])
         raise ValueError(f"{path} can't be read, though its md5 is right: {type(error).__name__} {error}") from error
 
 
 def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
-    """The archive of archives, one per class."""
+    """The listing of the training archive, which holds one archive per class."""
 
     def listing() -> Iterator[ImageFile | Problem]:
         with path.open("rb") as file:
@@ -167,7 +167,7 @@ def _val_folder(folder: Path, truth: np.ndarray) -> Listing:
 
 
 def _by_number(files: Sequence[tuple[str, Path, int, int | None]], truth: np.ndarray) -> Iterator[ImageFile | Problem]:
-    """Validation images, (name, file, length, offset), whose label is that of their number: by class, then by name."""
+    """Lists validation images, (name, file, length, offset), labelled by their number; by class, then by name."""
     images = []
     for name, *place in files:
         match = VAL_IMAGE.fullmatch(name)
@@ -180,6 +180,6 @@ def _by_number(files: Sequence[tuple[str, Path, int, int | None]], truth: np.nda
 
 
 def _files(file: object) -> list[tarfile.TarInfo]:
-    """The files of an uncompressed archive that begins here, by name."""
+    """The files in the uncompressed archive that begins at the current position, sorted by name."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         return sorted((member for member in tar if member.isfile()), key=lambda member: member.name)

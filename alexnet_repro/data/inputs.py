@@ -1,4 +1,4 @@
-"""Stored images into network inputs, as a configuration says."""
+"""Turns stored images into network inputs, as a configuration says."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHANNELS = ("red", "green", "blue")
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What chance decides for a batch of training images.
+    """The random draws for a batch of training images.
 
     Attributes:
-        crops: None where none are drawn.
-        color: (n, 3) standard normal, one for each axis, or None.
+        crops: places and flips of the crops; None: no random crops.
+        color: (n, 3) standard normal draws, one per image and colour axis; None: no colour noise.
     """
 
     crops: Crops | None
@@ -36,7 +36,7 @@ class Draws:
 
 @dataclass(frozen=True, eq=False)
 class Chance:
-    """The generators of ``Draws``, one a kind: noise that is turned off changes no crop."""
+    """The generators of ``Draws``, one per kind, so that turning colour noise off does not change the crops."""
 
     crops: torch.Generator
     color: torch.Generator
@@ -44,12 +44,12 @@ class Chance:
 
 @dataclass(frozen=True, eq=False)
 class InputTransform:
-    """Stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
+    """Turns stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
 
     Attributes:
-        config: the variant.
-        mean: subtracted, pixel values; (3, H, W) for a mean image, (3, 1, 1) for channel means.
-        scale: multiplied afterwards, per pixel value.
+        config: the input configuration.
+        mean: subtracted from the images; pixel values, (3, H, W) for a mean image, (3, 1, 1) for channel means.
+        scale: factor applied afterwards, in units of 1 / pixel value.
         color: the colour noise of training, or None.
     """
 
@@ -60,10 +60,10 @@ class InputTransform:
 
     @classmethod
     def fit(cls, config: InputConfig, images: Tensor | Moments) -> InputTransform:
-        """With mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8.
+        """The transform with mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8.
 
         Raises:
-            ValueError: pixels are to be standardized, and a channel has one value throughout.
+            ValueError: pixels are to be standardized, but a channel is constant.
         """
         moments = Moments.of(images)
         color = None if config.color is None else PCAColor.fit(moments, config.color)
@@ -80,7 +80,7 @@ class InputTransform:
         return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
 
     def draw(self, shape: tuple[int, int, int], chance: Chance, color: bool = True) -> Draws:
-        """All that chance decides for a batch of ``shape = (n, height, width)``; without ``color`` no colour noise."""
+        """Makes all random draws for a batch of ``shape = (n, height, width)``; without ``color``, no colour noise."""
         config, crops = self.config, None
         if config.crop is not None and config.random_crops:
             crops = Crops.draw(shape, config.crop, chance.crops, offsets=config.crop_offsets, share=config.crop_share)
@@ -88,7 +88,7 @@ class InputTransform:
         return Draws(crops, torch.randn(shape[0], 3, generator=chance.color) if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        """The training batch of these draws, on the transform's device; the images may be on another."""
+        """The training inputs for these draws, on the transform's device; the images may be on another device."""
         crop = self._whole
         if self.config.crop is not None:
             crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
@@ -96,7 +96,7 @@ class InputTransform:
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
         shifts = None if draws.color is None else self.color.along_axes(draws.color)
         inputs = float32_like(crops)
-        for rows in slices(crops):  # a few images at a time: what is written last is still in the cache
+        for rows in slices(crops):  # few images at a time, so that they stay in the cache
             under = mean[rows] if len(mean) > 1 else mean
             operations, (part, under, scale, out) = arrays(crops[rows], under, self.scale, inputs[rows])
             operations.subtract(part, under, out=out)
@@ -120,19 +120,19 @@ class InputTransform:
         return self._scale_(views(images) - self._mean())
 
     def viewed(self, views: Views) -> InputTransform:
-        """The same with other views at test time; the whole image stays the whole image."""
+        """The same transform with other evaluation views; without crops, the view remains the whole image."""
         check_choice("views", views, get_args(Views))
         config = self.config if self.config.crop is None else replace(self.config, views=views)
         return InputTransform(config, self.mean, self.scale, self.color)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What was fitted to the training set."""
+        """The tensors that were fitted to the training set."""
         color = {} if self.color is None else {"deviations": self.color.deviations, "axes": self.color.axes}
         return {"mean": self.mean, "scale": self.scale, **color}
 
     @classmethod
     def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
-        """From what ``state_dict`` gave: needs no training set. ``ValueError`` if it has other shapes."""
+        """Restores a transform from its ``state_dict``, without a training set; ``ValueError`` for other shapes."""
         shapes = {name: tuple(value.shape) for name, value in state.items()}
         side = (*shapes["mean"][1:], 1, 1)[:2] if shapes["scale"] == () else (1, 1)
         expected = {"mean": (3, *side), "scale": shapes["scale"] and (3, 1, 1)}
@@ -150,7 +150,7 @@ class InputTransform:
         return self.config.mean_position == "matched" and self.mean.shape[-1] > 1
 
     def _mean(self) -> Tensor:
-        """What every crop has subtracted: of a mean image the centre."""
+        """The mean to subtract from every crop; of a mean image, its centre."""
         return self._centre(self.mean) if self.config.crop is not None and self.mean.shape[-1] > 1 else self.mean
 
     def _centre(self, images: Tensor) -> Tensor:

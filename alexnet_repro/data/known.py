@@ -1,4 +1,4 @@
-"""The data sets that are known by name: what each is, where it lies, how it is opened."""
+"""The data sets known by name: what each one is, where it comes from, how it is opened."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from alexnet_repro.data.tiny_imagenet import FOLDER as TINY_FOLDER
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A data set with a name: one that is read as it is has ``load``, one to prepare has ``source``."""
+    """A data set known by name; it has ``load`` if it is read as it is, ``source`` if it can be prepared."""
 
-    words: str  #: what it is
+    words: str  #: description
     whence: str  #: where it comes from
-    traces: tuple[tuple[str, ...], ...]  #: it is here where all files of one of these are
-    size: int = 256  #: height and width of the images, pixels, unless others are asked for
-    classes: tuple[str, ...] = ()  #: their names, where nothing need be read to know them
-    load: Callable[[str, int, Path, bool], Dataset] | None = None  #: of split, size, root, download
-    source: Callable[[Path, bool], Source] | None = None  #: of root, download
+    traces: tuple[tuple[str, ...], ...]  #: it is present if all files of one of these are
+    size: int = 256  #: default height and width of the images, pixels
+    classes: tuple[str, ...] = ()  #: their names, if known without reading any file
+    load: Callable[[str, int, Path, bool], Dataset] | None = None  #: takes split, size, root, download
+    source: Callable[[Path, bool], Source] | None = None  #: takes root, download
 
     @property
     def evaluation_split(self) -> str:
-        """The split that errors are taken on: those to prepare have "val", the others none but "test"."""
+        """The split on which errors are measured: "val" for data sets that can be prepared, "test" for the others."""
         return "test" if self.source is None else "val"
 
     def is_in(self, root: Path) -> bool:
-        """Whether its files, or its archives, are in the folder; how whole they are is not looked at."""
+        """Whether its files or archives are in the folder; whether they are complete is not checked."""
         return any(all((root / file).exists() for file in files) for files in self.traces)
 
 
 def _tiny_imagenet(name: str, words: str, last: str) -> Known:
-    """Args: last: of its classes by wnid, which a part of the data set may lack."""
+    """Args: last: the last of its classes by wnid, which a partial copy may lack."""
     trace = f"train/{last}"
     return Known(
         words=f"{words} images of 64 pixels",

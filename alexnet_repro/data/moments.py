@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AT_A_TIME = 2**22  # values that are turned into float32 at a time
+AT_A_TIME = 2**22  # values converted to float32 at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What a network's input is centred by, and its colours are shifted along.
+    """The mean image that centres a network's input, and the RGB covariance that gives its colour axes.
 
     Attributes:
-        count: images.
+        count: number of images.
         mean_image: (3, H, W) float64, pixel values.
-        covariance: (3, 3) float64 of the RGB values of all pixels, square pixel values.
+        covariance: (3, 3) float64, of the RGB values of all pixels, squared pixel values.
     """
 
     count: int
@@ -27,7 +27,7 @@ class Moments:
 
     @classmethod
     def of(cls, images: Tensor | Moments) -> Moments:
-        """The moments of images, (N, 3, H, W) uint8, of which there must be one; moments stay as they are."""
+        """The moments of one or more images, (N, 3, H, W) uint8; moments are returned as they are."""
         if isinstance(images, Moments):
             return images
         check_images(images)
@@ -39,13 +39,13 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """(3,) over all pixels."""
+        """The RGB mean over all pixels, (3,)."""
         return self.mean_image.mean((1, 2))
 
     def principal_axes(self) -> tuple[Tensor, Tensor]:
         """Standard deviations along the axes, (3,), descending, and the axes, (3, 3), in columns.
 
-        An axis has no sign of its own; here each points to where its largest component is positive.
+        The sign of an axis is arbitrary; here each axis's component of largest magnitude is positive.
         """
         variances, axes = (x.flip(-1) for x in torch.linalg.eigh(self.covariance))
         axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
@@ -53,18 +53,18 @@ class Moments:
 
 
 def check_images(images: Tensor) -> None:
-    """``ValueError`` unless they are what all images of a data set are."""
+    """Raises ``ValueError`` unless the images are (N, 3, H, W) uint8."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
 
 
 @dataclass(eq=False)
 class PixelSums:
-    """Sums over images, exact: in whatever order and in whatever parts they are added, the result is the same.
+    """Exact sums over images, independent of the order and the parts in which the images are added.
 
     Attributes:
-        count: images.
-        image: (3, H, W) int64, their sum.
+        count: number of images.
+        image: (3, H, W) int64, the sum of the images.
         products: (3, 3) int64, the sum over all pixels of the products of two channels.
     """
 
@@ -78,11 +78,11 @@ class PixelSums:
         return cls(0, *zeros)
 
     def add(self, images: Tensor) -> None:
-        """Images, (N, 3, H, W) uint8, on the CPU; in numpy, which stays in the calling thread."""
+        """Adds images, (N, 3, H, W) uint8, on the CPU; uses numpy, which stays in the calling thread."""
         self.count += len(images)
         for image in images.numpy():
             np.add(self.image.numpy(), image, out=self.image.numpy())
-        # The sum of 256 products of two bytes is below 2**24, so that float32, several times as fast, is exact.
+        # The sum of 256 products of two bytes is below 2**24, so float32, several times as fast, is still exact.
         values = images.transpose(0, 1).flatten(1).numpy()
         values = np.pad(values, ((0, 0), (0, -values.shape[1] % 256))).reshape(3, -1, 256).astype(np.float32, order="C")
         products = np.einsum("ibk,jbk->ijb", values, values).sum(-1, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""A store in the making: parts, each decoded and written by one thread."""
+"""The parts of a store that is being prepared, each decoded and written by one thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JPEG_QUALITY = 95  # as in cuda-convnet2's make-data
 
 
 class RawPart:
-    """Pixels, (n, 3, size, size), at their place in the array of all images, which ``make_array`` made."""
+    """Pixels, (n, 3, size, size), written to their place in the array of all images from ``make_array``."""
 
     def __init__(self, stem: Path, first: int) -> None:
         self.path, self.first = array_path(stem), first
@@ -46,7 +46,7 @@ class RawPart:
 
 
 class JpegPart:
-    """A tar file in WebDataset's format: for every image ``<key>.jpg`` and its label, ``<key>.cls``."""
+    """A tar file in WebDataset's format, with ``<key>.jpg`` and its label ``<key>.cls`` for every image."""
 
     def __init__(self, stem: Path, first: int) -> None:
         self.path, self.key = stem.with_suffix(".tar"), first
@@ -54,7 +54,7 @@ class JpegPart:
         self.tar = tarfile.TarFile(fileobj=self.buffer, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, pixels: np.ndarray, label: int) -> tuple[int, int]:
-        """First byte and bytes of the image."""
+        """Adds an image; returns its first byte in the tar file and its length in bytes."""
         encoded = io.BytesIO()
         Image.fromarray(pixels).save(encoded, "JPEG", quality=JPEG_QUALITY)
         start = self.buffer.tell() + tarfile.BLOCKSIZE  # after its header
@@ -74,18 +74,18 @@ PARTS = {"raw": RawPart, "jpeg": JpegPart}
 
 
 def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, form: Form, tolerant: bool) -> int:
-    """Writes the images, their sums (.npy), and last ``<stem>.json``, which says that all is there.
+    """Writes the images, their sums (.npy) and, last of all, ``<stem>.json``, which marks the part as complete.
 
     Args:
         files: consecutive images.
-        stem: of the part's files.
-        first: number of the first of them in the split.
+        stem: path of the part's files, without a suffix.
+        first: number of the first image within the split.
         size, form, tolerant: as for ``prepare``.
 
-    Returns: the number of images that were listed.
+    Returns: the number of images in the list, skipped ones included.
 
     Raises:
-        ImageError: unless tolerant; names the file.
+        ImageError: a file is not a usable image, unless ``tolerant``; names the file.
     """
     report: dict[str, Any] = {"listed": len(files), "labels": [], "places": [], "shorter_sides": []}
     report |= {"repaired": [], "skipped": []}
@@ -113,7 +113,7 @@ def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, fo
 
 
 def moments_of_parts(stems: Sequence[Path], count: int, size: int) -> Moments:
-    """From the sums that ``write_part`` wrote, of so many images in all."""
+    """The moments of ``count`` images in total, from the sums that ``write_part`` wrote."""
     total = PixelSums.of_none(size, size)
     for stem in stems:
         flat = torch.from_numpy(np.load(stem.with_suffix(".npy")))
@@ -123,12 +123,12 @@ def moments_of_parts(stems: Sequence[Path], count: int, size: int) -> Moments:
 
 
 def array_path(stem: Path) -> Path:
-    """Where the array of all images of a part's split is."""
+    """The path of the array with all images of a part's split."""
     return stem.with_name(f"{stem.name.rpartition('-')[0]}-images.npy")
 
 
 def make_array(path: Path, images: int, size: int) -> None:
-    """An array of so many images, all zeros, which take no room yet."""
+    """Creates the file of an array of images, all zeros, which takes up no disk space yet."""
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
         _write_header(file, (images, 3, size, size))
@@ -137,7 +137,7 @@ def make_array(path: Path, images: int, size: int) -> None:
 
 
 def close_gaps(path: Path, places: Sequence[tuple[int, int]], target: Path) -> None:
-    """Moves the array, leaving of it the images at ``places`` only: first, number."""
+    """Moves the array to ``target``, keeping only the images at ``places``: (first, number) pairs."""
     pixels = np.load(path, mmap_mode="r")
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:

@@ -12,15 +12,15 @@ CLASSES = (
     "rocket", "stereo_motorcycle",
 )  # fmt: skip
 PATCHES_PER_CLASS = {"train": 150, "test": 50}
-WINDOW = (26.0, 36.0)  # side of what one patch shows, pixels of the photograph at half size: smallest, largest
+WINDOW = (26.0, 36.0)  # smallest and largest side of a patch's window, pixels of the photograph at half size
 TURN = np.pi / 6  # largest rotation either way, radians
-BANDS = 4  # each photograph is cut into so many vertical bands; the third gives the test split, the others train
+BANDS = 4  # vertical bands that each photograph is cut into; the third gives the test split, the others train
 TEST_BAND = 2
 SEED = 0
 
 
 def load_photos(split: str, size: int = 32) -> Dataset:
-    """Ten photographs, ten classes: to which photograph does a patch belong?
+    """Patches of ten photographs; the class of a patch is the photograph that it is taken from.
 
     A patch is a square window of the photograph (taken at half size) at a random place, of random size and turned by a
     random angle, resampled to ``size`` x ``size``. Its hues are rotated by a random angle, three patches in ten are
@@ -58,7 +58,7 @@ def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.rand
     height, width = pixels.shape[:2]
     side = rng.uniform(*WINDOW, count)
     angle = rng.uniform(-TURN, TURN, count)
-    reach = np.sqrt(0.5) * side + 1  # from the centre of a window to its farthest corner, plus the resampling
+    reach = np.sqrt(0.5) * side + 1  # from the centre of a window to its farthest corner, plus a margin for resampling
     bands = [b for b in range(BANDS) if (b == TEST_BAND) == (split == "test")]
     band = rng.choice(bands, count)
     x = rng.uniform(band * width / BANDS + reach, (band + 1) * width / BANDS - reach)
@@ -67,11 +67,11 @@ def _cut(photograph: np.ndarray, split: str, count: int, size: int, rng: np.rand
     u, v = (side[:, None, None] * grid for grid in np.meshgrid(u, u))
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     y, x = y[:, None, None] + sin * u + cos * v, x[:, None, None] + cos * u - sin * v
-    return np.stack([_bilinear(pixels, *place) for place in zip(y, x, strict=True)])  # one fits the processor's cache
+    return np.stack([_bilinear(pixels, *place) for place in zip(y, x, strict=True)])  # one at a time fits the cache
 
 
 def _half_size(pixels: np.ndarray) -> np.ndarray:
-    """The mean of every 2x2 pixels, an odd last row or column left out."""
+    """The mean of every block of 2x2 pixels; an odd last row or column is left out."""
     height, width = (length // 2 * 2 for length in pixels.shape[:2])
     return pixels[:height, :width].reshape(height // 2, 2, width // 2, 2, -1).mean((1, 3))
 

@@ -1,4 +1,4 @@
-"""Images decoded once, into a store."""
+"""Decodes images once, into a store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
 from alexnet_repro.support.values import digest
 
-RAW_LIMIT = 16 * 2**30  # bytes; larger sets become JPEG files unless something else is asked for
+RAW_LIMIT = 16 * 2**30  # bytes; larger data sets become JPEG files unless ``form`` says otherwise
 UNFINISHED, LOCK = ".unfinished", ".lock"
 
 
@@ -45,26 +45,26 @@ def prepare(
 ) -> Store:
     """Decodes every image of a source, all splits, into a store in the folder ``out``.
 
-    Can be killed at any moment and called again to go on; however often, the files are the same to the byte. Until
-    everything is done the folder has no manifest, and so is no store.
+    It can be killed at any moment and resumes when called again; however often this happens, the files are identical
+    to the byte. The manifest is written last; without it, the folder is not a store.
 
     Source:  Sec. 2; cuda-convnet2, make-data (256x256 pixels, JPEG of quality 95).
 
     Args:
         source: the image files, e.g. from ``load_source``.
-        out: the folder; it is made.
+        out: the folder; created if it does not exist.
         size: height and width of the images, pixels.
-        form: "raw", pixels as they are, or "jpeg"; None: raw where it takes at most ``RAW_LIMIT`` bytes.
-        tolerant: what can't be used is skipped and listed in the manifest; otherwise it is an error.
-        workers: threads; None: as many as there are cores.
-        on_progress: called with the images that are done and all there are.
+        form: "raw" (uncompressed pixels) or "jpeg"; None: raw if that takes at most ``RAW_LIMIT`` bytes.
+        tolerant: skip files that cannot be used and list them in the manifest; otherwise they are errors.
+        workers: number of threads; None: one per core.
+        on_progress: called with the number of images done and the total number.
 
     Raises:
-        ValueError: a problem of the source; a wrong md5; an argument that is not allowed; a folder that holds or was
-            begun with something else.
-        BlockingIOError: another process is preparing into that folder; says which.
-        ImageError: a file is no image that can be used.
-        OSError: the disk is full; what is done is kept.
+        ValueError: the source has a problem; an md5 is wrong; an argument is not allowed; or the folder holds, or was
+            begun with, another source or other settings.
+        BlockingIOError: another process is preparing a data set in that folder; says which.
+        ImageError: a file is not a usable image.
+        OSError: the disk is full; what has been done so far is kept.
     """
     if form is not None and form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
@@ -99,7 +99,7 @@ def _prepared(
     if form == "raw":
         _make_arrays(counts, size, out)
     try:
-        # Pillow's warnings are errors here, or no matter.
+        # What Pillow warns of is either refused by ``read`` or harmless.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers) as pool:
             for split in source.listings:
                 progress = lambda done: on_progress(done, total)  # noqa: E731
@@ -117,12 +117,12 @@ def _prepared(
         raise OSError(
             error.errno, f"there is no room left for {out}. What is done is kept: make room and call again"
         ) from error
-    shutil.rmtree(unfinished, ignore_errors=True)  # by now it is no more than in the way
+    shutil.rmtree(unfinished, ignore_errors=True)  # no longer needed
     return Store.open(out)
 
 
 def _request(source: Source, listings: dict[str, str], size: int, form: Form) -> dict[str, Any]:
-    """All that a store's bytes follow from."""
+    """Everything that determines a store's bytes."""
     from alexnet_repro import __version__
 
     return {
@@ -143,7 +143,7 @@ def _request(source: Source, listings: dict[str, str], size: int, form: Form) ->
 
 
 def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str, list[Problem]], dict[str, str]]:
-    """For every split: images per class, problems, and a sum over all names and lengths."""
+    """For every split: images per class, problems, and a checksum of all names, labels and lengths."""
     counts: dict[str, Counter] = {}
     problems: dict[str, list[Problem]] = {}
     sums = {}
@@ -182,7 +182,7 @@ def _same(request: dict[str, Any], before: dict[str, Any], folder: Path) -> None
 
 
 def _refuse_skipped(splits: dict[str, Any], problems: dict[str, list[Problem]]) -> None:
-    """What an earlier, tolerant call skipped."""
+    """Raises ``ImageError`` for the first image that an earlier, tolerant call skipped."""
     for split, entry in splits.items():
         for name, reason in entry["skipped"]:
             if name not in {problem.name for problem in problems[split]}:
@@ -190,7 +190,7 @@ def _refuse_skipped(splits: dict[str, Any], problems: dict[str, list[Problem]]) 
 
 
 def _check_archives(source: Source, unfinished: Path) -> None:
-    """Each once, however often one has to begin again, as long as the file is not touched."""
+    """Checks each archive's md5 only once, even if preparing is interrupted, as long as the file is not modified."""
     path = unfinished / "checked.json"
     checked = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for archive, md5 in source.archives.items():
@@ -202,7 +202,7 @@ def _check_archives(source: Source, unfinished: Path) -> None:
 
 
 def _make_arrays(counts: dict[str, Counter], size: int, out: Path) -> None:
-    """An array a split for all of its pixels, where there is none yet; ``OSError`` if the disk has no room for them."""
+    """Creates the missing arrays of pixels, one per split; raises ``OSError`` if the disk has no room for them."""
     needed = sum(count.total() for count in counts.values()) * 3 * size * size
     needed -= sum(path.stat().st_blocks * 512 for path in out.rglob("*-images.npy"))
     free = shutil.disk_usage(out).free
@@ -228,7 +228,7 @@ def _write_parts(
     unfinished: Path,
     on_progress: Callable[[int], None],
 ) -> None:
-    """All parts that are not there yet; at most ``limit`` at a time are with the pool."""
+    """Writes all parts that are missing; at most ``limit`` of them are in the pool at a time."""
     files = (entry for entry in source.listed(split) if isinstance(entry, ImageFile))
     form, size = request["form"], request["size"]
     done = sum(json.loads(path.read_text())["listed"] for path in unfinished.glob("*-[0-9]*.json"))
@@ -252,7 +252,7 @@ def _write_parts(
 
 
 def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: list[Problem], out: Path) -> dict:
-    """The split's files, from its parts, and its entry in the manifest."""
+    """Makes the split's files from its parts; returns its entry in the manifest."""
     unfinished, size, form = out / UNFINISHED, request["size"], request["form"]
     stems = [unfinished / f"{split}-{number:05d}" for number in range(-(-listed.total() // PART[form]))]
     parts = [json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) for stem in stems]

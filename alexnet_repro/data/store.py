@@ -1,4 +1,4 @@
-"""A data set as ``prepare`` leaves it on disk."""
+"""A data set on disk, as ``prepare`` writes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from alexnet_repro.support.values import digest
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-OPEN = 64  # tar files of a split that are open at a time; ImageNet's are more than a process may open
+OPEN = 64  # tar files of a split that are open at a time; ImageNet has more than a process may open
 
 
 class StoreError(ValueError):
@@ -33,16 +33,16 @@ class StoreError(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """Images of one size, decoded once.
+    """A prepared data set on disk: images of one size, decoded once.
 
-    ``<split>-images.npy`` holds them as (N, 3, size, size) uint8, memory-mapped when read; or the tar files
-    ``<split>-00000.tar``, ... hold them as JPEG files, in the format of WebDataset, and ``<split>-index.npy``, (N, 3)
-    int64, says where: number of the tar file, first byte, bytes. ``<split>-labels.npy``, (N,) int64, and
-    ``<split>-mean.npy``, the mean image, (3, size, size) float64, go with either. The manifest has the rest.
+    Either ``<split>-images.npy`` holds the images as (N, 3, size, size) uint8, memory-mapped when read; or tar files,
+    ``<split>-00000.tar``, ..., hold them as JPEG files in WebDataset's format, and ``<split>-index.npy``, (N, 3) int64,
+    locates each: number of the tar file, first byte, length in bytes. Both forms have ``<split>-labels.npy``, (N,)
+    int64, and ``<split>-mean.npy``, the mean image, (3, size, size) float64. The manifest has the rest.
 
     Attributes:
-        folder: where it lies.
-        manifest: source, size, classes; for every split counts, sums, skipped and repaired images, RGB statistics.
+        folder: the folder of the store.
+        manifest: source, size, classes; for every split counts, checksums, skipped and repaired images, RGB covariance.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """Raises ``DatasetNotFoundError`` where there is none, ``StoreError`` where the manifest is damaged."""
+        """Opens a store; ``DatasetNotFoundError`` if there is none, ``StoreError`` if its manifest cannot be used."""
         path = folder / MANIFEST
         if not path.is_file():
             raise DatasetNotFoundError(f"{folder} holds no prepared data set: there is no {MANIFEST}")
@@ -70,11 +70,11 @@ class Store:
         return tuple(self.manifest["splits"])
 
     def dataset(self, split: str = "train") -> Dataset:
-        """The split; its images stay on disk.
+        """The split as a data set whose images stay on disk.
 
         Raises:
             DatasetNotFoundError: there is no such split.
-            StoreError: a file is missing or has another size; ``verify`` looks closer.
+            StoreError: a file is missing or has the wrong size; ``verify`` checks the contents too.
         """
         if split not in self.splits:
             raise DatasetNotFoundError(f"{self.folder} has no split {split!r}, only {', '.join(self.splits)}")
@@ -97,7 +97,7 @@ class Store:
         )
 
     def verify(self) -> Iterator[str]:
-        """What is wrong, file by file, each read in full; nothing where all is well."""
+        """Reads every file in full and yields a message for each one that is missing or changed."""
         for split in self.splits:
             for name, expected in self.manifest["splits"][split]["files"].items():
                 path = self.folder / name
@@ -109,9 +109,9 @@ class Store:
 
 @dataclass(frozen=True, eq=False)
 class StoredDataset(Dataset):
-    """A data set whose sha256 and moments were taken when it was prepared.
+    """A data set whose sha256 and moments were computed when it was prepared.
 
-    Pickled, it is the place of its store, which is opened again: ``StoreError`` if another one lies there by then.
+    A pickle holds only the path of the store, which is reopened: ``StoreError`` if it has been replaced since then.
     """
 
     store: Store
@@ -122,7 +122,7 @@ class StoredDataset(Dataset):
     @cached_property
     def sha256(self) -> str:
         """As for ``Dataset``."""
-        known = self.store.manifest["splits"][self.split].get("pixels")  # which an earlier version did not write
+        known = self.store.manifest["splits"][self.split].get("pixels")  # missing from an earlier version's stores
         return known or pixels_sha256(self.images, self.labels)
 
     @cached_property
@@ -140,24 +140,24 @@ def _reopened(folder: Path, expected: str, split: str) -> Dataset:
 
 
 class _Tar:
-    """A file that is open until nothing refers to it, so that no thread closes what another one reads."""
+    """A file that stays open while anything refers to it, so that no thread closes a file that another one reads."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
-        if hasattr(self, "descriptor"):  # it could be opened
+        if hasattr(self, "descriptor"):  # opening succeeded
             os.close(self.descriptor)
 
 
 class JpegImages:
-    """JPEG files in tar files, as far as needed like the tensor of their pixels, (N, 3, size, size) uint8.
+    """JPEG images in tar files, indexed like a tensor of their pixels, (N, 3, size, size) uint8.
 
-    At most ``OPEN`` of the tar files are open. Pickled, it is the names of its files.
+    At most ``OPEN`` of the tar files are open at a time. A pickle holds only the paths of the files and the size.
 
     Args:
         tars: the tar files.
-        index: the file with (N, 3) int64: number of the tar file, first byte, bytes.
+        index: the file with (N, 3) int64: number of the tar file, first byte, length in bytes.
         size: height and width, pixels.
     """
 
@@ -203,13 +203,13 @@ class JpegImages:
             return np.asarray(Image.open(content, formats=("JPEG",)))
         except MemoryError:
             raise
-        except Exception as error:  # of damaged files, Pillow raises nearly anything
+        except Exception as error:  # on damaged files, Pillow raises nearly anything
             where = f"{self.tars[number]}, byte {start}"
             raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
 
 
 def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor | JpegImages:
-    """The images of a split that these files hold, (N, 3, size, size) uint8."""
+    """The images of a split, (N, 3, size, size) uint8, read from these files of its store."""
     if f"{split}-images.npy" in files:  # "c": changes would stay in memory, and torch asks for a writable array
         return torch.from_numpy(np.load(folder / f"{split}-images.npy", mmap_mode="c"))
     tars = [folder / name for name in files if name.endswith(".tar")]
@@ -217,6 +217,6 @@ def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> 
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal."""
+    """The sha256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from alexnet_repro.data.folders import ImageFile, Listing, Problem, Source, visi
 FOLDER = "tiny-imagenet-200"
 ARCHIVE = Archive(
     f"{FOLDER}.zip", "90528d7ca1a48142e341f4ef8d21d0de", (f"http://cs231n.stanford.edu/{FOLDER}.zip",)
-)  # of the course for which it was made; the md5 is the one that other libraries have too
+)  # from the course for which it was made; other libraries have the same md5
 TINY_IMAGENET = {"tiny-imagenet": 200, "tiny-imagenet-100": 100}  # name -> classes
 IMAGES_A_CLASS = {"train": 500, "val": 50}
 
@@ -22,15 +22,15 @@ ANNOTATION = re.compile(r"([^\t]+)\t([^\t]+)(?:\t\d+){4}")  # file, wnid, x0, y0
 
 
 def tiny_imagenet_source(name: str, root: Path, download: bool = False) -> Source:
-    """Tiny ImageNet (Stanford's CS231n, 2015): 500 and 50 images of each of 200 classes of ImageNet, 64x64.
+    """Tiny ImageNet (Stanford's CS231n, 2015): 200 ImageNet classes, each 500 training and 50 validation images, 64x64.
 
     "tiny-imagenet" has its classes in the order of ``wnids.txt``, which is not sorted; "tiny-imagenet-100" has the
-    first hundred by wnid, so that a folder with no other classes will do. The test images have no labels and are left
-    out. Looked for as the unpacked folder in ``root`` or as ``root`` itself, then as the archive in ``root``, which is
-    checked by md5 and unpacked. Terms: ImageNet's, for non-commercial research.
+    first hundred by wnid, so a folder with no other classes is enough. The test images have no labels and are left out.
+    The data set is looked for as the unpacked folder in ``root``, as ``root`` itself, and then as the archive in
+    ``root``, which is checked by md5 and unpacked. Terms: ImageNet's, for non-commercial research.
 
     Raises:
-        DatasetNotFoundError: nothing was found, or only a part; says what is missing and how to get it.
+        DatasetNotFoundError: nothing was found, or only a part of it; says what is missing and how to get it.
         ValueError: the archive's md5 is wrong, or ``wnids.txt`` does not list 200 classes.
     """
     folder = root / FOLDER
@@ -67,7 +67,7 @@ def _from_folder(name: str, folder: Path) -> Source:
 
 
 def _need(name: str, folder: Path, needed: Sequence[str]) -> None:
-    """``DatasetNotFoundError`` unless all of this is in the folder."""
+    """Raises ``DatasetNotFoundError`` unless everything that is needed is in the folder."""
     if missing := [place for place in needed if not (folder / place).exists()]:
         others = f" and {len(missing) - 1} more of {len(needed)} like it" if len(missing) > 1 else ""
         raise DatasetNotFoundError(
@@ -95,7 +95,7 @@ def _train(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> List
 
 
 def _val(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> Listing:
-    """The images that are annotated with one of the classes; those of the other wnids may be there or not."""
+    """Lists the images annotated with one of the classes; images of the other wnids may be present or missing."""
     labels = {wnid: label for label, wnid in enumerate(classes)}
 
     def listing() -> Iterator[ImageFile | Problem]:
@@ -130,4 +130,4 @@ def _names(folder: Path) -> list[str]:
 
 def _image(folder: Path, name: str, label: int) -> ImageFile:
     path = folder / name
-    return ImageFile(name, label, path, path.stat().st_size if path.is_file() else 0)  # what is no file can't be opened
+    return ImageFile(name, label, path, path.stat().st_size if path.is_file() else 0)  # opening it will fail

@@ -29,36 +29,36 @@ from alexnet_repro.support.table import Table
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What one layer takes for one image."""
+    """The size and cost of one layer, for one image."""
 
-    name: str  #: of the layer
-    shape: tuple[int, ...]  #: of its output
-    parameters: int  #: weights and biases
-    multiply_adds: int  #: forward
+    name: str  #: name of the layer
+    shape: tuple[int, ...]  #: shape of its output
+    parameters: int  #: number of weights and biases
+    multiply_adds: int  #: of the forward pass, biases not counted
 
     @property
     def activations(self) -> int:
-        """Numbers in its output."""
+        """The number of values in the layer's output."""
         return torch.Size(self.shape).numel()
 
 
 class Network(nn.Sequential):
-    """The network of a configuration: its layers in a row, under their names.
+    """The network of a configuration: its layers in sequence, under their names.
 
-    Every layer's weights are drawn at once, and dropout's masks later, in training, from generators of their own: a
-    layer that another network lacks changes no other layer. torch's global generator is never touched.
+    Each layer's initial weights are drawn from a generator of their own: adding or removing a layer does not change the
+    random numbers of the others. Another generator draws dropout's masks. torch's global generator is never touched.
 
     Args:
-        config: the network; None: AlexNet as printed, preset ``paper``.
-        generator: a CPU generator that these generators come from, by one draw; None: one seeded with 0.
+        config: the network's configuration; None: preset ``paper``, AlexNet as printed.
+        generator: a CPU generator; one draw from it seeds all of these generators. None: a generator seeded with 0.
 
     Attributes:
-        generator: of dropout's masks.
+        generator: draws dropout's masks.
 
     Shape: (N, 3, image_size, image_size) float -> (N, num_classes) logits.
 
     Raises:
-        ValueError: the layers do not fit the image or each other; names the layer.
+        ValueError: the layers do not fit the image or each other; the message names the layer.
     """
 
     def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
@@ -83,7 +83,7 @@ class Network(nn.Sequential):
         self.config, self.generator, self.shapes = config, masks, shapes
 
     def __getitem__(self, index: int | slice) -> nn.Module:
-        """One layer, or for a slice those layers as a plain ``nn.Sequential`` that shares them."""
+        """One layer, or for a slice an ``nn.Sequential`` of those layers, which are shared and not copied."""
         return (
             nn.Sequential(OrderedDict(list(self.named_children())[index]))
             if isinstance(index, slice)
@@ -91,7 +91,7 @@ class Network(nn.Sequential):
         )
 
     def costs(self) -> list[LayerCost]:
-        """What each layer takes, in the network's order."""
+        """The size and cost of each layer, in the network's order."""
         costs = []
         for name, module in self.named_children():
             parameters = sum(p.numel() for p in module.parameters())
@@ -101,7 +101,7 @@ class Network(nn.Sequential):
         return costs
 
     def summary(self) -> Table:
-        """``costs`` as a table, with the activations of each tower; the output layer is in the first tower only."""
+        """The ``costs`` as a table, with activations per tower; the output layer belongs to the first tower only."""
         costs, towers = self.costs(), self.config.towers
         rows = [
             [
@@ -121,7 +121,7 @@ class Network(nn.Sequential):
 
 
 class AlexNet(Network):
-    """AlexNet: by default as printed, preset ``paper``. The presets list every layer with its shape.
+    """AlexNet, by default as printed in the paper (preset ``paper``). The presets list every layer with its shape.
 
     Source:  Sec. 3.5, Fig. 2.
 
@@ -143,13 +143,13 @@ class AlexNet(Network):
 
 
 def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:
-    """The network of a configuration.
+    """Builds the network of a configuration.
 
     Args:
         config, generator: as for ``Network``.
 
     Raises:
-        ValueError: the layers do not fit the image or each other; names the layer.
+        ValueError: the layers do not fit the image or each other; the message names the layer.
 
     Example:
         >>> import torch
@@ -191,14 +191,14 @@ def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, masks: torc
 
 @torch.no_grad()
 def _shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])  # in training, dropout would draw a mask
+    shape = tuple(module.eval()(torch.zeros(1, *shape)).shape[1:])  # in training mode, dropout would draw a mask
     module.train()
     return shape
 
 
 @torch.no_grad()
 def _initialize(module: nn.Module, layer: Conv | Linear, config: NetConfig, generator: torch.Generator) -> None:
-    """The paper's Gaussian weights and constant biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
+    """Sets the paper's Gaussian weights and constant biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
     if config.initialization == "gaussian":
         module.weight.normal_(0.0, layer.std, generator=generator)
         module.bias.fill_(layer.bias)

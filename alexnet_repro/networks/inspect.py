@@ -1,4 +1,4 @@
-"""What a trained network has learned: its filters, its activations, its gradients, and what it finds similar."""
+"""What a trained network has learned: its filters, activations and gradients, and which images it finds similar."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Activation
 
-DISTANCES = 2**24  # between images, in memory at a time
-HALVINGS = 1000  # random ones, to compare the two towers with
+DISTANCES = 2**24  # between images, held in memory at a time
+HALVINGS = 1000  # random splits of the filters into halves, which the two towers are compared with
 
 
 def color_share(weight: Tensor) -> Tensor:
@@ -20,14 +20,14 @@ def color_share(weight: Tensor) -> Tensor:
 
     .. math:: \sum (w - g)^2 \Big/ \sum w^2
 
-    with g the mean of w over its three channels, at each position. A filter that weighs red, green and blue equally
-    has 0, one whose channels cancel out has 1, and one of independent random numbers 2/3 on average. A filter of zeros
-    has no energy to share: NaN.
+    with g the mean of w over its three channels, at each position. The share is 0 for a filter that weights red, green
+    and blue equally, 1 for one whose channels cancel out, and 2/3 on average for one of independent random numbers with
+    mean 0. It is NaN for a filter of zeros.
 
     Source: OURS. Sec. 6.1 calls the kernels of one GPU color-agnostic and those of the other color-specific, by eye.
 
     Args:
-        weight: of the layer that reads the image; of two towers the first half of the channels is the first tower's.
+        weight: of the layer that reads the image; with two towers, the first half of the channels is the first tower's.
 
     Shape: (channels, 3, kernel, kernel) float -> (channels,) float64, 0..1.
 
@@ -37,19 +37,19 @@ def color_share(weight: Tensor) -> Tensor:
     w = _rgb_filters(weight)
     color = w - w.mean(1, keepdim=True)
     energy = w.square().sum((1, 2, 3))
-    return (color.square().sum((1, 2, 3)) / energy).clamp(max=1)  # roundings may lead beyond 1
+    return (color.square().sum((1, 2, 3)) / energy).clamp(max=1)  # rounding errors may exceed 1
 
 
 def orientation(weight: Tensor) -> Tensor:
-    r"""How much each filter's grey part prefers one direction.
+    r"""How strongly each filter's grey part prefers one orientation.
 
     .. math:: (\lambda_1 - \lambda_2) / (\lambda_1 + \lambda_2), \qquad \lambda_1 \ge \lambda_2
 
-    the eigenvalues of the structure tensor, the sum over positions of the outer products of the brightness gradient. 1
-    for parallel stripes, 0 for a round blob; near 0 for a large filter of random numbers. A filter without any gradient
-    has none: NaN.
+    where the lambdas are the eigenvalues of the structure tensor: the sum, over positions, of the outer product of the
+    brightness gradient with itself. The result is 1 for parallel stripes, 0 for a round blob, near 0 for a large filter
+    of random numbers, and NaN for a filter without any gradient.
 
-    Source: OURS: what Sec. 6.1 calls orientation-selective, by eye.
+    Source: OURS. Sec. 6.1 calls kernels orientation-selective, by eye.
 
     Args:
         weight: of the layer that reads the image.
@@ -61,13 +61,13 @@ def orientation(weight: Tensor) -> Tensor:
     """
     grey = _rgb_filters(weight).mean(1)
     down, right = grey.diff(dim=1), grey.diff(dim=2)
-    down, right = down[:, :, :-1] + down[:, :, 1:], right[:, :-1] + right[:, 1:]  # over squares of four positions
+    down, right = down[:, :, :-1] + down[:, :, 1:], right[:, :-1] + right[:, 1:]  # over squares of 2 x 2 positions
     yy, xx, xy = (product.sum((1, 2)) for product in (down * down, right * right, down * right))
     return ((xx - yy).square() + 4 * xy.square()).sqrt() / (xx + yy)
 
 
 def as_images(weight: Tensor) -> Tensor:
-    """Filters as images: 0 is mid-grey, each filter's largest number of either sign is black or white.
+    """Filters as images: 0 is mid-grey, and each filter's largest absolute weight is black or white, by its sign.
 
     Args:
         weight: of the layer that reads the image.
@@ -80,10 +80,10 @@ def as_images(weight: Tensor) -> Tensor:
 
 
 def tower_color(weight: Tensor) -> dict[str, float]:
-    """How far two towers' filters differ in colour, and how far two random halves of the same filters would.
+    """How much two towers' filters differ in colour, and how much two random halves of the same filters would.
 
-    ``color_tower1`` and ``color_tower2`` are the towers' mean ``color_share``; ``color_difference`` is their distance,
-    ``color_difference_chance`` the mean distance over ``HALVINGS`` random halvings, always the same ones.
+    ``color_tower1`` and ``color_tower2`` are the towers' mean ``color_share``; ``color_difference`` is the absolute
+    difference of the two, ``color_difference_chance`` its mean over ``HALVINGS`` random splits, always the same ones.
 
     Source: OURS, as ``color_share``.
 
@@ -113,7 +113,7 @@ def _rgb_filters(weight: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within it a model is in eval mode; afterwards each of its modules is in training or not, as it was before."""
+    """Puts a model in eval mode, and afterwards returns each of its modules to the mode it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -124,14 +124,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
-    """Layer name -> mean derivative of its units over a batch in eval mode, for every activation layer.
+    """The mean derivative of every activation layer over a batch in eval mode, by layer name.
 
-    What a layer passes back of the gradient it gets: ``1 - tanh**2`` on average, or the share of ReLUs that are active.
-    Near 0 the layers below it hardly learn.
+    This is the average fraction of the gradient that a layer passes back: the mean of ``1 - tanh**2``, or the share of
+    active ReLUs. If it is near 0, the layers below hardly learn.
 
     Args:
-        model: its layers in a row, the activation layers ``nn.ReLU`` or ``nn.Tanh``.
-        inputs: a batch, as the model takes it.
+        model: a sequence of layers, whose activation layers are ``nn.ReLU`` or ``nn.Tanh``.
+        inputs: a batch of the model's inputs.
 
     Shape: inputs (N, 3, image_size, image_size) float.
     """
@@ -152,17 +152,17 @@ def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def activations(network: Network, inputs: Tensor, layer: str) -> Tensor:
-    """What a layer gives, with the network in eval mode.
+    """The output of one layer, with the network in eval mode.
 
     Args:
-        network: in training or not, and so it stays.
-        inputs: as the network takes them.
+        network: may be in training mode, which is restored afterwards.
+        inputs: a batch of the network's inputs.
         layer: its name, as in ``network.named_children()``.
 
-    Shape: (N, 3, image_size, image_size) float -> (N, ...) as the layer has it.
+    Shape: (N, 3, image_size, image_size) float -> (N, ...), the shape of the layer's output.
 
     Raises:
-        ValueError: there is no layer of that name.
+        ValueError: no layer has that name.
     """
     names = [name for name, _ in network.named_children()]
     if layer not in names:
@@ -172,18 +172,18 @@ def activations(network: Network, inputs: Tensor, layer: str) -> Tensor:
 
 
 def nearest(features: Tensor, k: int = 1) -> Tensor:
-    """For each row the k other rows that are nearest to it by Euclidean distance, the nearest first.
+    """For each row, the indices of the k other rows nearest to it by Euclidean distance, nearest first.
 
-    Source:  Sec. 6.1, Fig. 4, there in the last 4096-dimensional layer.
+    Source:  Sec. 6.1, Fig. 4, where the features are those of the last, 4096-dimensional hidden layer.
 
     Args:
-        features: a row an image.
-        k: how many.
+        features: one row per image.
+        k: number of neighbours.
 
     Shape: (N, ...) float -> (N, k) int64.
 
     Raises:
-        ValueError: fewer than k other rows.
+        ValueError: k is less than 1, or there are fewer than k other rows.
     """
     if not 1 <= k < len(features):
         raise ValueError(f"k must be at least 1 and at most the {len(features) - 1} other rows that there are, not {k}")
@@ -191,7 +191,7 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
     found, step = [], max(1, DISTANCES // len(rows))
     for start in range(0, len(rows), step):
         distances = torch.cdist(rows[start : start + step], rows)
-        distances.diagonal(start).fill_(torch.inf)  # each row's to itself
+        distances.diagonal(start).fill_(torch.inf)  # from each row to itself
         found.append(distances.topk(k, largest=False).indices)
     return torch.cat(found)
 
@@ -200,8 +200,8 @@ def agreement(features: Tensor, labels: Tensor) -> float:
     """The fraction of rows whose nearest other row has the same label.
 
     Args:
-        features: a row an image.
-        labels: of the rows.
+        features: one row per image.
+        labels: one per row.
 
     Shape: (N, ...) float, (N,) int64.
     """
@@ -217,15 +217,15 @@ def last_hidden(network: Network) -> str:
 
 
 def spaces(networks: Mapping[str, Network], inputs: Tensor, batch_size: int = 250) -> dict[str, Tensor]:
-    """The same images as points in several spaces: the inputs themselves, and the last hidden layer of networks.
+    """The same images as points in several spaces: the inputs themselves, and each network's last hidden layer.
 
     Source:  Sec. 6.1, which compares the trained network with pixels; a network before training is OURS.
 
     Args:
         networks: name -> network.
-        inputs: as all of them take them.
+        inputs: a batch that all of the networks accept.
 
-    Shape: (N, 3, image_size, image_size) float -> "pixels" and each name: (N, ...) on the CPU.
+    Shape: (N, 3, image_size, image_size) float -> (N, ...) on the CPU, for "pixels" and for each name.
     """
     found = {"pixels": inputs.cpu()}
     for name, network in networks.items():
@@ -239,7 +239,7 @@ def agreements(networks: Mapping[str, Network], inputs: Tensor, labels: Tensor) 
 
     Args:
         networks, inputs: as for ``spaces``.
-        labels: of the images.
+        labels: one per image.
 
     Shape: (N, 3, image_size, image_size) float, labels (N,) int64.
     """

@@ -1,4 +1,4 @@
-"""Layers torch lacks: local connections, paddings of one side, towers of fully connected units, the paper's dropout."""
+"""Layers that torch lacks: local connections, one-sided padding, fully connected towers, the paper's dropout."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 
 class PaddedConv2d(nn.Conv2d):
-    """A convolution of square filters with zero padding that may differ between left and top, and right and bottom.
+    """A convolution with square filters; its zero padding at left and top may differ from that at right and bottom.
 
     Args:
-        in_channels, out_channels: feature maps.
-        kernel_size, stride: pixels.
-        padding: zero pixels on the left and above, and on the right and below.
-        groups, device, dtype: as torch's.
+        in_channels, out_channels: number of feature maps.
+        kernel_size, stride: in pixels.
+        padding: zero pixels at left and top, and at right and bottom.
+        groups, device, dtype: as for ``torch.nn.Conv2d``.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
     """
@@ -38,12 +38,12 @@ class PaddedConv2d(nn.Conv2d):
 
 
 class CeilAvgPool2d(nn.AvgPool2d):
-    """Average pooling whose last windows may reach over the edge; their average is that of the pixels inside.
+    """Average pooling whose last windows may extend beyond the edge; they average only the pixels inside.
 
-    Differs: from torch.nn.AvgPool2d in its compiled gradient, which is wrong for these windows (pytorch#198119).
+    Differs: from torch.nn.AvgPool2d when compiled: torch's gradient is then wrong for these windows (pytorch#198119).
 
     Args:
-        kernel_size, stride: pixels.
+        kernel_size, stride: in pixels.
 
     Shape: (N, C, H, W) -> (N, C, H', W').
     """
@@ -60,26 +60,26 @@ class CeilAvgPool2d(nn.AvgPool2d):
         return means / (rows[:, None] * columns)
 
     def _shares(self, side: int) -> list[float]:
-        """Of every window along a side, the part that is inside."""
+        """For each window along a side, the fraction of it that is inside."""
         size, stride = self.kernel_size, self.stride
         windows = 1 + -(-(side - size) // stride)
         return [(min(start + size, side) - start) / size for start in range(0, windows * stride, stride)]
 
 
 class TowerLinear(nn.Module):
-    """A fully connected layer, or several side by side: each tower's outputs see that tower's inputs only.
+    """A fully connected layer, or one per tower side by side: each tower's outputs see only that tower's inputs.
 
     Takes feature maps as well as vectors; a tower's channels, and hence its features, are consecutive.
 
     Args:
-        in_features, out_features: of all towers together.
+        in_features, out_features: number of features, all towers together.
         towers: 1 for an ordinary fully connected layer.
-        device, dtype: of the parameters, as torch's.
+        device, dtype: of the parameters, as for ``torch.nn.Linear``.
 
-    Shape: (N, ...) with in_features numbers each -> (N, out_features).
+    Shape: (N, ...) with in_features values per image -> (N, out_features).
 
     Raises:
-        ValueError: the features can't be shared out to so many towers.
+        ValueError: the features do not divide evenly among the towers.
     """
 
     def __init__(
@@ -106,25 +106,25 @@ class TowerLinear(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Sets each unit to 0 with probability ``p`` in training, every unit of every image by itself.
+    """Sets each unit to 0 with probability ``p`` in training, independently for every unit and image.
 
     Source:  Sec. 4.2; 2012 code, layer type ``hs``.
-    Differs: from torch.nn.Dropout, which divides by ``1 - p`` in training: that is ``rescale=True``. With ``False``
-        nothing is divided, and at test time the outputs are multiplied by ``1 - p``.
+    Differs: from torch.nn.Dropout, which divides by ``1 - p`` in training, as here with ``rescale=True``. With
+        ``False`` nothing is divided, and at test time the outputs are multiplied by ``1 - p``.
 
     Args:
         p: probability, at least 0 and less than 1.
         rescale: see above.
-        generator: on the CPU, or None: torch's default. Elsewhere masks come from the device's own generator, seeded
-            for each by one draw from this one: they are others than a CPU's, and nothing is copied.
+        generator: on the CPU, or None: torch's default. On another device each mask is drawn there, by a generator
+            seeded with one draw from this one: masks differ from those on a CPU, and none is copied.
 
     Attributes:
-        place: where several processes share a batch: gives the number of this one's first image in it, and of all
-            images. Their masks are then cut from those of the whole batch.
-        tower, towers: which of how many equal parts of a layer's units this is; their masks are cut likewise.
-        numbers: None, or the numbers that decide at every call, in place of those that would be drawn.
+        place: if several processes share a batch, a function that returns the index of this process's first image
+            and the number of images in the whole batch. Masks are then slices of those of the whole batch.
+        tower, towers: the layer holds part ``tower`` of ``towers`` equal parts of the units; masks are sliced likewise.
+        numbers: if not None, the random numbers that every call uses instead of drawing new ones.
 
-    Shape: any; the same.
+    Shape: any -> the same.
     """
 
     def __init__(self, p: float = 0.5, rescale: bool = False, generator: torch.Generator | None = None) -> None:
@@ -139,7 +139,7 @@ class Dropout(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        _DROPOUTS[id(self)] = self  # a copy
+        _DROPOUTS[id(self)] = self  # a copy has its own id
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -150,7 +150,7 @@ class Dropout(nn.Module):
         return x * mask / (1 - self.p) if self.rescale else x * mask
 
     def draw(self, x: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1), one for each of ``x``; a unit is kept where its number is at least ``p``."""
+        """Uniform random numbers in [0, 1), one per unit of ``x``; a unit is kept if its number is at least ``p``."""
         if self.numbers is not None:
             return self.numbers
         first, images = (0, len(x)) if self.place is None else self.place()
@@ -167,7 +167,7 @@ class Dropout(nn.Module):
         return f"p={self.p}, rescale={self.rescale}"
 
 
-# A compiler that met the generator, or ``place``, would give up the network around it; an operator it takes whole.
+# torch.compile gives up on a network with generators or calls of ``place``, but takes an operator as it is.
 _DROPOUTS: WeakValueDictionary[int, Dropout] = WeakValueDictionary()
 _LIBRARY = torch.library.Library("alexnet_repro", "FRAGMENT")
 _LIBRARY.define(
@@ -181,14 +181,14 @@ torch.library.register_fake(
 
 
 class LocallyConnected2d(nn.Module):
-    """A convolution whose every position has its own filters and biases; stride 1, zero-padded to keep the size.
+    """A convolution with separate filters and biases for every position; stride 1, zero-padded to keep the size.
 
     Source:  cuda-convnet's layer type ``local``.
 
     Args:
-        in_channels, out_channels: feature maps.
-        height, width: of the feature maps, pixels.
-        kernel_size: odd, pixels.
+        in_channels, out_channels: number of feature maps.
+        height, width: of the feature maps, in pixels.
+        kernel_size: side of the filters in pixels, odd.
 
     Shape: (N, in_channels, height, width) -> (N, out_channels, height, width).
     """

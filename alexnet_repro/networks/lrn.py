@@ -1,4 +1,4 @@
-"""Local response normalization, the layer of Sec. 3.3. How it is computed fast is in ``lrn_kernels``."""
+"""Local response normalization, the layer of Sec. 3.3. The fast implementation is in ``lrn_kernels``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from alexnet_repro.networks.lrn_kernels import ResponseNorm, inverse_power, tran
 
 
 class LocalResponseNorm(nn.Module):
-    r"""Divides each activation by a power of the energy of its neighbours in other channels, at the same position.
+    r"""Divides each activation by a power of the energy in a window of channels around its own, at the same position.
 
     .. math:: b_i = a_i \Big/ \Big(k + \alpha \sum_j a_j^2\Big)^\beta
 
@@ -24,10 +24,10 @@ class LocalResponseNorm(nn.Module):
         alpha: weight of the energy (of its mean over the window with ``average=True``).
         beta: exponent.
         k: constant; keeps the quotient finite.
-        average: divide alpha by ``size``, also where the window is cut off at the first and last channels.
-        groups: the channels are split into so many equal parts (the towers); no window crosses from one to the next.
+        average: divide alpha by ``size``, even where the window is cut off at the first and last channels.
+        groups: number of equal parts (the towers) of the channels; no window crosses from one to the next.
 
-    Shape: (N, C, ...) floating point; output the same. Half precisions are computed in float32.
+    Shape: (N, C, ...) floating point; output the same. Half-precision inputs are computed in float32.
 
     Raises:
         ValueError: an argument outside its range, or C not a multiple of ``groups``.
@@ -64,7 +64,7 @@ class LocalResponseNorm(nn.Module):
         arguments = self.size, coefficient, self.beta, self.k, self.groups
         compiling = torch.compiler.is_compiling()
         plain = transformed(a) or torch.jit.is_tracing()
-        if plain or (compiling and a.device.type != "cpu"):  # there a compiler fuses the equation well
+        if plain or (compiling and a.device.type != "cpu"):  # except on a CPU, compilers fuse the equation well
             return equation(a, *arguments)
         return (torch.ops.alexnet_repro.response_norm if compiling else ResponseNorm.apply)(a, *arguments)
 
@@ -80,16 +80,16 @@ class WithinChannelResponseNorm(nn.Module):
 
     .. math:: b = a \Big/ \Big(1 + \frac{\text{scale}}{\text{size}^2} \sum a^2\Big)^\beta
 
-    with the sum over a window of size x size pixels, of which those outside the feature map count as 0.
+    with the sum over a window of size x size pixels; those outside the feature map count as 0.
 
     Source:  2012 code, layer type ``rnorm``, in run 145 after norm2; not in the paper. OURS: the constant 1.
 
     Args:
-        size: side of the window, odd, pixels.
+        size: side of the window in pixels, odd.
         scale: weight of the window's mean energy.
         beta: exponent.
 
-    Shape: (N, C, H, W) floating point; output the same. Half precisions are computed in float32.
+    Shape: (N, C, H, W) floating point; output the same. Half-precision inputs are computed in float32.
 
     Raises:
         ValueError: an even or non-positive size, or a negative scale.
@@ -105,7 +105,7 @@ class WithinChannelResponseNorm(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         x = a.to(working_dtype(a))
-        around = F.pad(x.square(), (self.size // 2,) * 4)  # a GPU's gradient with padding=... is wrong: pytorch#188344
+        around = F.pad(x.square(), (self.size // 2,) * 4)  # padding=... has a wrong gradient on GPUs: pytorch#188344
         mean_energy = F.avg_pool2d(around, self.size, stride=1)
         return (x * inverse_power(1 + self.scale * mean_energy, self.beta)).to(a.dtype)
 
@@ -114,7 +114,7 @@ class WithinChannelResponseNorm(nn.Module):
 
 
 def equation(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
-    """The printed equation, in operations that torch differentiates, transforms and compiles."""
+    """The paper's equation, in operations that torch can differentiate, transform and compile."""
     x = a.to(working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups))
     squares = F.pad(x.square(), (0, 0) * (x.ndim - 3) + (size // 2, (size - 1) // 2))
     energy = sum(squares.narrow(2, i, x.shape[2]) for i in range(size))

@@ -1,8 +1,8 @@
-"""Response normalization, fast: as an autograd function on any device, and as operators that a compiler takes whole.
+"""Fast response normalization: an autograd function for any device, and operators that are opaque to torch.compile.
 
-Nothing but the input is kept; the way back computes the denominators again. On a CPU every thread takes chunks of the
-input, with a few buffers that stay in its cache: the equation as it stands, compiled or not, moves several times as
-much memory. Arguments throughout: ``size`` of the window, ``coefficient`` of the energy, ``beta``, ``k``, ``groups``.
+Only the input is saved; the backward pass recomputes the denominators. On a CPU, each thread works on chunks of the
+input, with a few buffers that stay in its cache; the plain equation, compiled or not, moves several times as much
+memory. Arguments throughout: ``size`` of the window, ``coefficient`` of the energy, ``beta``, ``k``, ``groups``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch.autograd import forward_ad
 
 from alexnet_repro.support.threads import share_out
 
-CHUNK = 2**18  # elements of a buffer on a CPU
+CHUNK = 2**18  # elements per buffer on a CPU
 
 
 class ResponseNorm(torch.autograd.Function):
-    """The kernels as torch differentiates them: ``apply(a, *arguments)`` for (N, C, ...) floating point.
+    """The kernels as a differentiable function: ``apply(a, *arguments)`` for (N, C, ...) floating point.
 
     Raises:
-        RuntimeError: by torch, where ``a`` is ``transformed``.
+        RuntimeError: from torch, if ``transformed(a)``.
     """
 
     @staticmethod
@@ -41,7 +41,7 @@ class ResponseNorm(torch.autograd.Function):
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
-    """Nothing but the input is kept; the way back computes the denominators again."""
+    """Saves only the input tensors; the backward pass recomputes the denominators."""
     ctx.save_for_backward(*inputs[:-5])
     ctx.arguments = inputs[-5:]
 
@@ -49,9 +49,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor | None = None) -> No
 def transformed(tensor: Tensor) -> bool:
     """Whether a function transform is active or the tensor carries a tangent, so that only plain operations will do.
 
-    A ``jvp`` of ``ResponseNorm`` would not do: torch takes the tangent of a tangent wrongly through any such function.
+    A ``jvp`` of ``ResponseNorm`` would not help: torch computes tangents of tangents wrongly through any such function.
     """
-    # torch has no public name for the first question; torch.autograd.Function asks it in these words
+    # torch has no public name for the first check; torch.autograd.Function makes it in this way
     return torch._C._are_functorch_transforms_active() or forward_ad.unpack_dual(tensor).tangent is not None
 
 
@@ -71,7 +71,7 @@ def _forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, gr
 
 
 def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
-    """What reaches the layer's input of the gradient of its output."""
+    """The gradient of the layer's input, given that of its output."""
     a = _dense(a)
     if fused := _fused(a):
         return fused.backward(_dense(grad, like=a), a, size, coefficient, beta, k, groups)
@@ -79,9 +79,9 @@ def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: floa
 
     def derivatives(x: Tensor, g: Tensor, out: Tensor, d: Tensor, p: Tensor, s: Tensor) -> None:
         _denominators(x, size, coefficient, k, out=d)
-        inverse_power(d, beta, out=p).mul_(g)  # what the numerator passes on
-        torch.mul(p, x, out=s).div_(d)  # what each window passes on to every channel in it
-        for channels, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # windows seen from inside: reversed
+        inverse_power(d, beta, out=p).mul_(g)  # through the numerator
+        torch.mul(p, x, out=s).div_(d)  # through each window, to every channel in it
+        for channels, windows in _shifts(x.shape[2], (size - 1) // 2, size):  # mirrored: windows that contain a channel
             p[:, :, channels].addcmul_(x[:, :, channels], s[:, :, windows], value=-2 * beta * coefficient)
         out.copy_(p)
 
@@ -90,7 +90,7 @@ def _backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: floa
 
 
 def _fused(a: Tensor) -> ModuleType | None:
-    """One kernel each way, where Triton makes it: on a GPU, but for float64."""
+    """The module with one Triton kernel per direction, or None without Triton, off a GPU or for float64."""
     if a.device.type != "cuda" or a.dtype == torch.float64 or find_spec("triton") is None:
         return None
     from alexnet_repro.networks import lrn_triton
@@ -101,7 +101,7 @@ def _fused(a: Tensor) -> ModuleType | None:
 def _plain_backward(
     grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int
 ) -> Tensor:
-    """``_backward`` in operations that torch differentiates."""
+    """``_backward`` in operations that torch can differentiate."""
     x, g = (part.to(working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups)) for part in (a, grad))
     d = k + coefficient * _window_sum(x.square(), size // 2, size)
     passed = inverse_power(d, beta) * g
@@ -110,13 +110,13 @@ def _plain_backward(
 
 
 def _window_sum(x: Tensor, below: int, size: int) -> Tensor:
-    """The sum over each window along dim 2, which begins so many channels below; outside there is nothing."""
+    """The sum over each window along dim 2, which starts ``below`` channels lower; channels outside count as 0."""
     padded = F.pad(x, (0, 0) * (x.ndim - 3) + (below, size - 1 - below))
     return sum(padded.narrow(2, i, x.shape[2]) for i in range(size))
 
 
 def inverse_power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
-    """``d ** -exponent``; for 0.75 by square roots, which are several times faster than a power."""
+    """``d ** -exponent``; 0.75 is computed by square roots, several times faster than by a power."""
     if exponent != 0.75:
         return torch.pow(d, -exponent, out=out)
     root = torch.sqrt(d, out=out)
@@ -124,22 +124,22 @@ def inverse_power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tens
 
 
 def working_dtype(a: Tensor) -> torch.dtype:
-    """At least float32."""
+    """The precision to compute in: at least float32."""
     return torch.promote_types(a.dtype, torch.float32)
 
 
 def _dense(tensor: Tensor, like: Tensor | None = None) -> Tensor:
-    """The tensor in one of the two layouts that the kernels take: its own, or that of ``like``."""
+    """The tensor in a layout that the kernels accept, contiguous or channels last: its own, or that of ``like``."""
     model = tensor if like is None else like
     last = model.ndim == 4 and not model.is_contiguous() and model.is_contiguous(memory_format=torch.channels_last)
     return tensor.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _by_chunks(kernel: Callable[..., None], groups: int, tensors: tuple[Tensor, ...], buffers: int) -> None:
-    """Calls the kernel with matching parts of dense tensors of one shape, and with buffers as large.
+    """Calls the kernel on matching chunks of dense tensors of equal shape, with buffers as large as a chunk.
 
-    They are (n, groups, channels of a group, positions), and those to be read in the working precision; the last tensor
-    is the one to be written.
+    Chunks are (n, groups, channels per group, positions), and those to be read are in the working precision; the last
+    tensor is the one to be written.
     """
     dtype = working_dtype(tensors[-1])
     views = [_by_channels(tensor, groups) for tensor in tensors]
@@ -170,7 +170,7 @@ def _denominators(x: Tensor, size: int, coefficient: float, k: float, out: Tenso
 
 
 def _shifts(channels: int, below: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """For every distance within a window, the channels that have a neighbour at that distance, and those neighbours."""
+    """For every offset within a window, the channels that have a neighbour at that offset, and those neighbours."""
     for distance in range(-below, size - below):
         if abs(distance) < channels:
             to, source = max(0, -distance), max(0, distance)
@@ -178,9 +178,9 @@ def _shifts(channels: int, below: int, size: int) -> Iterator[tuple[slice, slice
 
 
 # --- the kernels as operators -----------------------------------------------------------------------------------------
-# A compiler takes them as they are, their many small steps aren't each prepared for differentiation, and of a batch of
-# gradients torch gives each to the backward one by itself. It isn't ``torch.library.custom_op`` that registers them:
-# that imports the compiler itself at its first call.
+# torch.compile does not trace an operator, autograd does not record its many small steps, and torch runs the backward
+# operator on each gradient of a batch separately. They are not registered by ``torch.library.custom_op``, because its
+# first call imports the compiler.
 
 _LIBRARY = torch.library.Library("alexnet_repro", "FRAGMENT")
 _ARGUMENTS = "Tensor a, int size, float coefficient, float beta, float k, int groups"

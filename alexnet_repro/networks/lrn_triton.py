@@ -1,5 +1,5 @@
-"""Response normalization on a GPU, in one kernel each way: nothing between is written, and neighbours that are read
-again are mostly in the cache. Needs Triton, which torch's builds for CUDA bring along.
+"""Response normalization on a GPU, with one kernel per direction: no intermediate results are written, and neighbours
+that are read again are mostly in the cache. Needs Triton, which is installed with torch's CUDA builds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-_FAST, _SLOW = 128, 16  # of a tile, along the dimension whose numbers lie side by side and along the other
+_FAST, _SLOW = 128, 16  # sides of a tile: along the dimension that is contiguous in memory, and along the other
 
 
 def forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
@@ -20,7 +20,7 @@ def forward(a: Tensor, size: int, coefficient: float, beta: float, k: float, gro
 
 
 def backward(grad: Tensor, a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
-    """What reaches the layer's input of the gradient of its output; both are dense, in the same layout."""
+    """The gradient of the layer's input, given that of its output; both inputs are dense, in the same layout."""
     grad_a = torch.empty_like(a)
     _launch(a, grad, grad_a, size, coefficient, beta, k, groups, backward=True)
     return grad_a
@@ -55,7 +55,7 @@ def _kernel(
     size: tl.constexpr, below: tl.constexpr, last: tl.constexpr, backward: tl.constexpr, slow_tile: tl.constexpr,
     fast_tile: tl.constexpr,
 ):  # fmt: skip
-    """A tile of the output. ``last``: the channels are the fast dimension, else the slow one."""
+    """Computes a tile of the output; the channels are the fast dimension if ``last``, else the slow one."""
     program = tl.program_id(0)
     fast = (program % fast_blocks) * fast_tile + tl.arange(0, fast_tile)[None, :]
     slow = (program // fast_blocks % slow_blocks) * slow_tile + tl.arange(0, slow_tile)[:, None]
@@ -72,7 +72,7 @@ def _kernel(
     if backward:
         result *= tl.load(grad + place, mask=inside, other=0.0).to(tl.float32)
         passed = tl.full(x.shape, 0.0, tl.float32)
-        for i in range(size):  # the channels in whose windows this one is: windows seen from inside
+        for i in range(size):  # the channels whose windows contain this one
             shift = i - (size - 1 - below)
             there = inside & (channel + shift >= 0) & (channel + shift < channels)
             other = place + shift * stride

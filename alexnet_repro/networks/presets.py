@@ -1,6 +1,6 @@
-"""The networks: AlexNet as printed, as run and as others interpret it, and cuda-convnet's nets for CIFAR-10.
+"""Preset networks: AlexNet as printed, as run and as others interpret it, and cuda-convnet's nets for CIFAR-10.
 
-Every list goes from the image to the logits. The comments give the shape after a layer, channels x height x width.
+Layers are listed from the image to the logits. Comments give the shape after a layer, channels x height x width.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from alexnet_repro.networks.spec import (
 )
 
 # --- AlexNet -------------------------------------------------------------------------------------------------------
-# In all of them 55 x 55 positions of the first layer come from 224 pixels and 3 zero pixels on the right and below:
-# the 2012 code's size rule rounds up. Two towers; conv3 and the fully connected layers read both.
+# Unless a preset differs, conv1 has 55 x 55 positions, from 224 pixels plus 3 zero pixels on the right and bottom (the
+# 2012 code's size rule rounds up), and there are two towers, of which conv3 and the fully connected layers read both.
 
 
 def _printed_norm(name: str) -> Norm:
@@ -58,7 +58,7 @@ _PAPER = NetConfig(
         Linear("fc8", std=0.01),
     ),
 )
-"""Sec. 3 to 5 as printed. OURS: where the 3 pixels of padding lie (the paper is silent), by the 2012 code."""
+"""Sec. 3 to 5 as printed. OURS: where the 3 pixels of padding are (the paper is silent), as in the 2012 code."""
 
 
 def _run_norm(name: str) -> Norm:
@@ -88,7 +88,7 @@ _RUN145 = replace(
         *_PAPER.layers[-7:],
     ),
 )
-"""2012 code, layers-145.cfg: the network behind the paper's figures."""
+"""2012 code, layers-145.cfg: the network behind the paper's reported errors."""
 
 _QUARTER = 0.25
 
@@ -100,8 +100,8 @@ _RUN145_SMALL = replace(
     image_size=112,
     width=_QUARTER,
 )
-"""Run 145 at a quarter of its width, on images of half the side. OURS: the initial weights are larger, except in conv1,
-by as much as makes up for the missing inputs."""
+"""Run 145 at a quarter of its width, on images of half the height and width. OURS: except in conv1, the standard
+deviation of the initial weights is doubled, to make up for the smaller number of input channels."""
 
 _RUN145_HALF = replace(
     _RUN145.changed(
@@ -111,7 +111,7 @@ _RUN145_HALF = replace(
     ),
     towers=1,
 )  # fmt: skip
-"""2012 code, layers-145-half.cfg: one tower ("column"), which the paper compares two with."""
+"""2012 code, layers-145-half.cfg: the one-tower ("column") network that the paper compares with two towers."""
 
 _RUN147 = _RUN145.changed(
     "run147",
@@ -121,17 +121,17 @@ _RUN147 = _RUN145.changed(
     conv5={"padding": 0},  # 256 x 11 x 11
     pool5={"size": 2},  # 256 x 6 x 6
 )  # fmt: skip
-"""2012 code, layers-147.cfg: pools that do not overlap, and the paddings that keep the grids."""
+"""2012 code, layers-147.cfg: pools that do not overlap, and paddings that keep the grids after pool2 and pool5."""
 
 _RUN148 = replace(_RUN145.without(Norm, WithinChannelNorm), name="run148")
-"""2012 code, layers-148.cfg: without any normalization, the one within channels included."""
+"""2012 code, layers-148.cfg: without any normalization, not even the one within channels."""
 
 _NOTES = _PAPER.changed(
     "notes",
     **{layer.name: {"std": 0.1} for layer in _PAPER.layers if isinstance(layer, Conv)},
     fc6={"std": 0.1, "reads": "own"}, fc7={"std": 0.1, "reads": "own"}, fc8={"std": 0.1, "bias": 1.0},
 )  # fmt: skip
-"""Study notes on the paper, as written: fc6 and fc7 inside each tower, standard deviation 0.1, biases 1 in every fully
+"""Study notes on the paper, as written: fc6 and fc7 within each tower, standard deviation 0.1, biases 1 in every fully
 connected layer. (They also take 256 pixels, the size of the stored images, for the network's input; here it is 224.)"""
 
 
@@ -145,7 +145,7 @@ _CAFFE = replace(
     ),
     image_size=227,
 )  # fmt: skip
-"""Caffe's models/bvlc_alexnet: crops of 227, k = 1, windows across the groups, biases 0.1."""
+"""Caffe's models/bvlc_alexnet: crops of 227, k = 1, norm windows that cross the groups, biases 0.1 instead of 1."""
 
 _TORCHVISION = NetConfig(
     name="torchvision",
@@ -175,7 +175,7 @@ _TORCHVISION = NetConfig(
         Linear("fc8", std=0.01),
     ),
 )
-"""torchvision.models.alexnet: the later one-tower network, without normalization, dropout before fc6 and fc7."""
+"""torchvision.models.alexnet: the later one-tower network, without normalization, with dropout before fc6 and fc7."""
 
 # --- CIFAR-10: cuda-convnet's layer files --------------------------------------------------------------------------
 
@@ -267,4 +267,4 @@ PRESETS: dict[str, NetConfig] = {
         _CIFAR_80SEC, _CIFAR_19PCT, _CIFAR_18PCT, _CIFAR_13PCT, _CIFAR_11PCT_R540, _CIFAR_11PCT,
     )
 }  # fmt: skip
-"""Name -> network, all of them."""
+"""All presets: name -> network."""

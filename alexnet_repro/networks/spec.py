@@ -1,6 +1,6 @@
-"""What a network is, as a frozen value.
+"""The configuration of a network, as an immutable value.
 
-Two runs with equal configurations and equal seeds are the same experiment. A variant is ``dataclasses.replace``:
+Two runs with equal configurations and equal seeds are the same experiment. ``dataclasses.replace`` makes a variant:
 ``replace(NetConfig.preset("cifar-18pct"), activation="tanh")``.
 """
 
@@ -20,7 +20,7 @@ ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
 Reads = Literal["all", "own"]
 
-# No names of layers, which are attributes of a network and keys of its towers; the last are put before the names.
+# Names that a layer can't have: attributes of a network or of its towers, and the prefixes of parameter names.
 RESERVED = frozenset({
     *dir(nn.Sequential()), *dir(nn.ModuleDict()), "config", "generator", "shapes", "costs", "summary",
     "tower", "module", "_orig_mod",
@@ -31,34 +31,34 @@ RESERVED = frozenset({
 class Conv:
     """A convolution with one bias per feature map."""
 
-    name: str  #: of the layer
+    name: str  #: name of the layer
     _: dataclasses.KW_ONLY
-    channels: int  #: feature maps, of all towers together
-    kernel: int  #: pixels
-    std: float  #: of the initial weights, with initialization "gaussian"
-    bias: float = 0.0  #: initial, with initialization "gaussian"
+    channels: int  #: number of feature maps, of all towers together
+    kernel: int  #: side of the filters, pixels
+    std: float  #: standard deviation of the initial weights, with initialization "gaussian"
+    bias: float = 0.0  #: initial value of the biases, with initialization "gaussian"
     stride: int = 1  #: pixels
-    #: zero pixels; a pair: left and top, right and bottom; None: half of kernel - 1, which with an odd kernel and
-    #: stride 1 keeps the size
+    #: zero pixels on every side; a pair: at the left and top, and at the right and bottom; None: (kernel - 1) // 2,
+    #: which keeps the size if the kernel is odd and the stride 1
     padding: int | tuple[int, int] | None = None
-    reads: Reads = "all"  #: the channels of all towers, or of its own only
+    reads: Reads = "all"  #: the channels of all towers ("all"), or only of its own ("own")
 
 
 @dataclass(frozen=True)
 class Local(Conv):
-    """Like ``Conv``, but every position has its own weights and its own bias (locally connected).
+    """Like ``Conv``, but every position has its own weights and biases (locally connected).
 
-    It keeps the size, and reads all channels: ``stride``, ``padding`` and ``reads`` have no other values than these.
+    It keeps the size, and reads all channels: ``stride``, ``padding`` and ``reads`` must keep their default values.
     """
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Windows clipped at the border (2012's ceil mode); an average counts the cells inside only."""
+    """Pooling with windows clipped at the border (2012's ceil mode); an average counts only the pixels inside."""
 
-    name: str  #: of the layer
-    kind: Literal["max", "avg"]  #: the largest of a window, or the mean
-    size: int = 3  #: pixels
+    name: str  #: name of the layer
+    kind: Literal["max", "avg"]  #: the maximum or the mean of each window
+    size: int = 3  #: side of a window, pixels
     stride: int = 2  #: pixels
 
 
@@ -66,56 +66,56 @@ class Pool:
 class Activation:
     """The place where the network's activation function is applied."""
 
-    name: str  #: of the layer
+    name: str  #: name of the layer
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Response normalization across channels; the arguments of ``alexnet_repro.LocalResponseNorm``."""
+    """Response normalization across channels, with the arguments of ``alexnet_repro.LocalResponseNorm``."""
 
-    name: str  #: of the layer
+    name: str  #: name of the layer
     _: dataclasses.KW_ONLY
-    size: int  #: channels
+    size: int  #: size of the window, channels
     alpha: float  #: weight of the energy
     k: float  #: constant
     beta: float = 0.75  #: exponent
-    average: bool = True  #: the 2012 code divides alpha by the window size
-    reads: Reads = "own"  #: whether a window may cross from one tower to the other: "all". OURS in preset paper
+    average: bool = True  #: divide alpha by the window size, as the 2012 code does
+    reads: Reads = "own"  #: windows cross from one tower to the next ("all") or not ("own"). OURS in preset paper
 
 
 @dataclass(frozen=True)
 class WithinChannelNorm:
-    """Response normalization within each channel; the arguments of ``networks.lrn.WithinChannelResponseNorm``."""
+    """Response normalization within each channel, with the arguments of ``networks.lrn.WithinChannelResponseNorm``."""
 
-    name: str  #: of the layer
+    name: str  #: name of the layer
     _: dataclasses.KW_ONLY
-    size: int  #: side of the window, odd, pixels
+    size: int  #: side of the window in pixels, odd
     scale: float  #: weight of the window's mean energy
     beta: float = 0.75  #: exponent
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Units set to 0 at random with the network's probability ``dropout``.
+    """Sets units to 0 at random, with the network's probability ``dropout``.
 
-    ``rescale=False`` is the paper's: no change of scale in training, outputs times the probability of being kept at
-    test time. ``True`` is today's (inverted) dropout: divided by that probability in training, nothing at test time.
+    ``rescale=False`` is the paper's: no rescaling in training; at test time, outputs are multiplied by the probability
+    of being kept. ``True`` is today's (inverted) dropout: divided by it in training, unchanged at test time.
     """
 
-    name: str  #: of the layer
-    rescale: bool = False  #: in training rather than at test time
+    name: str  #: name of the layer
+    rescale: bool = False  #: rescale in training rather than at test time
 
 
 @dataclass(frozen=True)
 class Linear:
     """A fully connected layer; as the last layer of a network it has one output per class."""
 
-    name: str  #: of the layer
+    name: str  #: name of the layer
     _: dataclasses.KW_ONLY
-    std: float  #: of the initial weights, with initialization "gaussian"
-    outputs: int | None = None  #: of all towers together; None: the number of classes
-    bias: float = 0.0  #: initial, with initialization "gaussian"
-    reads: Reads = "all"  #: the units of all towers, or of its own only
+    std: float  #: standard deviation of the initial weights, with initialization "gaussian"
+    outputs: int | None = None  #: number of units, of all towers together; None: the number of classes
+    bias: float = 0.0  #: initial value of the biases, with initialization "gaussian"
+    reads: Reads = "all"  #: the units of all towers ("all"), or only of its own ("own")
 
 
 Layer = Conv | Local | Pool | Activation | Norm | WithinChannelNorm | Dropout | Linear
@@ -123,13 +123,13 @@ Layer = Conv | Local | Pool | Activation | Norm | WithinChannelNorm | Dropout | 
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
-    """One network: its input, its layers from the image to the logits, and how its weights start.
+    """One network: its input, its layers from the image to the logits, and how its weights are initialized.
 
-    The last six fields change what the layers say, for ablations: ``replace(NetConfig.preset("paper"), towers=1)``.
+    The last six fields change all layers of a kind, for ablations: ``replace(NetConfig.preset("paper"), towers=1)``.
 
     Raises:
-        ValueError: a field outside its allowed values, two fields that contradict each other, two layers of one name,
-            or no output layer.
+        ValueError: a field is outside its allowed values, two fields contradict each other, two layers have the same
+            name, or there is no output layer.
 
     Example:
         >>> from dataclasses import replace
@@ -141,18 +141,18 @@ class NetConfig:
         ['conv1', 'relu1', 'pool1', 'conv2']
     """
 
-    name: str  #: of the network
+    name: str  #: name of the network
     layers: tuple[Layer, ...]  #: from the image to the logits
-    image_size: int = 32  #: pixels, height and width of the input
+    image_size: int = 32  #: height and width of the input, pixels
     num_classes: int = 10  #: outputs of the last layer
-    activation: ActivationName = "relu"  #: of every Activation layer
-    initialization: Initialization = "gaussian"  #: gaussian: N(0, std), constant biases; torch: PyTorch's default
-    towers: int = 1  #: equal parts of the channels; a layer that reads "own" is split into so many
-    width: float = 1.0  #: channels and hidden units as a multiple of the layers'
-    dropout: float = 0.5  #: probability, of every Dropout layer
-    norms: bool = True  #: False: without the layers Norm and WithinChannelNorm
-    norm_average: bool | None = None  #: of every Norm: alpha divided by the window or not; None: as the layers say
-    pool_size: int | None = None  #: pixels, of every Pool; None: as the layers say
+    activation: ActivationName = "relu"  #: function of every Activation layer
+    initialization: Initialization = "gaussian"  #: gaussian: N(0, std^2), constant biases; torch: PyTorch's default
+    towers: int = 1  #: number of towers; a layer that reads "own" is split into as many equal parts
+    width: float = 1.0  #: factor by which the layers' channels and hidden units are multiplied
+    dropout: float = 0.5  #: probability that a Dropout layer sets a unit to 0
+    norms: bool = True  #: False: all Norm and WithinChannelNorm layers are left out
+    norm_average: bool | None = None  #: ``average`` of every Norm layer; None: as set in the layer
+    pool_size: int | None = None  #: ``size`` of every Pool layer, pixels; None: as set in the layer
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -224,8 +224,8 @@ class NetConfig:
 
     @staticmethod
     def preset(name: str) -> NetConfig:
-        """The network of that name; ``ValueError`` lists the names if there is none."""
-        from alexnet_repro.networks.presets import PRESETS  # which are NetConfigs themselves
+        """The preset of that name; if there is none, a ``ValueError`` lists the names."""
+        from alexnet_repro.networks.presets import PRESETS  # which imports this module
 
         check_choice("preset", name, tuple(PRESETS))
         return PRESETS[name]
@@ -239,7 +239,7 @@ class NetConfig:
         """The network under another name, with fields of some layers changed: ``changed("wide", conv1={"std": 0.02})``.
 
         Raises:
-            ValueError: there is no layer of that name.
+            ValueError: there is no layer with one of these names.
         """
         if unknown := sorted(set(layers) - {layer.name for layer in self.layers}):
             raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
@@ -252,5 +252,5 @@ def _is_norm(layer: Layer) -> bool:
 
 
 def _whole(number: float) -> int | float:
-    """2.0 as 2, but for rounding; what is no whole number stays as it is, for a message to name."""
+    """A whole number (up to rounding errors) as an int; any other unchanged, for an error message to name."""
     return round(number) if math.isclose(number, round(number)) else number

@@ -1,6 +1,6 @@
-"""The towers of a network on devices, or in processes, of their own. The numbers are those of the undivided network.
+"""The towers of a network on separate devices or in separate processes, with the undivided network's results.
 
-Wherever the towers are, a state dict is that of the undivided network: a checkpoint of one loads into the others.
+Wherever the towers are, the state dict is that of the undivided network, so checkpoints are interchangeable.
 
 Source:  Sec. 3.2, Fig. 2; 2012 code, run 145: only conv3 and the fully connected layers read both towers.
 """
@@ -24,15 +24,15 @@ from alexnet_repro.networks.spec import Conv, Layer, Linear, Local, NetConfig, N
 
 
 def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetwork:
-    """A network with one tower on each device, in this process; a copy, the weights as they are.
+    """Copies a network, weights included, and puts one tower on each device, in this process.
 
     Args:
-        network: its ``config.towers`` are at least 2.
-        devices: one per tower; the image is sent to each, the logits are on the first. They may be the same.
+        network: the undivided network; its ``config.towers`` is at least 2.
+        devices: one per tower; images are sent to each, and the logits are on the first. They may be the same device.
 
     Raises:
-        ValueError: not as many devices as towers, or a layer that does not come apart; names it.
-        RuntimeError: what one device sends arrives changed at another.
+        ValueError: fewer than 2 towers, not one device per tower, or a layer that can't be split; names it.
+        RuntimeError: a tensor copied from one device to another arrives changed.
 
     Example:
         >>> from dataclasses import replace
@@ -47,13 +47,13 @@ def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetw
 
 
 class _Divided(nn.Module):
-    """A network in towers; the state it gives and takes, alone and as part of another module, is the undivided one's.
+    """A network split into towers; its state dict, even inside another module, is that of the undivided network.
 
     Args:
         network: the undivided network.
 
     Attributes:
-        own: what the names of the parameters that are here begin with -> their tower.
+        own: prefix of the names of the parameters held here -> their tower.
     """
 
     own: dict[str, int]
@@ -63,25 +63,25 @@ class _Divided(nn.Module):
         config = network.config
         _check(config)
         self.count, self.output = config.towers, config.layers[-1].name
-        #: the layers that read all towers; not the first, which reads the image
+        #: the layers that read all towers, except the first layer, which reads the image
         self.meetings = frozenset(layer.name for layer in config.effective_layers()[1:] if _reads_all(layer))
         self.traffic: Counter[str] = Counter()
         self.register_state_dict_post_hook(_join)
         self.register_load_state_dict_pre_hook(_cut)
 
     def _gathered(self, towers: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-        """The parameters of all towers, given those that are here."""
+        """The parameters of all towers, given those of the towers held here."""
         return towers
 
 
 class PlacedNetwork(_Divided):
-    """See ``place``.
+    """A network with one tower on each device, as ``place`` returns it.
 
     Args:
         network, devices: as for ``place``.
 
     Attributes:
-        traffic: layer -> bytes that went from one tower to another on its account, forward and backward, up to now.
+        traffic: layer -> bytes sent between towers so far for this layer's input, forward and backward.
 
     Shape: as the network's.
     """
@@ -106,7 +106,7 @@ class PlacedNetwork(_Divided):
         return states[0]
 
     def _meet(self, states: Sequence[Tensor], tower: int, layer: str) -> Tensor:
-        """What all towers have, on the device of one."""
+        """The activations of all towers, concatenated, on the device of one."""
         there = [state if i == tower else self._send(state, tower, layer) for i, state in enumerate(states)]
         return torch.cat(there, 1)
 
@@ -115,27 +115,27 @@ class PlacedNetwork(_Divided):
             self.traffic[layer] += sent.numel() * sent.element_size()
 
         count(state)
-        sent = state.to(self.devices[tower]).view_as(state)  # a tensor of its own, even on the same device
+        sent = state.to(self.devices[tower]).view_as(state)  # a new tensor, even on the same device
         if sent.requires_grad:
             sent.register_hook(count)
         return sent
 
 
 class TowerProcess(_Divided):
-    """One tower of a network, in this process; the others are in the other processes of a group.
+    """One tower of a network, in this process; the other towers are in the other processes of a group.
 
-    Made, called, back-propagated and asked for its state by all processes of the group together, each with the same
-    input, which gives each the same logits, and the state on the CPU. Gradients are those of the loss, as if one
-    process had computed it. For data parallelism wrap it in ``DistributedDataParallel`` over the processes that hold
-    the same tower (``mesh["data"]`` of a 2-D device mesh), as ``alexnet_repro.parallel`` does.
+    All processes of the group must construct it, call it with the same input, run its backward pass and take its state
+    dict together. All get the same logits, the gradients that one process would compute from the loss, and the state
+    dict on the CPU. For data parallelism, wrap it in ``DistributedDataParallel`` over the processes that hold the same
+    tower (``mesh["data"]`` of a 2-D device mesh), as ``alexnet_repro.training.parallel`` does.
 
     Args:
-        network: the undivided network, equal in all processes; its ``config.towers`` are as many as the group.
-        group: of ``torch.distributed``; this process's rank in it is its tower.
+        network: the undivided network, equal in all processes; its ``config.towers`` is the size of the group.
+        group: a process group of ``torch.distributed``; this process's rank in it is the number of its tower.
 
     Attributes:
-        traffic: layer -> bytes that this tower received from the others on its account, forward and backward, up to
-            now. (The logits, which the first tower sends to the others, are not counted.)
+        traffic: layer -> bytes that this tower has received from the others for this layer's input, forward and
+            backward. (The logits, which the first tower sends to the others, are not counted.)
 
     Shape: as the network's.
     """
@@ -154,7 +154,7 @@ class TowerProcess(_Divided):
             if name in self.meetings:
                 x = _Gather.apply(x, self.group, self.traffic, name)
             x = part(x)
-        if self.output not in self.tower:  # the first tower has it: take part in the exchange, and in its backward pass
+        if self.output not in self.tower:  # it is in the first tower; take part in the exchange, forward and backward
             x = _Gather.apply(x, self.group, self.traffic, self.output).flatten(1)[:, :1]
         return _FromFirst.apply(x, self.num_classes, self.group)
 
@@ -165,7 +165,7 @@ class TowerProcess(_Divided):
 
 
 class _Gather(torch.autograd.Function):
-    """Every process's feature maps, side by side; backward the sum of what all processes ask of one's own."""
+    """Concatenates all processes' feature maps; backward, sums all processes' gradients for this process's own."""
 
     @staticmethod
     def forward(ctx, x, group, traffic, layer):
@@ -186,7 +186,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _FromFirst(torch.autograd.Function):
-    """The first process's logits in all of them; backward its own gradient, since the others' are the same again."""
+    """Sends the first process's logits to all; backward, only the first passes its gradient on, since all are equal."""
 
     @staticmethod
     def forward(ctx, x, num_classes, group):
@@ -201,7 +201,7 @@ class _FromFirst(torch.autograd.Function):
 
 
 def _check(config: NetConfig) -> None:
-    """``ValueError`` if the network does not come apart into its towers."""
+    """Raises ``ValueError`` if the network can't be split into its towers."""
     if config.towers < 2:
         raise ValueError(f"{config.name} has one tower; replace(config, towers=2) has two")
     for layer in config.effective_layers():
@@ -212,9 +212,9 @@ def _check(config: NetConfig) -> None:
 
 
 def _check_copies(devices: Sequence[torch.device]) -> None:
-    """``RuntimeError`` if a copy from one of the devices to another is not what was sent.
+    """Raises ``RuntimeError`` if a tensor copied from one of the devices to another arrives changed.
 
-    Between GPUs whose peer access the machine's IOMMU breaks, copies are all zeros, and nothing else says so.
+    If the machine's IOMMU breaks peer access between GPUs, copies are all zeros, and there is no other error.
     """
     sent = torch.rand(4096, generator=torch.Generator().manual_seed(0))
     for here, there in permutations(dict.fromkeys(devices), 2):
@@ -234,7 +234,7 @@ def _reads_all(layer: Layer) -> bool:
 
 
 def _tower(network: Network, tower: int) -> nn.ModuleDict:
-    """One tower's part of every layer; the last layer is the first tower's alone."""
+    """One tower's part of every layer; the output layer belongs to the first tower alone."""
     generator = torch.Generator()
     generator.set_state(network.generator.get_state())
     towers, output = network.config.towers, network.config.layers[-1].name
@@ -257,7 +257,7 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
 
 
 def _part(layer: PaddedConv2d | TowerLinear, tower: int, towers: int) -> nn.Module:
-    """A layer with one tower's share of the filters or units, which read what they read before."""
+    """A layer with one tower's share of the filters or units, which read the same inputs as before."""
     part = copy.deepcopy(layer)
     for name, parameter in layer.named_parameters():
         setattr(part, name, nn.Parameter(parameter.detach().chunk(towers)[tower].clone()))
@@ -270,7 +270,7 @@ def _part(layer: PaddedConv2d | TowerLinear, tower: int, towers: int) -> nn.Modu
 
 
 def _join(network: _Divided, state: dict[str, Tensor], prefix: str, _: object) -> None:
-    """Puts the undivided network's parameters into a state, in the place of its towers'."""
+    """Replaces the towers' parameters in a state dict with those of the undivided network."""
     starts = [prefix + start for start in network.own]
     towers = [
         {name[len(start) :]: state.pop(name) for name in list(state) if name.startswith(start)} for start in starts
@@ -282,7 +282,7 @@ def _join(network: _Divided, state: dict[str, Tensor], prefix: str, _: object) -
 
 
 def _cut(network: _Divided, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Puts the towers' shares into a state, in the place of the undivided network's parameters."""
+    """Replaces the undivided network's parameters in a state dict with the shares of the towers held here."""
     for whole in [name for name in state if name.startswith(prefix)]:
         tensor, name = state.pop(whole), whole[len(prefix) :]
         for start, tower in network.own.items():

@@ -30,7 +30,7 @@ _TORCHVISION = dict(
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself, of one that torch.compile or a form of data parallelism was given."""
+    """The network inside the wrappers of torch.compile and of data parallelism."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -41,7 +41,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def plain_name(parameter: str) -> str:
-    """The name of a parameter without what torch.compile and data parallelism put into it."""
+    """The name of a parameter without the parts that torch.compile and data parallelism add."""
     return re.sub(r"^((module|_orig_mod)\.)+", "", parameter).replace("._orig_mod.", ".")
 
 
@@ -50,11 +50,11 @@ def _plain(state_dict: Mapping[str, T]) -> dict[str, T]:
 
 
 def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Writes a network's weights as a safetensors file, whole or not at all.
+    """Writes a network's weights to a safetensors file, completely or not at all.
 
     Args:
-        network: its towers may be anywhere, and it may be compiled; what is written is the undivided network.
-        path: of the file; its folder is made.
+        network: may be compiled or split into towers; the undivided network's weights are written.
+        path: of the file; its folder is created if it is missing.
     """
     from safetensors.torch import save
 
@@ -65,15 +65,15 @@ def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Reads what ``save_weights`` wrote into a network, or what was saved of a compiled or data-parallel one.
+    """Loads a file written by ``save_weights``, or saved from a compiled or data-parallel network, into a network.
 
     Args:
-        network: its towers may be anywhere, and it may be compiled.
+        network: may be compiled or split into towers.
         path: of the file.
 
     Raises:
-        ValueError: the file is no whole safetensors file, or its weights are not those of such a network, which stays
-            as it is; names both.
+        ValueError: the file is not a complete safetensors file, or its weights do not fit the network, which is left
+            unchanged; names the file and what does not fit.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -92,13 +92,13 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of ``torchvision.models.alexnet`` as one of preset ``torchvision``.
+    """Converts a state dict of ``torchvision.models.alexnet`` to one of preset ``torchvision``.
 
     Args:
         state_dict: name -> parameter.
 
     Raises:
-        ValueError: it is not of that layout; names what is missing or too much.
+        ValueError: the layout differs; names the missing and unexpected parameters.
     """
     names, state_dict = _torchvision_names(), _plain(state_dict)
     _check_names(state_dict, names.values(), "torchvision.models.alexnet")
@@ -106,13 +106,13 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of preset ``torchvision`` as one of ``torchvision.models.alexnet``.
+    """Converts a state dict of preset ``torchvision`` to one of ``torchvision.models.alexnet``.
 
     Args:
         state_dict: name -> parameter.
 
     Raises:
-        ValueError: it is not of that layout; names what is missing or too much.
+        ValueError: the layout differs; names the missing and unexpected parameters.
     """
     names, state_dict = _torchvision_names(), _plain(state_dict)
     _check_names(state_dict, names, "preset torchvision")
@@ -120,13 +120,13 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
-    """Caffe's ``bvlc_alexnet`` as a state dict of preset ``caffe``, whose images are RGB where Caffe's are BGR.
+    """Converts Caffe's ``bvlc_alexnet`` to a state dict of preset ``caffe``, which reads RGB where Caffe reads BGR.
 
     Args:
         blobs: layer -> its weights and its biases, in the shapes of ``net.params[layer][i].data``.
 
     Raises:
-        ValueError: a layer is missing or too much.
+        ValueError: a layer is missing or unexpected; names it.
     """
     _check_names(blobs, LAYERS, "Caffe's bvlc_alexnet")
     state = {}
@@ -138,7 +138,7 @@ def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
 
 
 def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A state dict of preset ``caffe`` as blobs of Caffe's ``bvlc_alexnet``.
+    """Converts a state dict of preset ``caffe`` to the blobs of Caffe's ``bvlc_alexnet``.
 
     Args:
         state_dict: name -> parameter.
@@ -146,7 +146,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
     Returns: layer -> its weights and its biases.
 
     Raises:
-        ValueError: it is not of that layout; names what is missing or too much.
+        ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
     _check_names(state_dict, _torchvision_names(), "preset caffe")
@@ -158,7 +158,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
 
 
 def _torchvision_names() -> dict[str, str]:
-    """Our name of every parameter -> torchvision's."""
+    """Our name of each parameter -> torchvision's name."""
     return {
         f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in _TORCHVISION.items() for kind in ("weight", "bias")
     }

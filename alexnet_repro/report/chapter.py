@@ -15,15 +15,15 @@ from alexnet_repro.support.values import check_choice, check_whole
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
 CLONED = (BOOK.parent / "Makefile").exists()
-RUNS = BOOK.parent / "runs" if CLONED else Path("runs")  # in a clone one folder, whoever runs the notebook, and where
+RUNS = BOOK.parent / "runs" if CLONED else Path("runs")  # in a clone the same folder wherever a notebook runs
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 
 def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """A chapter's parameters, checked, as keyword arguments of ``run_claim``; as often as the cell is run.
+    """Checks a chapter's parameters and returns them as keyword arguments of ``run_claim``; the cell may be run again.
 
     At scale smoke nothing is written; at the others every run is recorded in ``RUNS``, so that an interrupted chapter
-    goes on where it stopped. What matplotlib logs of this machine, its fonts and folders, gets on no page.
+    resumes where it stopped. matplotlib's log messages about fonts and folders of this machine are kept off the page.
 
     Args:
         namespace: the notebook's ``globals()``.
@@ -48,14 +48,14 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _assigned(namespace: Mapping[str, Any]) -> Iterator[str]:
-    """The names that the parameters' cell sets and the one that papermill puts after it.
+    """The names that are set by the parameters' cell and by the cell that papermill inserts after it.
 
-    They are read off the cells that were run: a cell that is run again finds the names of the whole chapter.
+    They are parsed from the cells that were run, as the namespace of a cell run again has the whole chapter's names.
     """
     for cell in namespace.get("In", ()):
         try:
             statements = ast.parse(cell).body
-        except SyntaxError:  # a cell with a command of IPython
+        except SyntaxError:  # a cell with an IPython command
             continue
         names = [node.id for x in statements if isinstance(x, ast.Assign) for node in x.targets if hasattr(node, "id")]
         if "scale" in names or cell.startswith("# Parameters\n"):

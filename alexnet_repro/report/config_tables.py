@@ -1,4 +1,4 @@
-"""Tables of configurations and networks side by side, and of the first losses of trainings."""
+"""Tables of configurations and networks side by side, and of the first losses of training runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from alexnet_repro.support.values import as_json
 
 
 def loss_table(runs: Mapping[str, Sequence[float]]) -> Table:
-    """Per run the loss, nats, at its first step, its mean over the last ten, and where it ceased to be finite.
+    """The loss of each run, in nats: at its first step, averaged over the last ten, and where it ceased to be finite.
 
     Args:
-        runs: title -> loss of every step.
+        runs: title -> loss at every step.
     """
     rows = []
     for title, losses in runs.items():
@@ -37,11 +37,11 @@ def loss_table(runs: Mapping[str, Sequence[float]]) -> Table:
 
 
 def config_table(claims: Mapping[str, str], scale: str) -> Table:
-    """The fields in which the arms of the claims differ: a column per claim, told apart by arm where its arms differ.
+    """The fields in which the arms of the claims differ: a column per claim, a value per arm where its arms differ.
 
     Args:
         claims: title -> id.
-        scale: whose protocols.
+        scale: scale of the protocols.
     """
     columns = [
         {
@@ -64,7 +64,7 @@ def variant_table(*presets: str) -> Table:
     """The layers in which presets of AlexNet differ, side by side, and the order of their first two stages.
 
     Args:
-        presets: their names; what is as in the first one is called "same".
+        presets: names of presets; cells equal to those of the first preset say "same".
     """
     nets = [NetConfig.preset(name) for name in presets]
     columns = [_described(net) for net in nets]
@@ -88,10 +88,10 @@ def variant_table(*presets: str) -> Table:
 
 
 def count_table(network: Network) -> Table:
-    """The paper's counts of neurons and parameters, and those of a network.
+    """The paper's counts of neurons and parameters beside those of a network.
 
     Args:
-        network: with the paper's layers.
+        network: a network with the paper's layers.
     """
     neurons = {cost.name: cost.activations for cost in network.costs() if cost.parameters}
     rows = [[f"neurons of {layer}", f"{paper.NEURONS_BY_LAYER[layer]:,}", f"{neurons[layer]:,}"] for layer in neurons]
@@ -128,7 +128,7 @@ def _settings(layer: Layer, gaussian: bool) -> str:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested objects as one level of dotted names, without the layers of a network."""
+    """Nested objects flattened to dotted names, without the layers of a network."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

@@ -20,10 +20,10 @@ from alexnet_repro.training.evaluate import evenly_spaced
 
 
 def layer_costs(network: Network) -> Figure:
-    """Per layer with weights its share of all activations, parameters and multiply-adds, as bars.
+    """For each layer with weights, bars of its share of all activations, parameters and multiply-adds.
 
     Args:
-        network: whose layers.
+        network: the network whose layers are compared.
     """
     costs = [cost for cost in network.costs() if cost.parameters]
     quantities = {
@@ -43,10 +43,10 @@ def layer_costs(network: Network) -> Figure:
 
 
 def tower_crossings(network: Network) -> Figure:
-    """The towers as rows of boxes, one per layer with weights, and which boxes each one reads.
+    """The towers as rows of boxes, one per layer with weights, with arrows to each box from those that it reads.
 
     Args:
-        network: whose towers.
+        network: the network whose towers are drawn.
     """
     layers = [layer for layer in network.config.effective_layers() if isinstance(layer, Conv | Linear)]
     towers = network.config.towers
@@ -71,7 +71,7 @@ def tower_crossings(network: Network) -> Figure:
     middle = (towers - 1) / 2
     box(0, middle, "image")
     for column, layer in enumerate(layers, start=1):
-        rows = [0] if column == output else range(towers)  # the output layer is in the first tower alone
+        rows = [0] if column == output else range(towers)  # the output layer is only in the first tower
         units = network.shapes[layer.name][0]
         for row in rows:
             box(column, row, f"{layer.name}\n{units if column == output else units // towers}")
@@ -87,11 +87,11 @@ def tower_crossings(network: Network) -> Figure:
 
 
 def pooling_windows(windows: Mapping[str, tuple[int, int]], cells: int) -> Figure:
-    """A row of cells for each way of pooling, and under it a bar for each window, that of every second one lower.
+    """A row of cells for each way of pooling, with a bar below it for each window; every second bar is lower.
 
     Args:
-        windows: title -> size and step, cells; the last window may hang over the edge.
-        cells: of a row.
+        windows: title -> size and stride, in cells; the last window may extend beyond the edge.
+        cells: number of cells in a row.
     """
     figure, axes = plt.subplots(len(windows), 1, figsize=(7, 1.1 * len(windows)), layout="constrained", squeeze=False)
     for ax, (title, (size, step)) in zip(axes[:, 0], windows.items(), strict=True):
@@ -105,10 +105,10 @@ def pooling_windows(windows: Mapping[str, tuple[int, int]], cells: int) -> Figur
 
 
 def images(rows: Mapping[str, Tensor]) -> Figure:
-    """Rows of images, each below its title.
+    """Rows of images, each row below its title.
 
     Args:
-        rows: title -> (n, 3, H, W), pixel values; what lies outside 0..255 is shown as the nearest of these.
+        rows: title -> (n, 3, H, W), pixel values; values outside 0..255 are clamped.
     """
     columns = max(len(row) for row in rows.values())
     height = 9 / columns + 0.3  # inches, with the title
@@ -120,16 +120,16 @@ def images(rows: Mapping[str, Tensor]) -> Figure:
             ax.axis("off")
         for ax, image in zip(axes, row, strict=False):
             ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_color("0.7")  # a white image has an edge too
+            ax.spines[:].set_color("0.7")  # so that a white image has an edge too
             ax.imshow(image.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
     return finished(figure)
 
 
 def jpeg(figure: Figure) -> object:
-    """A figure of photographs for a notebook, as a JPEG image: a fraction of the size that a PNG image would have.
+    """A figure of photographs as a JPEG image for a notebook, at a fraction of the size of a PNG image.
 
     Args:
-        figure: such as ``images`` gives.
+        figure: for example one that ``images`` returns.
     """
     from IPython.display import Image
 
@@ -139,12 +139,12 @@ def jpeg(figure: Figure) -> object:
 
 
 def color_axes(dataset: Dataset, color: PCAColor, sample: int = 2000) -> Figure:
-    """A sample of pixels in three views of RGB space, with the principal axes, two standard deviations long either way.
+    """A sample of pixels in three views of RGB space, with principal axes of two standard deviations either way.
 
     Args:
-        dataset: whose pixels.
-        color: their axes.
-        sample: how many pixels are drawn, evenly spread over a few of the images, which are evenly spread too.
+        dataset: the data set whose pixels are drawn.
+        color: their principal axes.
+        sample: roughly how many pixels are drawn, evenly spaced, from evenly spaced images.
     """
     images = dataset.images[evenly_spaced(len(dataset), AT_A_TIME)]
     pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
@@ -162,10 +162,10 @@ def color_axes(dataset: Dataset, color: PCAColor, sample: int = 2000) -> Figure:
 
 
 def kernels(networks: Mapping[str, Tensor]) -> Figure:
-    """First-layer filters by colour and direction: a panel per network, a marker per tower.
+    """First-layer filters by share of colour and orientation: a panel per network, a marker style per tower.
 
     Args:
-        networks: title -> weight of the first layer, (channels, 3, kernel, kernel), two towers.
+        networks: title -> weights of the first layer of two towers, (channels, 3, kernel, kernel).
     """
     figure, axes = panels(len(networks), "orientation (1: parallel stripes)", height=3.3)
     for ax, (title, weight) in zip(axes, networks.items(), strict=True):
@@ -181,10 +181,10 @@ def kernels(networks: Mapping[str, Tensor]) -> Figure:
 
 
 def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """How far two towers' first filters differ in colour, and random halves of the same filters: a row per entry.
+    """The difference in colour between two towers' first filters, and between random halves of them: a row per entry.
 
     Args:
-        runs: title -> what ``inspect.tower_color`` gave for each of its networks; what else a mapping holds is ignored.
+        runs: title -> results of ``inspect.tower_color``, one per network; further keys are ignored.
     """
     figure, ax = plt.subplots(figsize=(6.6, 1.4 + 0.3 * len(runs)), layout="constrained", facecolor="white")
     for row, networks in enumerate(runs.values()):
@@ -193,7 +193,7 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
             (STYLES[0], "color_difference_chance", "random halves, mean"),
         ):
             marks = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "fillstyle": "none"}
-            marks["clip_on"] = False  # a mark at zero is whole
+            marks["clip_on"] = False  # so that a mark at zero is drawn whole
             values = [100 * network[name] for network in networks]
             ax.plot(values, [row] * len(values), **marks, label=None if row else label)
     ax.set(yticks=range(len(runs)), yticklabels=list(runs), ylim=(len(runs) - 0.5, -0.5))
@@ -205,13 +205,13 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
 
 
 def learning_rates(trainings: Mapping[str, TrainConfig], layers: Sequence[str]) -> Figure:
-    """The learning rates of some layers' weights in every epoch, a panel a training; where colour noise is off, grey.
+    """The learning rates of some layers' weights in every epoch, a panel per recipe; grey where colour noise is off.
 
     A learning rate of 0 is drawn at the lower edge.
 
     Args:
-        trainings: title -> recipe, whose schedule looks at no validation errors.
-        layers: their names.
+        trainings: title -> recipe with a schedule that does not depend on validation errors.
+        layers: names of the layers.
     """
     figure, axes = panels(len(trainings), "learning rate of the weights")
     for ax, (title, config) in zip(axes, trainings.items(), strict=True):

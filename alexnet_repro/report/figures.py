@@ -21,7 +21,7 @@ from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report.tables import counted
 from alexnet_repro.training.record import Record
 
-# Okabe and Ito's colours, told apart by everyone; dash and marker differ too, for print and for the colour-blind.
+# Okabe and Ito's colours, which the colour-blind can tell apart; dashes and markers differ too, for print.
 STYLES = (
     {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
@@ -37,12 +37,12 @@ def error_curves(
 ) -> Figure:
     """An error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
 
-    The mean goes as far as every run of its arm does. All panels show as many epochs, so that they can be compared.
+    The mean ends with the shortest run of its arm. All panels span the same epochs, so that they can be compared.
 
     Args:
-        runs: title -> records of one claim, which may be none.
-        target: error marked by a horizontal line, fraction.
-        error: that of training, or of the validation images where the runs have it.
+        runs: title -> records of one claim; may be empty.
+        target: error to be marked by a horizontal line, as a fraction.
+        error: the training error, or the validation error where the runs have it.
     """
     figure, axes = panels(len(runs), "training error, %" if error == "train_error" else "validation error, %")
     longest = max((len(record.epochs) for records in runs.values() for record in records), default=1)
@@ -76,10 +76,10 @@ MEASURED = {
 
 
 def effects(verdicts: Mapping[str, Verdict]) -> Figure:
-    """Per claim the measured effect with its 95 % interval, that of every pair of runs, and the paper's number.
+    """For each claim the measured effect with its 95 % interval, that of every pair of runs, and the paper's number.
 
     Args:
-        verdicts: title -> what the records of a claim say; all of one kind of effect.
+        verdicts: title -> verdict on a claim; all claims have the same kind of effect.
     """
     if not verdicts:
         return finished(panels(0)[0])
@@ -113,7 +113,7 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
 
 
 def _effect_label(claims: Sequence[Claim]) -> str:
-    """What the axis of ``effects`` shows: the arms by name where all claims have the same."""
+    """The label of the axis of ``effects``; it names the arms if they are the same in all claims."""
     sides = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
     without, with_ = sides.pop() if len(sides) == 1 else ("without", "with")
     of = {claim.baseline.metric for claim in claims}
@@ -125,12 +125,12 @@ def _effect_label(claims: Sequence[Claim]) -> str:
 
 
 def derivatives(records: Sequence[Record]) -> Figure:
-    """The mean derivative of every activation layer after training: a panel per function, a line per group of arms.
+    """The mean derivative of every activation layer after training: a panel per function, a line per arm.
 
-    A marker is the mean over seeds, and a bar from the smallest to the largest of them.
+    A marker is the mean over seeds; its bar spans the smallest to the largest value.
 
     Args:
-        records: of arms whose names end in the activation function, as in "2012-tanh".
+        records: records of arms whose names end in the activation function, as in "2012-tanh".
     """
     frame = Evidence(records).runs()
     layers = [column for column in frame if column.startswith("derivative_")]
@@ -151,13 +151,13 @@ def derivatives(records: Sequence[Record]) -> Figure:
 
 
 def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
-    """The loss of the first steps of training: a panel per run, the first run behind each of the others.
+    """The loss in the first steps of training: a panel per run but the first, which is drawn behind each of the others.
 
-    Losses of more than twice ``chance`` leave the panel at its upper edge.
+    Losses above twice ``chance``, and those that are not finite, are drawn at the panel's upper edge.
 
     Args:
-        runs: title -> loss of every step, nats; the first is what the others are compared with.
-        chance: loss of guessing, nats; a horizontal line.
+        runs: title -> loss at every step, in nats; the others are compared with the first.
+        chance: loss of guessing, in nats, drawn as a horizontal line.
     """
     (first, reference), *others = runs.items()
     figure, axes = panels(len(others), "loss, nats", height=2.6)
@@ -175,11 +175,11 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
 
 
 def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float] | None = None) -> Figure:
-    """Training and validation error per epoch, a panel a run.
+    """Training and validation error per epoch, a panel per run.
 
     Args:
-        runs: title -> record; None: it was not made yet, and has no panel.
-        references: label -> an error to be marked by a horizontal line, fraction.
+        runs: title -> record; None: the run was not made yet and has no panel.
+        references: label -> error to be marked by a horizontal line, as a fraction.
     """
     made = {title: record for title, record in runs.items() if record is not None}
     figure, axes = panels(len(made), "top-1 error, %", height=3.4)
@@ -203,7 +203,7 @@ def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float
 
 def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
     measured = [[epoch.get(error) for epoch in record.epochs] for record in records]
-    curves = [[100 * value for value in curve if value is not None] for curve in measured]  # the last may have diverged
+    curves = [[100 * value for value in curve if value is not None] for curve in measured]  # None: it diverged
     for curve in curves:
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)
@@ -213,15 +213,15 @@ def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping
 
 
 def panels(count: int, ylabel: str = "", *, height: float = 3.0, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure of panels with one vertical axis, narrow enough to be read on a phone; the panels row by row.
+    """A figure of panels that share the vertical axis, narrow enough for a phone; and its panels, row by row.
 
-    Without panels it says that there are no runs.
+    A figure without panels says that no runs are recorded yet.
 
     Args:
-        count: of panels.
-        ylabel: of the vertical axis, at the left of every row.
-        height: of a row, inches.
-        columns: at most.
+        count: number of panels.
+        ylabel: label of the vertical axis, at the left of every row.
+        height: height of a row, inches.
+        columns: largest number of columns.
     """
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))
@@ -244,6 +244,6 @@ def _say_empty(ax: Axes) -> None:
 
 
 def finished(figure: Figure) -> Figure:
-    """Out of pyplot's list, so that a notebook shows it once: as the value of its cell."""
+    """Closes the figure in pyplot, so that a notebook shows it only once, as the value of its cell."""
     plt.close(figure)
     return figure

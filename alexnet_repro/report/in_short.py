@@ -1,4 +1,4 @@
-"""The answer of a chapter, before its reasons."""
+"""The short answer at the beginning of a chapter."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from alexnet_repro.support.table import Table
 class InShort:
     """Sentences about some claims and a table of their verdicts, shown as Markdown."""
 
-    sentences: str  #: with the measured effects in them
-    results: Sequence[Verdict]  #: a row each
+    sentences: str  #: with the measured effects filled in
+    results: Sequence[Verdict]  #: one for each row of the table
 
     def to_markdown(self) -> str:
-        """The sentences, and a table: the paper's number, ours with its interval, how many runs, the verdict."""
+        """The sentences, then a table: the paper's number, ours with its interval, the number of runs, the verdict."""
         text = f"**In short.** {self.sentences}"
         if not self.results:
             return text
@@ -36,7 +36,7 @@ class InShort:
 
 
 def _runs(result: Verdict) -> str:
-    """How many there are: pairs, or seeds where two numbers of one run are compared."""
+    """The number of pairs, or of seeds where two numbers of one run are compared, and their scale."""
     what = "pair" if len(result.claim.arms) > 1 else "seed"
     return f"{counted(result.pairs, what)} at scale {result.scale}" if result.pairs else "none"
 
@@ -44,7 +44,7 @@ def _runs(result: Verdict) -> str:
 def in_short(verdicts: Mapping[str, Outcome], sentences: str) -> InShort:
     """What the records say about these claims today, in sentences that were written for the verdicts given here.
 
-    Where a verdict has changed since, one line that says so takes the place of the sentences.
+    If a verdict has changed since, a line that says so replaces the sentences.
 
     Args:
         verdicts: id of a claim -> the verdict that the sentences were written for.
@@ -58,7 +58,7 @@ def in_short(verdicts: Mapping[str, Outcome], sentences: str) -> InShort:
 
 
 def up_to_date(verdicts: Mapping[str, Outcome], sentences: str, results: Sequence[Verdict]) -> str:
-    """The sentences of ``in_short``, for what ``judged`` makes of at least these claims."""
+    """The sentences of ``in_short``, given the verdicts on at least these claims."""
     found = {result.claim.id: result for result in results}
     filled = sentences.format_map({name: found[name].summary() for name in verdicts})
     changed = [f"{name}: {found[name].outcome}" for name in verdicts if found[name].outcome != verdicts[name]]

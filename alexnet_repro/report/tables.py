@@ -4,48 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from statistics import fmean
 
 from alexnet_repro import paper
 from alexnet_repro.claims.cifar_studies import LR_SEARCHES
+from alexnet_repro.claims.claim import Measurement
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import load_evidence
-from alexnet_repro.claims.verdict import Verdict, fastest, verdict
+from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
 from alexnet_repro.support.table import Table
 from alexnet_repro.training.record import Record
 
 
 def by_arm(values: Mapping[str, str]) -> str:
-    """What all arms share, once; what they do not, arm by arm."""
+    """The value once if all arms share it, otherwise arm by arm."""
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
     return "; ".join(f"{arm}: {value}" for arm, value in values.items())
 
 
 def number(value: float | None) -> str:
-    """With one decimal; "-" for what is missing."""
+    """The value with one decimal; "-" if it is missing."""
     return "-" if value is None else f"{value:.1f}"
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction in percent."""
+    """A fraction in percent, with one decimal; "-" if it is missing."""
     return "-" if fraction is None else number(100 * fraction)
 
 
 def counted(count: int, what: str) -> str:
-    """The number with the word, in the plural unless it is one."""
+    """The number and the word, which is in the plural unless the number is one."""
     return f"{count} {what}{'s' * (count != 1)}"
 
 
 def machine(record: Record) -> str:
-    """What it ran on, with how many threads."""
+    """The device that a run used, and its number of threads."""
     return f"{record.environment['device']}, {counted(record.environment['threads'], 'thread')}"
 
 
 def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
-    """One row per run: how long it was, its errors in percent, and when it reached its target if it had one.
+    """One row per run: its length in epochs, its errors in percent, and when it reached its target if it had one.
 
     Args:
-        runs: title -> records; a title alone is not shown.
+        runs: title -> records; the title is not shown if there is only one.
     """
     records = [record for of_title in runs.values() for record in of_title]
     numbers = {
@@ -69,10 +71,10 @@ def run_table(runs: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
-    """What recorded runs were: the scale, data, network, recipe, hardware and seeds, told apart by arm if they differ.
+    """The scale, data, network, recipe, hardware and seeds of recorded runs, listed per arm where they differ.
 
     Args:
-        runs: title -> records of one claim at one scale. Where ``load_evidence`` gave them, an arm that has none is
+        runs: title -> records of one claim at one scale. If they come from ``load_evidence``, arms without records are
             named too.
     """
     rows = []
@@ -89,7 +91,7 @@ def evidence_table(runs: Mapping[str, Sequence[Record]]) -> Table:
 
 
 def _run_description(records: Sequence[Record]) -> list[str]:
-    """Of the runs of one arm: scale, data, network, recipe, hardware."""
+    """The scale, data, network, recipe and hardware of one arm's runs."""
     config = records[0].config
     net, train = config["net"], config["train"]
     return [
@@ -102,27 +104,27 @@ def _run_description(records: Sequence[Record]) -> list[str]:
 
 
 def verdict_table(*claims: str) -> Table:
-    """Per claim the paper's number, the 2012 run's, ours with its interval, and the verdict with its scale.
+    """For each claim the paper's number, the 2012 run's, ours with its interval, and the verdict with its scale.
 
     Args:
-        claims: their ids.
+        claims: ids of the claims.
     """
     return scoreboard(judged(*claims))
 
 
 def judged(*claims: str) -> list[Verdict]:
-    """Per claim its verdict, at the scale that ``load_evidence`` takes."""
+    """The verdict on each claim, at the scale that ``load_evidence`` chooses."""
     return [verdict(CLAIMS[name], load_evidence(name)) for name in claims]
 
 
-EFFECT = "ours, 95\u00a0% interval"  # the number and its sign stay on one line
+EFFECT = "ours, 95\u00a0% interval"  # no line break between the number and its sign
 
 
 def scoreboard(results: Sequence[Verdict]) -> Table:
-    """``verdict_table`` of claims that were judged already.
+    """``verdict_table`` for claims that are judged already.
 
     Args:
-        results: what ``judged`` makes of them.
+        results: their verdicts, from ``judged``.
     """
     rows = [
         [
@@ -141,7 +143,7 @@ def scoreboard(results: Sequence[Verdict]) -> Table:
 
 
 def statements(results: Sequence[Verdict]) -> list[str]:
-    """Of every claim its statement, or where it differs from the one before in its last words these alone."""
+    """Each claim's statement, or only its variant if the rest is the same as in the statement before."""
     claims = [result.claim for result in results]
     return [
         f"… {claim.variant}" if before is not None and claim.subject == before.subject else claim.statement
@@ -150,12 +152,12 @@ def statements(results: Sequence[Verdict]) -> list[str]:
 
 
 def pair_table(*claims: str) -> Table:
-    """Per claim and seed both arms' numbers and their effect; then the effect needed for so many pairs to find it.
+    """For each claim and seed both arms' numbers and the effect; then the smallest effect that these pairs would find.
 
     Errors and their differences are in percent and points, times in epochs.
 
     Args:
-        claims: their ids.
+        claims: ids of the claims.
     """
     rows = []
     for result in judged(*claims):
@@ -168,8 +170,28 @@ def pair_table(*claims: str) -> Table:
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 
+def arm_table(*claims: str) -> Table:
+    """Mean final errors of every arm in percent, all in eval mode.
+
+    They tell an arm that fits its training images better from one that generalizes better; the gap is the difference
+    between the error on validation images, with the centre crop, and that on training images.
+
+    Args:
+        claims: ids of claims about AlexNet; every arm that one of them compares has a row.
+    """
+    metrics = ("train_eval_error", "centre_error", "generalization_gap", "top1_error")
+    records = {record.path: record for claim in claims for record in load_evidence(claim)}
+    rows = []
+    for arm in dict.fromkeys(record.arm for record in records.values()):
+        runs = [record for record in records.values() if record.arm == arm]
+        errors = [fmean(measured(record, Measurement(arm, metric)) for record in runs) for metric in metrics]
+        rows.append([arm, str(len(runs)), *map(percent, errors)])
+    header = ["training images, %", "validation images, centre crop, %", "gap, points", "ten crops, %"]
+    return Table(["arm", "runs", *header], rows)
+
+
 def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:
-    """Per run and number what was recorded, what came out once more, and whether it is the same to the last bit.
+    """For each run and number the recorded and the repeated value, and whether they are the same to the last bit.
 
     Args:
         recorded, repeated: records of the same runs in the same order.
@@ -190,7 +212,7 @@ def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Tabl
 
 
 def lr_table(claims: Mapping[str, str]) -> Table:
-    """Per claim and activation function every learning rate that was tried, how it did, and which one was chosen.
+    """For each claim and activation function, the learning rates tried, their results, and the one that was chosen.
 
     Args:
         claims: title -> id.
@@ -214,7 +236,7 @@ def lr_table(claims: Mapping[str, str]) -> Table:
 
 
 def full_run_table(runs: Mapping[str, Record | None]) -> Table:
-    """Per run what it was and its final errors in percent, of the centre and of all views; then the published ones.
+    """Each run's classes, epochs and final errors in percent, centre crop and all views; then the published ones.
 
     Args:
         runs: title -> record, or None if it was not made yet.

@@ -1,1 +1,1 @@
-"""Used by all others: files, values, tables of text, this machine."""
+"""Used by all other subpackages: files, values, tables of text, this machine."""

@@ -1,4 +1,4 @@
-"""Random numbers: from one seed a generator for every purpose, none of which disturbs another."""
+"""Random numbers: from one seed, an independent generator for every purpose."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import torch
 
 
 def stream(seed: int, purpose: str) -> torch.Generator:
-    """The generator of a seed for a purpose.
+    """The generator for one purpose, derived from a seed.
 
     Args:
         seed: at least 0.
-        purpose: any word; two words give independent generators.
+        purpose: any word; different words give independent generators.
     """
     state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> 1))
 
 
 def streams(generator: torch.Generator, *purposes: str) -> list[torch.Generator]:
-    """One generator for each purpose, by a single draw from the given one; how many there are changes none of them.
+    """One generator per purpose, seeded by one draw from the given one; adding a purpose does not change the others.
 
     Args:
         generator: on the CPU.

@@ -1,4 +1,4 @@
-"""This machine: its devices, memory and processes, and what a number may depend on besides its configuration."""
+"""This machine: its devices, memory and processes, and what results may depend on besides the configuration."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" as "cuda" or "cpu"; another device as it is, if this machine has it, else ``ValueError``.
+    """Resolves "auto" to "cuda" or "cpu" and returns any other device; ``ValueError`` if this machine lacks it.
 
-    A GPU is set up for the whole process: see ``settle_gpu``.
+    A GPU is set up for the whole process by ``settle_gpu``.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,11 +39,11 @@ def resolve_device(device: str) -> str:
 
 
 def settle_gpu() -> None:
-    """Float32 is float32 on a GPU, in convolutions as in matrix products, and never TF32, for the whole process.
+    """Makes GPUs compute float32 convolutions and matrix products in float32, never in TF32, in the whole process.
 
-    cuDNN times its algorithms for every new shape and takes the fastest, which need not be the same one in every
-    process. With the environment's ALEXNET_REPRO_DETERMINISTIC=1 it takes none that may give other bits the next time,
-    nor does torch; torch warns where it has no other.
+    cuDNN times its algorithms for every new shape and uses the fastest, which need not be the same one in every
+    process. With the environment variable ALEXNET_REPRO_DETERMINISTIC=1, cuDNN and torch use only deterministic
+    algorithms; torch warns where it has none.
     """
     deterministic = os.environ.get("ALEXNET_REPRO_DETERMINISTIC") == "1"
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -54,18 +54,18 @@ def settle_gpu() -> None:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device, without waiting for a GPU: what is on its way there lies in pinned memory."""
+    """Moves a tensor to a device; from the CPU to a GPU asynchronously, through pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 
 def environment(device: str) -> dict[str, Any]:
-    """What a number may depend on besides the configuration: code, versions, hardware, threads."""
+    """What a result may depend on besides the configuration: code, versions, hardware, threads."""
     found = {
         "revision": revision(),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # a plain one, that a checkpoint may hold
+        "torch": str(torch.__version__),  # a plain string, which a checkpoint may hold
         "numpy": np.__version__,
         "platform": platform.system() + "-" + platform.machine(),
         "device_kind": torch.device(device).type,
@@ -84,24 +84,24 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def revision(package: Path = PACKAGE) -> str:
-    """The commit of the code, "+changes" if the package was edited since, or "unknown" outside its repository.
+    """The commit of the code, followed by "+changes" if the package was edited since; "unknown" outside its repository.
 
     Args:
         package: folder of the code.
 
     Warns:
-        UserWarning: git does not answer, although this is a repository; with git's reason.
+        UserWarning: git fails, although this is a repository; gives git's reason.
     """
     if not (package.parent / ".git").exists():
         return "unknown"
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # of another repository
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # for another repository
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(package), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=plain).stdout.strip()
 
     try:
-        if not git("ls-files", "__init__.py"):  # another repository lies around it
+        if not git("ls-files", "__init__.py"):  # inside another repository
             return "unknown"
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError) as error:
@@ -123,12 +123,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def keep_large_blocks() -> bool:
-    """Lets the process keep the memory that a training step frees, instead of fetching it from the kernel again.
+    """Lets the process keep the memory that a training step frees, instead of requesting it from the kernel again.
 
-    Holds for the whole process, from now on. Linux with glibc only; elsewhere, or with the environment's
-    ALEXNET_REPRO_KEEP_MEMORY=0, it does nothing.
+    Holds for the whole process, from now on. Linux with glibc only; elsewhere, or with the environment
+    variable ALEXNET_REPRO_KEEP_MEMORY=0, it does nothing.
 
-    Returns: whether it was set.
+    Returns: whether the setting was made.
     """
     if os.environ.get("ALEXNET_REPRO_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
         return False
@@ -139,17 +139,17 @@ def keep_large_blocks() -> bool:
 
 @contextmanager
 def clean_processes(workers: int, *modules: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start clean (no threads, locks or random state of this one), have one thread, and end with it.
+    """Worker processes that inherit no threads, locks or random state, have one thread each, and end with this process.
 
-    Where the system can, they are forked from a process that has imported the modules and nothing else was done in; it
-    stays, so that only the first of them waits for imports.
+    If the system allows it, they are forked from a server process that has imported the modules and done nothing else.
+    The server stays alive, so that only the first worker waits for imports.
 
     Args:
-        workers: at most so many.
-        modules: full names of what they need.
+        workers: maximum number of worker processes.
+        modules: full names of the modules that workers need.
 
     Raises:
-        ChildProcessError: one of them was killed, and with it what the others had begun.
+        ChildProcessError: a worker was killed; whatever the other workers had not finished is lost as well.
     """
     forked = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forked else "spawn")
@@ -166,7 +166,7 @@ def clean_processes(workers: int, *modules: str) -> Iterator[ProcessPoolExecutor
 
 
 def _settle(variables: dict[str, str]) -> None:
-    """With the variables of the environment as they are now, not as they were when the first process was forked."""
+    """Sets up a worker: one thread, and the parent's current environment variables, not those of the fork server."""
     os.environ.clear()
     os.environ.update(variables)
     torch.set_num_threads(1)
@@ -174,6 +174,6 @@ def _settle(variables: dict[str, str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent can't tell its workers; they would wait for work for ever."""
+    """Ends this worker with its parent: a killed parent can't stop its workers, which would wait for work forever."""
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are written either completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
-    """Writes text (as UTF-8), bytes, or what a function writes into a file, so that ``path`` never holds a part.
+    """Writes text (as UTF-8), bytes, or a function's output to ``path``, which never holds an incomplete file.
 
-    Whatever interrupts, ``path`` is as it was or as it should be. Its folder is made. Who may read and write it follows
-    from the umask, as for any new file. Where it is a link, what the link leads to is written; where it is a pipe or a
-    device, it simply takes what comes.
+    If the process is interrupted, ``path`` is either unchanged or complete. Its folder is created if it is missing. Its
+    permissions follow the umask, as for any new file. If it is a symbolic link, its target is written; if it is a pipe
+    or a device, the content is written to it directly.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
@@ -47,12 +47,12 @@ def _followed(path: Path) -> Path:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Removes what a process that was killed while it wrote ``path`` left beside it; none may be writing it now."""
+    """Removes temporary files of processes killed while writing ``path``; no process may be writing it now."""
     path = _followed(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}"):
         temporary.unlink(missing_ok=True)
 
 
 def printable(name: str) -> str:
-    r"""The name of a file; bytes of it that are not UTF-8, which Python keeps as surrogates, as ``\xe9``."""
+    r"""The name of a file, with bytes that are not UTF-8 (which Python keeps as surrogates) written as ``\xe9``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

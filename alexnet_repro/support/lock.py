@@ -1,4 +1,4 @@
-"""One process at a time: a lock of the operating system, which is free again however its holder ends."""
+"""One process at a time: an operating-system lock, which is released however its holder ends."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where nothing is locked
+except ImportError:  # on Windows, where nothing is locked
     fcntl = None
 
 
 @contextmanager
 def locked(path: Path | None) -> Iterator[None]:
-    """Holds a file locked, and removes it afterwards; None: nothing is locked.
+    """Locks a file within the context, and removes it afterwards; None: nothing is locked.
 
-    What a killed process leaves of it locks nothing. Where the file system knows no locks, nothing is locked.
+    A file left by a killed process locks nothing. On a file system without locks, nothing is locked.
 
     Raises:
-        BlockingIOError: another process holds it; names the process.
+        BlockingIOError: another process holds the lock; names the process.
     """
     if path is None or fcntl is None:
         yield
@@ -31,7 +31,7 @@ def locked(path: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before it is free: another may lock a new file, but not this one
+        path.unlink(missing_ok=True)  # before the lock is released: the next process must lock a new file
         os.close(descriptor)
 
 
@@ -49,7 +49,7 @@ def _acquired(path: Path) -> int:
         except OSError:
             return descriptor
         if _is(path, descriptor):
-            with suppress(OSError):  # a full disk; it is locked without the name
+            with suppress(OSError):  # on a full disk, the lock holds without its holder's name
                 os.truncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
             return descriptor

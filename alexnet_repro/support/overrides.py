@@ -1,4 +1,4 @@
-"""Single fields of a configuration, changed by their names: ``train.lr=0.02``, ``net.layers.conv1.channels=48``."""
+"""Changes single fields of a configuration by name: ``train.lr=0.02``, ``net.layers.conv1.channels=48``."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from alexnet_repro.support.values import fits, in_words
 
 Config = TypeVar("Config")
 
-LARGEST, LARGEST_WHOLE = 3.4e38, 2**31 - 1  # of float32, which a network computes with, and of its sizes
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # as one types it; JSON knows fewer forms
+LARGEST, LARGEST_WHOLE = 3.4e38, 2**31 - 1  # of float32, in which networks compute, and of sizes
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)  # as people type it; JSON allows fewer forms
 
 
 def override(config: Config, *assignments: str) -> Config:
-    """The configuration with some fields changed, all of them before it is looked whether they go together.
+    """The configuration with some fields changed; all are set before they are checked for contradictions.
 
     Args:
         config: a dataclass, e.g. a ``RunConfig``.
-        assignments: ``path=value``. The path goes by fields, names of layers, keys of a mapping and numbers of stages;
-            the value is JSON, a number as one types it (``.5``, ``+1.``), or text that needs no quotes.
+        assignments: ``path=value``. The path consists of fields, layer names, keys of a mapping and indices of stages;
+            the value is JSON, a number in any usual form (``.5``, ``+1.``), or text, which needs no quotes.
 
     Raises:
-        ValueError: there is no such field, or it does not take that value; names what there is.
+        ValueError: there is no such field, or it does not accept the value; says what is allowed.
     """
     opened = _opened(config)
     for assignment in assignments:
@@ -59,7 +59,7 @@ def _closed(value: Any) -> Any:
 
 
 def read(text: str, path: str) -> Any:
-    """JSON, or a number as one types it, or text."""
+    """Parses JSON, a number in any usual form, or text."""
 
     def number(digits: str) -> float:
         whole = digits.lstrip("+-").isdigit()
@@ -108,7 +108,7 @@ def _check(key: str, names: list[str], path: str, owner: str) -> None:
 
 
 def _typed(value: Any, hint: Any, path: str) -> Any:
-    """The value if the field's type allows it; whole numbers also where fractions are, lists where tuples are."""
+    """The value converted to the field's type, int to float and list to tuple; ``ValueError`` if it does not fit."""
     value = tuple(value) if isinstance(value, list) else value
     if not fits(value, hint):
         raise ValueError(f"{path} does not take {value!r}: it is {in_words(hint, 'null')}")

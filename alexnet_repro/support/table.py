@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Table:
     """Rows of text, shown as a table in a notebook and in the book."""
 
-    header: Sequence[str]  #: a cell a column
+    header: Sequence[str]  #: one cell per column
     rows: Sequence[Sequence[str]]  #: from top to bottom
 
     def to_markdown(self) -> str:

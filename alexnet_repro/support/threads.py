@@ -1,4 +1,4 @@
-"""A tensor's work in pieces, taken by threads that don't wait for each other."""
+"""Work on tensors, in pieces that threads take without waiting for each other."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 def share_out(work: Callable[[Iterator[T]], object], pieces: Iterable[T]) -> None:
-    """Calls ``work`` in as many threads as torch has for an operation; each of them takes the next piece that is left.
+    """Calls ``work`` in as many threads as torch uses for an operation; each of them takes the next remaining piece.
 
-    Where torch divides every operation itself, all threads wait for the slowest one after each: on many small pieces,
-    beside a process that keeps a core busy, most of the time. Here one operation is one thread's, and they wait once.
+    If torch splits each operation, all threads wait for the slowest after each one: most of the time, if the pieces are
+    small and another process keeps a core busy. Here each operation runs in one thread, and threads wait only once.
 
     Args:
-        work: goes through the pieces it gets, and writes into tensors; nothing in it is differentiated.
-        pieces: in any order, independent of each other.
+        work: iterates over the pieces it is given, and writes into tensors; runs without autograd.
+        pieces: independent of each other; they are processed in any order.
     """
     left = deque(pieces)
 
@@ -38,7 +38,7 @@ def share_out(work: Callable[[Iterator[T]], object], pieces: Iterable[T]) -> Non
     helpers = min(threads, len(left)) - 1
     if helpers < 1:
         return alone()
-    torch.set_num_threads(1)  # of this thread, and of those that begin from now on
+    torch.set_num_threads(1)  # for this thread, and for those started from now on
     try:
         with ThreadPoolExecutor(helpers) as pool:
             begun = [pool.submit(alone) for _ in range(helpers)]

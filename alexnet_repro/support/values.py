@@ -1,4 +1,4 @@
-"""Configurations as plain JSON values, and back; what is allowed in them."""
+"""Configurations as plain JSON values and back, and checks of their fields."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def as_json(config: Any) -> Any:
 
 
 def from_json(value: Any, types: Iterable[type]) -> Any:
-    """What ``as_json`` made JSON of, lists as tuples.
+    """Rebuilds the configuration that ``as_json`` converted, with lists as tuples.
 
     Args:
         value: plain JSON values.
         types: the dataclasses that may occur in it.
 
     Raises:
-        ValueError: it names another type, or a field that the type lacks.
+        ValueError: an unknown type, or a field that is unknown, missing or of the wrong type.
     """
     known = {cls.__name__: cls for cls in types}
     if isinstance(value, list):
@@ -49,7 +49,7 @@ def from_json(value: Any, types: Iterable[type]) -> Any:
 
 
 def typed(cls: type, fields: Mapping[str, Any]) -> Any:
-    """The dataclass of these fields; ``ValueError`` names one that it lacks, or whose value is not of its type."""
+    """Builds a dataclass from its fields; ``ValueError`` names one that is unknown, missing or of the wrong type."""
     hints = _hints(cls)
     for name, value in fields.items():
         if name in hints and not fits(value, hints[name]):
@@ -61,7 +61,7 @@ def typed(cls: type, fields: Mapping[str, Any]) -> Any:
 
 
 def check_types(config: Any, of: str = "") -> None:
-    """``ValueError`` unless every field of a dataclass has a value of its type; ``of`` follows the field's name."""
+    """Raises ``ValueError`` unless each field of a dataclass has its type; the message has ``of`` after the name."""
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), _hints(type(config))[field.name]
         if not fits(value, hint):
@@ -69,7 +69,7 @@ def check_types(config: Any, of: str = "") -> None:
 
 
 def in_words(hint: Any, nothing: str = "None") -> str:
-    """What a field of this hint takes; ``nothing`` is the word for None."""
+    """The values that a type hint allows, in words; ``nothing`` is the word for None."""
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(in_words(option, nothing) for option in get_args(hint))
     if get_origin(hint) is Literal:
@@ -81,7 +81,7 @@ _hints = lru_cache(get_type_hints)
 
 
 def fits(value: object, hint: Any) -> bool:
-    """Whether a value is of the type of a field's hint; whole numbers are fractions too, truth values no numbers."""
+    """Whether a value fits the type hint of a field; an int is also a float, and a bool is not a number."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in inner)
@@ -110,16 +110,16 @@ def digest(json_value: Any) -> str:
 
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a checksum over all of it, so that a digit changed by hand is found."""
+    """Writes a JSON object with a checksum over all of it, so that even one digit changed by hand is detected."""
     write_atomically(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """What ``write_sealed`` wrote.
+    """Reads what ``write_sealed`` wrote, without the checksum.
 
     Raises:
-        ValueError: it is no such file, or was changed after it was written; names it.
-        OSError: it can't be read.
+        ValueError: the file is not a JSON object with a checksum, or was changed after it was written; names it.
+        OSError: the file can't be read.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -132,7 +132,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def differences(recorded: Any, current: Any, name: str = "") -> list[str]:
-    """What is no longer as recorded; what one of them lacks is a difference too, unless the other has None."""
+    """Lists the differences from the recorded values in words; a missing key counts as None."""
     if isinstance(recorded, dict) and isinstance(current, dict):
         keys = dict.fromkeys((*recorded, *current))
         pairs = [(f"{name}.{key}".strip("."), recorded.get(key), current.get(key)) for key in keys]
@@ -144,23 +144,23 @@ def differences(recorded: Any, current: Any, name: str = "") -> list[str]:
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    """``ValueError`` unless the value is one of those."""
+    """Raises ``ValueError`` unless the value is one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
 
 
 def check_positive(name: str, value: float) -> None:
-    """``ValueError`` unless the value is above 0."""
+    """Raises ``ValueError`` unless the value is greater than 0."""
     if not value > 0:
         raise ValueError(f"{name} must be greater than 0, not {value!r}")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:
-    """``ValueError`` unless the value is a whole number of at least so much."""
+    """Raises ``ValueError`` unless the value is a whole number of at least ``least``."""
     if not is_whole(value, least):
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number of at least so much; a truth value is none."""
+    """Whether the value is a whole number of at least ``least``; a bool is not."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

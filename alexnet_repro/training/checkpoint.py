@@ -1,4 +1,4 @@
-"""The files of a run, and those to go on from: whole or absent, and of one configuration only."""
+"""The files of a run and its checkpoints: each one whole or absent, and of one configuration only."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ DAMAGES = (
     zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, RuntimeError, ArithmeticError, LookupError,
     AttributeError, TypeError, ValueError,
 )  # fmt: skip
-SHOWN = 5  # names in an error
-CHECKPOINT = ".pt"  # ending of what lies in a record's place until its run is finished
+SHOWN = 5  # names listed in an error
+CHECKPOINT = ".pt"  # suffix of the file that stands in for a record until its run is finished
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a run keeps what it leaves. None: it is not kept."""
+    """The paths of the files that a run writes; None: the file is not written."""
 
-    last: Path | None = None  #: checkpoint to go on from
-    result: Path | None = None  #: its record
-    best: Path | None = None  #: checkpoint of the lowest validation error
-    config: Path | None = None  #: its configuration, written before anything takes time
-    log: Path | None = None  #: a line of JSON an epoch
+    last: Path | None = None  #: checkpoint to resume from
+    result: Path | None = None  #: record of the run
+    best: Path | None = None  #: checkpoint with the lowest validation error
+    config: Path | None = None  #: configuration of the run, written before training begins
+    log: Path | None = None  #: one line of JSON per epoch
 
     @classmethod
     def of_folder(cls, out: Path) -> Files:
-        """A run of its own: everything in one folder."""
+        """The files of a stand-alone run, all in one folder."""
         return cls(out / LAST, out / RESULT, out / BEST, out / CONFIG, out / LOG)
 
     @classmethod
     def of_record(cls, path: Path) -> Files:
-        """A run of a study: its record and, until that is there, a checkpoint in its place."""
+        """The files of a study's run: its record and, until that is written, a checkpoint in its place."""
         return cls(path.with_suffix(CHECKPOINT), path)
 
     @property
     def lock(self) -> Path | None:
-        """What is locked while the run is under way; it ends like a checkpoint, and is as little of a record."""
+        """The file that is locked during the run; its suffix is a checkpoint's, so it is not taken for a record."""
         return None if self.last is None else self.last.with_name(f".lock-{self.last.name}")
 
     @property
@@ -59,7 +59,7 @@ class Files:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a run is, without the places and names of its data: these are what their checksums say."""
+    """The configuration of a run without the names and places of its data, which their checksums identify."""
     known = {name: value for name, value in config.items() if name not in ("dataset", "data")}
     if "data" not in config:
         return known
@@ -81,15 +81,15 @@ class Saved:
 
     training: dict[str, Any]  #: ``Training.state_dict()``
     input: dict[str, Tensor]  #: ``InputTransform.state_dict()``
-    classes: list[str] | None = None  #: their names
-    best: float | None = None  #: the lowest validation error
-    seconds: float | None = None  #: that it has taken
+    classes: list[str] | None = None  #: names of the classes
+    best: float | None = None  #: the lowest validation error so far
+    seconds: float | None = None  #: duration of the run so far
     started: str | None = None  #: date and time, UTC
 
 
 @dataclass(frozen=True)
 class State:
-    """What ``Training.state_dict`` gives, by name."""
+    """The entries of ``Training.state_dict()``."""
 
     model: Mapping[str, Tensor]
     velocities: Mapping[str, Tensor]
@@ -106,7 +106,7 @@ class State:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of ``State``."""
+    """The ``counts`` of a ``State``."""
 
     step: int
     seconds: float
@@ -115,7 +115,7 @@ class Counts:
 
 @contextmanager
 def reading(what: object) -> Iterator[None]:
-    """``CheckpointError`` for whatever is missing or of another kind in what is read."""
+    """Raises ``CheckpointError`` for anything missing or malformed in the content that is read within it."""
     try:
         yield
     except CheckpointError:
@@ -128,29 +128,29 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
     """Writes a checkpoint, whole or not at all.
 
     Args:
-        path: of the file; its folder is made.
-        config: plain JSON values, all that the run is; a run of another will be refused.
+        path: path of the file; its folder is created.
+        config: the run's whole configuration, plain JSON values; a run with another one will be refused.
         state: tensors and plain values in lists and dictionaries, e.g. ``Training.state_dict()``.
 
     Raises:
-        OSError: it can't be written; what was there before is as it was.
+        OSError: the file cannot be written; an earlier one is left as it was.
     """
     try:
         write_atomically(path, lambda file: torch.save({"format": FORMAT, "config": config, "state": state}, file))
-    except RuntimeError as error:  # torch's own for what the file system refuses
+    except RuntimeError as error:  # what torch raises if the file system refuses
         raise OSError(errno.EIO, f"{path} can't be written: is the disk full? {error}") from error
 
 
 def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap: bool = False) -> dict[str, Any]:
-    """``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
+    """Loads ``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
 
     Args:
-        path: of the file.
-        config: that of the run that wants to go on from it, wherever its data lie now; None: of whatever run it is.
-        mmap: tensors are read when they are used, unchecked; for a quick look at the rest.
+        path: path of the file.
+        config: configuration of the run that resumes from it, whose data may have moved; None: any run's checkpoint.
+        mmap: read tensors only when they are used, and without verifying checksums; for a quick look at the rest.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it is another configuration's: names what differs.
+        CheckpointError: there is none, it is damaged, or it belongs to another configuration; names what differs.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is no checkpoint: there is no such file")
@@ -169,14 +169,14 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
 
 
 def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) -> Saved:
-    """The state of a run's checkpoint, to go on from.
+    """Loads the state in a run's checkpoint, to resume from.
 
     Args:
         path, config: as for ``load_checkpoint``.
-        classes: of the images.
+        classes: names of the images' classes.
 
     Raises:
-        CheckpointError: as for ``load_checkpoint``, or it is no such state, or one of other classes.
+        CheckpointError: as for ``load_checkpoint``; or the state is not one to resume from, or has other classes.
     """
     with reading(path):
         saved = typed(Saved, load_checkpoint(path, config)["state"])
@@ -188,10 +188,10 @@ def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) ->
 
 
 def check_classes(path: Path, known: Sequence[str] | None, classes: Sequence[str]) -> None:
-    """Refuses a checkpoint whose classes are not these, in this order; one that keeps no names is taken as it is.
+    """Refuses a checkpoint that has other classes or another order of them; one without class names is accepted.
 
     Raises:
-        CheckpointError: names those that differ.
+        CheckpointError: the classes or their order differ; names the classes that differ.
     """
     if known is not None and list(known) != list(classes):
         class_order(path, known, classes)
@@ -199,17 +199,17 @@ def check_classes(path: Path, known: Sequence[str] | None, classes: Sequence[str
 
 
 def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """The number that a network knows each of the classes by.
+    """The index by which a network knows each of the classes.
 
     Args:
-        path: of its checkpoint.
-        known: its classes, by its own numbers.
-        classes: the same, in any order.
+        path: path of the network's checkpoint, for errors.
+        known: the network's classes, in the order of its outputs.
+        classes: the same classes, in any order.
 
     Shape: (classes,) int64.
 
     Raises:
-        CheckpointError: they are not the same; names those that differ.
+        CheckpointError: the classes are not the same (names those that differ), or some of them share a name.
     """
     if list(known) == list(classes):
         return torch.arange(len(known))
@@ -222,7 +222,7 @@ def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Ten
 
 
 def _check_sums(path: Path) -> None:
-    """torch does not look at what the file says of its parts."""
+    """Verifies the checksums of the file's parts, which torch ignores."""
     with zipfile.ZipFile(path) as archive:
         if (part := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {part} is another")

@@ -1,4 +1,4 @@
-"""How a network is trained, and what a whole run is, as frozen values."""
+"""Frozen values that describe how a network is trained, and a whole run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How one network is trained, by the paper's update rule.
+    """How a network is trained with the paper's update rule.
 
     Source:  Sec. 5.
-    Differs: ``accumulate`` gives the gradient of the undivided minibatch but for dropout, whose layers draw their masks
-        for one part after the other, and so, where there are several such layers, others than for the whole.
+    Differs: ``accumulate`` gives the gradient of the undivided minibatch, except for dropout: its masks are drawn part
+        by part, and differ from those of the whole minibatch if there are several dropout layers, or on a GPU.
 
     Raises:
-        ValueError: a field outside its allowed values, or two schedules.
+        ValueError: a field is outside its allowed values, or there are both ``lr_drops`` and ``schedule``.
 
     Example:
         >>> from alexnet_repro import TrainConfig
@@ -40,17 +40,17 @@ class TrainConfig:
     """
 
     epochs: int  #: at most; fewer if target_error is reached
-    lr: float  #: of the weights, initial
+    lr: float  #: initial learning rate of the weights
     bias_lr_factor: float = 2.0  #: learning rate of the biases as a multiple of lr; the 2012 code's epsB over epsW
     lr_drops: tuple[int, ...] = ()  #: epochs after which the weights' lr is divided by 10; the biases keep theirs
     schedule: Schedule | None = None  #: in place of lr_drops
     momentum: float = 0.9  #: fraction of the velocity kept
     weight_decay: Mapping[str, float] = field(default_factory=dict)  #: layer name -> decay of its weights; others 0
     target_error: float | None = None  #: fraction; stop after the first epoch whose training error is at most this
-    stuck_after: int | None = None  #: steps; an error if the mean loss over so many in a row is no better than chance
-    precision: Precision = "float32"  #: of forward passes, where the device has it; weights are always float32
-    accumulate: int = 1  #: parts of a minibatch that are computed one after the other, where memory is small
-    compile: bool = False  #: by torch.compile
+    stuck_after: int | None = None  #: steps; error if the mean loss over this many in a row is no better than chance
+    precision: Precision = "float32"  #: of forward passes, by autocast; weights are always float32
+    accumulate: int = 1  #: parts of a minibatch that are computed one after the other, to save memory
+    compile: bool = False  #: whether to use torch.compile
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -72,21 +72,21 @@ class TrainConfig:
 
     @staticmethod
     def preset(name: str) -> TrainConfig:
-        """The training of that name; ``ValueError`` lists the names if there is none."""
-        from alexnet_repro.training.recipes import TRAIN_PRESETS  # which are TrainConfigs themselves
+        """The training preset of that name; if there is none, ``ValueError`` lists the names."""
+        from alexnet_repro.training.recipes import TRAIN_PRESETS  # which imports TrainConfig
 
         check_choice("preset", name, tuple(TRAIN_PRESETS))
         return TRAIN_PRESETS[name]
 
     def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
-        """What epoch number ``epoch`` (1, 2, ...) is trained with, given the validation errors of those before it."""
+        """The stage of epoch number ``epoch`` (1, 2, ...), given the validation errors of the epochs before it."""
         return self._schedule().stage(epoch, self.epochs, val_errors)
 
     def _schedule(self) -> Schedule:
         return self.schedule or Stages.of_drops(self.lr_drops, self.epochs)
 
     def shortened(self, epochs: int) -> TrainConfig:
-        """The same in ``epochs`` epochs, its stages or drops in proportion; ``ValueError`` if they are too few."""
+        """The same training in ``epochs`` epochs, stages or drops in proportion; ``ValueError`` if they are too few."""
         whole = self._schedule()
         short = whole.shortened(epochs) if isinstance(whole, Stages) else whole
         if self.schedule is not None:
@@ -96,23 +96,23 @@ class TrainConfig:
         return dataclasses.replace(self, epochs=epochs, lr_drops=tuple(moved[x] for x in self.lr_drops if x in moved))
 
     def autocast(self, device: torch.device | str) -> AbstractContextManager[object]:
-        """Within it a forward pass on the device has this precision."""
+        """A context in which forward passes on the device have this precision."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(torch.device(device).type, getattr(torch, self.precision))
 
     def needs_validation(self) -> bool:
-        """Whether the schedule looks at validation errors."""
+        """Whether the schedule depends on validation errors."""
         return isinstance(self.schedule, Plateau)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One training run, whole: what ``alexnet-repro train`` trains."""
+    """The complete description of one training run, as for ``alexnet-repro train``."""
 
-    dataset: str  #: as for load_dataset
-    size: int | None = None  #: of the stored images, pixels
-    seed: int = 0  #: of weights, order, crops and masks
+    dataset: str  #: name or path, as for load_dataset
+    size: int | None = None  #: of the stored images, pixels; None: as for load_dataset
+    seed: int = 0  #: of initial weights, order, crops and masks
     net: NetConfig  #: the network
     input: InputConfig  #: how images become batches
     train: TrainConfig  #: the training
@@ -124,6 +124,6 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, value: Any) -> RunConfig:
-        """From ``values.as_json``'s form; ``ValueError`` names what it does not know."""
+        """The configuration from the form that ``values.as_json`` gives; ``ValueError`` names anything unknown."""
         layers = get_args(Layer)
         return from_json(value, (cls, NetConfig, InputConfig, TrainConfig, *layers, Stage, *get_args(Schedule)))

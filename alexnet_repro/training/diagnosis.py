@@ -1,4 +1,4 @@
-"""Why a training run can't go on: at which step, in which layer, and what the likely cause is."""
+"""Why a training run cannot continue: at which step, in which layer, and the likely cause."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from alexnet_repro.training.optim import layer_of
 if TYPE_CHECKING:
     from alexnet_repro.training.state import Training
 
-EXPLODED = 2.0  # a first loss of so many times that of chance comes from weights that are too large
+EXPLODED = 2.0  # a first loss this many times that of chance means that the initial weights are too large
 
 
 class TrainingError(RuntimeError):
-    """The loss is no longer a number, or no better than chance.
+    """The loss or a weight is no longer finite, or the loss is no better than chance.
 
     Attributes:
-        step: minibatches trained on, this one included.
-        layer: where it shows first; None where no single layer stands out.
-        cause: the likely one, and what to do.
-        loss: the minibatch's, nats; for a run that is stuck the mean over its last steps.
-        history: what was trained before; set by ``train``.
+        step: number of minibatches trained on, this one included.
+        layer: the first layer that shows the problem; None if no single layer stands out.
+        cause: the likely cause, and what to do.
+        loss: loss of the minibatch, nats; for a run that is stuck, the mean over its last steps.
+        history: the training up to the error; set by ``train``.
     """
 
     def __init__(self, step: int, layer: str | None, cause: str, loss: float) -> None:
-        super().__init__(step, layer, cause, loss)  # with which it is pickled
+        super().__init__(step, layer, cause, loss)  # the arguments that a pickle keeps
         self.step, self.layer, self.cause, self.loss = step, layer, cause, loss
         self.history = None
 
@@ -38,8 +38,8 @@ class TrainingError(RuntimeError):
 
 
 def not_finite(training: Training, step: int, loss: float) -> TrainingError:
-    """The error of a loss that is no number: its layer is the first whose weights or outputs are none."""
-    if step != training.step:  # its input is no longer known, and by now all weights are no numbers
+    """The error for a loss that is not finite; its layer is the first with weights or outputs that are not finite."""
+    if step != training.step:  # its input is no longer known, and by now no weight is finite
         cause = f"Its images, gone by now, may have held numbers that are not finite. If not: {_cause(training)}"
         return TrainingError(step, None, cause, loss)
     if not training.inputs.isfinite().all():
@@ -48,7 +48,7 @@ def not_finite(training: Training, step: int, loss: float) -> TrainingError:
 
 
 def weights_not_finite(training: Training, loss: float) -> TrainingError | None:
-    """The error of an update that left weights that are no numbers, though its loss was one; None if all are finite."""
+    """The error for an update that left weights that are not finite after a finite loss; None if all are finite."""
     for name, parameter in training.plain.named_parameters():
         if not parameter.isfinite().all():
             cause = f"The update after it left weights that are not finite. {_cause(training)}"
@@ -57,7 +57,7 @@ def weights_not_finite(training: Training, loss: float) -> TrainingError | None:
 
 
 def stuck(training: Training, loss: float) -> TrainingError:
-    """The error of a mean loss no better than chance: its layer is the first whose units are all off."""
+    """The error for a mean loss no better than chance; its layer is the first whose units are all inactive."""
     layer = _first(training, lambda module, out: isinstance(module, nn.ReLU) and not out.any())
     cause, exploded = _cause(training), EXPLODED * training.chance
     if layer is not None:
@@ -87,7 +87,7 @@ def _finite(module: nn.Module, out: Tensor) -> bool:
 
 @torch.no_grad()
 def _first(training: Training, found: Callable[[nn.Module, Tensor], bool]) -> str | None:
-    """The first layer, in the order of the last minibatch's forward pass, of which ``found(module, output)`` holds."""
+    """The first layer in a forward pass of the last minibatch for which ``found(module, output)`` is true."""
     names: list[str] = []
 
     def hook(name: str):

@@ -1,4 +1,4 @@
-"""How wrong a network is."""
+"""Errors and predictions of a network."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ TOP = 5
 
 
 def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
-    """The fraction of rows whose label is not among the k highest scores, or whose scores hold what is no number.
+    """The fraction of rows whose label is not among the k highest scores, or whose scores contain NaN.
 
     Args:
         scores: logits or probabilities.
-        labels: the right classes.
-        k: guesses that are allowed.
+        labels: the correct classes.
+        k: number of guesses allowed.
 
     Shape: scores (N, classes), labels (N,) int64.
 
     Raises:
-        ValueError: k is not between 1 and the number of classes, there are no rows, or not a label for each.
+        ValueError: k is not between 1 and the number of classes, there are no rows, or not one label per row.
 
     Example:
         >>> import torch
@@ -46,7 +46,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 def hits(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """Whether a row's label is among the k highest scores, (N,) bool; for the rest see ``top_k_error``."""
+    """Whether each row's label is among its k highest scores, (N,) bool; see ``top_k_error``."""
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         wrong = f"not {tuple(scores.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"scores have the shape (N, classes) and labels (N,), {wrong}")
@@ -60,29 +60,29 @@ def predict(
     model: nn.Module, images: Tensor, transform: InputTransform, labels: Tensor | None = None, batch_size: int = 250,
     rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Class probabilities, averaged over the views of each image, and the logarithms of the right classes'.
+    """Class probabilities, averaged over the views of each image, and their logarithms for the correct classes.
 
-    The latter are finite wherever the logits are.
+    The logarithms are finite wherever the logits are.
 
     Source:  2012 code, LogregCostLayer (softmax outputs are averaged, not logits).
 
     Args:
-        model: logits from inputs; in training or not, and so it stays.
+        model: maps inputs to logits; is put into eval mode, and afterwards back into the modes that it had.
         images: stored images.
-        transform: of images into inputs; its configuration says which views.
-        labels: of the images; None: the second result is empty.
-        batch_size: images, and then views, that are worked on at a time.
-        rows: numbers of the images that are looked at, (n,) int64; None: all.
+        transform: turns images into inputs; its configuration gives the views.
+        labels: the correct classes; None: the second result is empty.
+        batch_size: number of images, and then of views, processed at a time.
+        rows: indices of the images to predict, (n,) int64; None: all.
 
-    Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (N, classes) float32 and (N,) float64, of the rows, on the
-        model's device.
+    Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (n, classes) float32 and (n,) float64, for the n
+        rows, on the model's device.
     """
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = torch.arange(len(images)) if rows is None else rows
     labels = None if labels is None else labels.to(device)
     with evaluating(model):
-        for chosen in rows.split(batch_size):  # so many are read at a time, where they are on disk
+        for chosen in rows.split(batch_size):  # images on disk are read this many at a time
             views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
             logits = torch.cat([model(inputs) for inputs in views.flatten(0, 1).split(batch_size)])
             logits = logits.unflatten(0, views.shape[:2])
@@ -95,7 +95,7 @@ def predict(
 
 
 def mean_log(logs: Tensor) -> Tensor:
-    """The logarithm of the mean over the first dimension of what these are the logarithms of."""
+    """The logarithm of the mean, over the first dimension, of the numbers whose logarithms are given."""
     return logs.logsumexp(0) - math.log(len(logs))
 
 
@@ -103,12 +103,12 @@ def evaluate(
     model: nn.Module, images: Tensor, labels: Tensor, transform: InputTransform, shard: int = 0, shards: int = 1,
     rows: Tensor | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """``errors`` of the view-averaged probabilities.
+    """The ``errors`` of a network, from class probabilities averaged over the views of each image.
 
     Args:
         model, images, transform, rows: as for ``predict``.
-        labels: of the images.
-        shard, shards: which part of the rows is this process's, of how many; the errors are those of all.
+        labels: the correct classes of the images.
+        shard, shards: this process evaluates part ``shard`` of ``shards``; the errors are those of all rows.
 
     Shape: images (N, 3, H, W) uint8, labels (N,) int64.
 
@@ -128,12 +128,12 @@ def evaluate(
 
 
 def share(rows: Tensor, shard: int, shards: int) -> Tensor:
-    """Which of the rows are one process's, of several: consecutive ones."""
+    """The consecutive rows that belong to one of several processes."""
     return rows[len(rows) * shard // shards : len(rows) * (shard + 1) // shards]
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:
-    """Numbers of at most so many of ``count`` images, evenly spaced."""
+    """Evenly spaced indices of at most ``most`` of ``count`` images."""
     few = min(count, most)
     return torch.arange(few) * count // few
 
@@ -141,12 +141,12 @@ def evenly_spaced(count: int, most: int) -> Tensor:
 def errors(probabilities: Tensor, labels: Tensor, logs: Tensor) -> dict[str, float]:
     """``top1_error``, with more than five classes ``top5_error`` (fractions), and ``log_probability`` (mean, nats).
 
-    In several processes each gives its part, which may be empty, and gets what holds of all.
+    With several processes, each passes its own part, which may be empty, and gets the results for all images.
 
     Args:
         probabilities: of the classes, e.g. from ``predict``.
-        labels: the right classes.
-        logs: logarithms of the right classes' probabilities, from there too.
+        labels: the correct classes.
+        logs: logarithms of the correct classes' probabilities, e.g. from ``predict``.
 
     Shape: probabilities (N, classes), labels (N,) int64, logs (N,).
 
@@ -166,11 +166,11 @@ def errors(probabilities: Tensor, labels: Tensor, logs: Tensor) -> dict[str, flo
 
 
 def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> Table:
-    """Per class its images, the error in percent, and what it is taken for most often when it is not recognized.
+    """A table with each class's number of images, error in percent, and the class it is most often mistaken for.
 
     Args:
         probabilities: of the classes, e.g. from ``predict``.
-        labels: the right classes.
+        labels: the correct classes.
         classes: their names.
 
     Shape: probabilities (N, classes), labels (N,) int64.
@@ -187,9 +187,9 @@ def class_table(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -
 
 
 def predictions_csv(probabilities: Tensor, labels: Tensor, classes: Sequence[str]) -> str:
-    """One line per image, in the data set's order: number, class, the five likeliest classes, their probabilities.
+    """CSV with one line per image, in the data set's order: number, class, the five likeliest classes, probabilities.
 
-    What is not finite is left empty.
+    Probabilities that are not finite are left empty.
 
     Args:
         probabilities, labels, classes: as for ``class_table``.

@@ -20,15 +20,15 @@ from alexnet_repro.training.optim import set_learning_rates
 from alexnet_repro.training.replay import Passes, Replayed, replayable
 from alexnet_repro.training.state import Epoch, Training, summed
 
-BETTER = 0.99  # of the loss of guessing; one above it is no better than chance
-LOOK_EVERY = 50  # steps; a GPU would wait for every look at a loss, a CPU does not. And before what is kept
+BETTER = 0.99  # fraction of the loss of guessing; a loss above it is no better than chance
+LOOK_EVERY = 50  # steps between looks at the losses on a GPU, which has to be waited for; also before a state is saved
 
 Callback = Callable[[Training], object]
 
 
 @dataclass(frozen=True)
 class History:
-    """What a training run did and why it ended; "diverged" is that of a ``TrainingError``.
+    """What a training run did and why it ended; only the history of a ``TrainingError`` is "diverged".
 
     Example:
         >>> import torch
@@ -39,8 +39,8 @@ class History:
         ('epochs', [1, 2, 3])
     """
 
-    epochs: tuple[Epoch, ...]  #: in their order
-    ended: Literal["epochs", "target", "diverged"]  #: all epochs; ``target_error``; the loss
+    epochs: tuple[Epoch, ...]  #: in order
+    ended: Literal["epochs", "target", "diverged"]  #: all epochs done; ``target_error`` reached; ``TrainingError``
 
 
 def train(
@@ -55,22 +55,22 @@ def train(
 ) -> History:
     """Trains ``model`` in place.
 
-    Source:  Sec. 5; the training error is that of the minibatches as they pass, as cuda-convnet reported it.
+    Source:  Sec. 5; the training error is that of the minibatches as they are trained on, as cuda-convnet reported it.
 
     Args:
-        model: logits from inputs, on the device of the batches. In several processes, as ``parallel`` makes it.
+        model: maps inputs to logits, on the device of the batches. For several processes, as ``parallel`` wraps it.
         batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
         config: the recipe.
-        validate: called after every epoch; its ``top1_error`` is what a schedule looks at.
+        validate: called after every epoch; a schedule may depend on the ``top1_error`` that it returns.
         on_step: called after every minibatch with the ``Training``, whose state is then complete and can be saved.
         on_epoch: the same after every epoch.
-        resume: a state of such a ``Training`` to go on from; not looked at after the first step.
+        resume: a state of such a ``Training`` to resume from; not used after the first step.
 
     Raises:
-        TrainingError: the loss is no longer finite, or after ``stuck_after`` steps no better than chance. It names
-            step, layer and likely cause; its ``history`` is what was trained before.
-        ValueError: the schedule needs ``validate``, or batches that can hold images back; a layer that it or the weight
-            decay names is not there; an epoch gave no minibatch.
+        TrainingError: the loss or a weight is no longer finite, or the loss is no better than chance over
+            ``stuck_after`` steps. It names step, layer and likely cause; its ``history`` is the training so far.
+        ValueError: the schedule needs ``validate``, or batches that have ``enter``; the schedule or the weight decay
+            names a layer that does not exist; an epoch yields no minibatch.
 
     Example:
         >>> import torch
@@ -132,7 +132,7 @@ def _step(training: Training, passes: Passes, inputs: Tensor, labels: Tensor) ->
 
 
 def _passes(training: Training) -> Passes:
-    """Forward and backward through a minibatch: its mean loss, and how many images it is wrong about."""
+    """The forward and backward pass of a minibatch; they return its mean loss and number of wrong images."""
 
     def passes(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         config, n = training.config, len(labels)
@@ -158,7 +158,7 @@ def _spread(model: nn.Module) -> bool:
 
 
 def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """A minibatch in so many parts, or a part an image; of several processes all have as many, and none is empty."""
+    """A minibatch in at most ``count`` parts, none of them empty; all processes have the same number of parts."""
     if count == 1 or not dist.is_initialized():
         return list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
     fewest = torch.tensor(min(count, len(labels)), device=labels.device)
@@ -168,7 +168,7 @@ def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Ten
 
 
 def _share(labels: Tensor) -> Tensor | float:
-    """What the mean loss of this process's part of a minibatch counts, where the mean over processes is taken."""
+    """The weight of this process's mean loss over its part of a minibatch in the average over all processes."""
     if not dist.is_initialized():
         return 1.0
     n = torch.full((), len(labels), dtype=torch.float64, device=labels.device)
@@ -176,12 +176,12 @@ def _share(labels: Tensor) -> Tensor | float:
 
 
 def looks_are_free(device: torch.device) -> bool:
-    """Whether nothing is waited for to see a number."""
+    """Whether numbers on the device can be read without waiting for it."""
     return device.type == "cpu"
 
 
 def _look(training: Training, inputs: Tensor) -> None:
-    """Raises what ``diagnosis`` says of a loss that is no number, or of losses that are no better than chance."""
+    """Raises ``diagnosis``'s error for a loss that is not finite, or for losses that are no better than chance."""
     config, step = training.config, training.step
     training.inputs = inputs
     training.unseen.append(training.loss)
@@ -191,5 +191,5 @@ def _look(training: Training, inputs: Tensor) -> None:
     if full:
         total, images = summed(training.recent).tolist()
         training.recent.zero_()
-        if training.chance and not total / images < BETTER * training.chance:  # of one class nothing is to be learnt
+        if training.chance and not total / images < BETTER * training.chance:  # it is 0 with one class
             raise stuck(training, total / images)

@@ -1,4 +1,4 @@
-"""What is measured of a network: after every epoch, and of the trained one."""
+"""The measurements of a network: after every epoch, and after training."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
 from alexnet_repro.training.state import summed
 
-DERIVATIVE_IMAGES = 500  # images it was tested on, over which the mean derivatives are taken
-FITTED_IMAGES = 2500  # training images, evenly spaced, whose error in eval mode is taken after every epoch
+DERIVATIVE_IMAGES = 500  # evaluation images over which the mean derivatives are taken
+FITTED_IMAGES = 2500  # training images, evenly spaced, whose error in eval mode is measured after every epoch
 
 
 class Measures:
-    """What is measured of one run's network. All processes must ask together.
+    """The measurements of one run's network; all processes must call each method together.
 
     Args:
         config: the run.
-        network, model: the network as it was built, and as it is trained.
-        transform: of images into its inputs.
-        training, testing: what it is trained and tested on; the latter may be None.
+        network, model: the network as it was built, and the module that is trained.
+        transform: turns images into its inputs.
+        training, testing: the data sets for training and evaluation; the latter may be None.
         here: this process among those of the run.
 
     Attributes:
-        mistakes: as a record has them; None before ``final``.
+        mistakes: the misclassified evaluation images, as in a record; None before ``final``.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class Measures:
         self.mistakes: str | None = None
 
     def validate(self) -> dict[str, float]:
-        """After an epoch, in eval mode, centre crops alone: the errors on ``testing`` and on some training images."""
+        """The errors after an epoch, in eval mode on centre crops: on ``testing`` and on some training images."""
         rows = evenly_spaced(len(self.training), FITTED_IMAGES)
         fitted = self._centre(self.training.images, self.training.labels, rows)
         return self._centre(self.tested, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
 
     def final(self, history: History) -> dict[str, float | None]:
-        """Of the trained network: what a record has as ``final``."""
+        """The measurements of the trained network, which a record has as ``final``."""
         config, train_errors = self.config, [epoch.train_error for epoch in history.epochs]
         found: dict[str, float | None] = {"train_error": train_errors[-1]}
         if config.train.target_error is not None:
@@ -61,11 +61,11 @@ class Measures:
         if history.ended == "diverged" or self.testing is None:
             return found
         found |= self._tested()
-        if config.input.crop is not None:  # else the views are one, and the last training error is of the same images
+        if config.input.crop is not None:  # else there is one view, and the last training error is of the same images
             centre = history.epochs[-1].val or self._centre(self.tested, self.testing.labels)
             found["centre_error"] = centre["top1_error"]
             found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
-        if self.model is not self.network:  # whole, wherever its towers were
+        if self.model is not self.network:  # undivided, wherever its towers were
             self.network.load_state_dict(self.model.module.state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].weight)
@@ -80,7 +80,7 @@ class Measures:
             return evaluate(self.model, images, labels, centre, here.shard, here.shards, rows)
 
     def _tested(self) -> dict[str, float]:
-        """The errors over all views; keeps which images it is wrong about."""
+        """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
         here, labels = self.here, self.testing.labels.to(self.here.device)
         viewed = self.transform.viewed(self.config.input.views)
         own = share(torch.arange(len(labels)), here.shard, here.shards)

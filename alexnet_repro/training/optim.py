@@ -15,7 +15,7 @@ from alexnet_repro.networks.weights import plain_name
 from alexnet_repro.support.threads import share_out
 from alexnet_repro.training.schedules import Stage
 
-CACHED = 2**18  # numbers of a tensor that are worked on at a time
+CACHED = 2**18  # elements of a tensor that are processed at a time
 
 
 class KrizhevskySGD(torch.optim.Optimizer):
@@ -25,11 +25,11 @@ class KrizhevskySGD(torch.optim.Optimizer):
         w \leftarrow w + v
 
     Source:  Sec. 5; 2012 code, weights.cu.
-    Differs: from torch.optim.SGD after a change of ``lr``: here the velocity keeps the steps already decided.
+    Differs: from torch.optim.SGD after a change of ``lr``: here the steps already in the velocity keep their old rate.
 
     Args:
         params: parameters, or groups of them with their own ``lr``, ``momentum``, ``weight_decay``.
-        lr: learning rate; parameters with learning rate 0 are left alone: no decay, and their velocity waits.
+        lr: learning rate; parameters with learning rate 0 do not change: no decay, and their velocity is kept as it is.
         momentum: fraction of the velocity kept.
         weight_decay: fraction; multiplied by ``lr``.
     """
@@ -45,7 +45,7 @@ class KrizhevskySGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """One update, of gradients that are there or, as in torch, that ``closure`` makes; gives what it gives."""
+        """Does one update; as in torch, ``closure`` may compute the gradients first, and its result is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -68,7 +68,7 @@ class KrizhevskySGD(torch.optim.Optimizer):
         return loss
 
     def velocity(self, p: Tensor) -> Tensor:
-        """Of a parameter; 0 before its first step."""
+        """The velocity of a parameter; 0 before its first step."""
         state = self.state[p]
         if not state:
             state["velocity"] = torch.zeros_like(p)
@@ -85,7 +85,7 @@ def _update(settings: tuple[float, float, float], w: list[Tensor], v: list[Tenso
 
 
 def _in_slices(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
-    """The lists as they are on a GPU; on a CPU part by part, so that what is used again is still in the cache."""
+    """The lists as they are on a GPU; on a CPU slice by slice, so that reused values are still in the cache."""
     if not lists[0]:
         return
     if lists[0][0].device.type != "cpu":
@@ -95,19 +95,19 @@ def _in_slices(*lists: list[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
         first = tensors[0]
         if first.numel() <= CACHED or len({tensor.stride() for tensor in tensors}) > 1:
             yield tuple([tensor] for tensor in tensors)
-        else:  # the same layout in all: a slice of the memory is the same numbers in all
+        else:  # the same layout in all: a slice of memory has the same elements in all
             whole = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors]
             for parts in zip(*(tensor.split(CACHED) for tensor in whole), strict=True):
                 yield tuple([part] for part in parts)
 
 
 def layer_of(parameter: str) -> str:
-    """The layer's own name, wherever its towers are and whatever the network is wrapped in."""
+    """The name of a parameter's layer, wherever its towers are and whatever the network is wrapped in."""
     return re.sub(r"^(tower\.|towers\.\d+\.)?", "", plain_name(parameter)).rpartition(".")[0]
 
 
 def check_layers(plain: nn.Module, **named: Iterable[str]) -> None:
-    """``ValueError`` if a setting names a layer that the undivided network lacks; all processes must ask together."""
+    """``ValueError`` if a setting names a layer that the undivided network lacks; all processes call it together."""
     layers = {layer_of(name) for name in plain.state_dict()}
     for setting, names in named.items():
         if unknown := sorted(set(names) - layers):
@@ -115,11 +115,11 @@ def check_layers(plain: nn.Module, **named: Iterable[str]) -> None:
 
 
 def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
-    """The learning rates of a stage; a layer with learning rate 0 is frozen as a whole.
+    """Sets the learning rates of a stage; a layer with learning rate 0 is frozen, biases included.
 
     Args:
-        optimizer: of groups that ``parameter_groups`` made.
-        stage: what the next epoch is trained with.
+        optimizer: an optimizer with the groups from ``parameter_groups``.
+        stage: the stage of the next epoch.
     """
     for group in optimizer.param_groups:
         factor = stage.layer_lr_factors.get(group["layer"], stage.lr_factor)
@@ -130,21 +130,21 @@ def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
 
 @torch.no_grad()
 def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Tensor]:
-    """Velocities under the names of the model's own ``state_dict``, wherever it has its parameters; a copy."""
+    """A copy of the velocities, under the names of the model's ``state_dict``, wherever its parameters are."""
     with _in_place_of_weights(model, optimizer):
         return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 @torch.no_grad()
 def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Tensor]) -> None:
-    """Takes what ``velocities`` gave, of a model whose parameters may have been elsewhere."""
+    """Loads the velocities from ``velocities``, even of a model whose parameters were in other places."""
     with _in_place_of_weights(model, optimizer):
         model.load_state_dict(state)
 
 
 @contextmanager
 def _in_place_of_weights(model: nn.Module, optimizer: KrizhevskySGD) -> Iterator[None]:
-    """Velocity and weight of every parameter exchanged: so the model itself divides and joins velocities too."""
+    """Exchanges every parameter's velocity and weight, so that the model splits and joins velocities like weights."""
 
     def exchange() -> None:
         for p in model.parameters():
@@ -161,7 +161,7 @@ def _in_place_of_weights(model: nn.Module, optimizer: KrizhevskySGD) -> Iterator
 def parameter_groups(
     model: nn.Module, lr: float, bias_lr_factor: float, weight_decay: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """One group per parameter: weights with their layer's decay, biases with their own learning rate and none.
+    """One group per parameter: weights with their layer's decay, biases with their own learning rate and no decay.
 
     Args:
         model: its parameters are called ``<layer>.weight`` and ``<layer>.bias``.

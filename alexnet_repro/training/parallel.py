@@ -1,6 +1,6 @@
-"""One training run in several processes, as ``torchrun`` starts them: images shared out, towers apart if asked for.
+"""One training run in several processes, started by ``torchrun``: images are shared out, and towers on request.
 
-The numbers are those of one process with the same batches: gradients, errors and dropout's masks.
+Gradients, errors and dropout masks are those of a single process with the same batches.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from alexnet_repro.networks.towers import TowerProcess
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of a run.
+    """The place of this process among those of a run.
 
     Attributes:
-        device: this process's.
-        rank: of all processes; 0 is the one that writes and prints.
-        shard, shards: which part of every batch is this process's, of how many.
-        mesh: ``data`` x ``tower``, where there are several processes.
+        device: device of this process.
+        rank: rank among all processes; only rank 0 writes and prints.
+        shard, shards: this process gets part ``shard`` of ``shards`` of every batch.
+        mesh: device mesh, ``data`` x ``tower``; None: no launcher, a single process.
     """
 
     device: str
@@ -39,7 +39,7 @@ class Processes:
     mesh: dist.device_mesh.DeviceMesh | None = None
 
     def extremes(self, value: int) -> tuple[int, int]:
-        """The lowest and the highest of the processes' values; all wait for each other."""
+        """The lowest and the highest value over all processes, which wait for each other."""
         if self.mesh is None:
             return value, value
         found = torch.tensor([-value, value], device=self.device)
@@ -48,7 +48,7 @@ class Processes:
         return -lowest, highest
 
     def spread(self, network: Network, batches: Batches) -> nn.Module:
-        """The network as this process trains it: with its images, and if the towers are apart with its tower."""
+        """The module that this process trains: the network, or its tower of it, wrapped for data parallelism."""
         if self.mesh is None:
             return network
         apart = self.mesh["tower"].size() > 1
@@ -62,15 +62,15 @@ class Processes:
 
 @contextmanager
 def processes(device: str, towers: int = 1) -> Iterator[Processes]:
-    """Meets the other processes of ``torchrun``, or of a launcher like it, if it started this one; parts with them.
+    """Joins the other processes if ``torchrun`` or a similar launcher started this one, and leaves them at the end.
 
     Args:
-        device: "cpu" or "cuda"; of several GPUs each process takes the one of its local rank. A launcher that gives
-            none is taken to start as many on every machine as that has GPUs.
-        towers: processes that hold one network together, a tower each.
+        device: "cpu" or "cuda"; each process takes the GPU of its local rank. If the launcher sets no local rank, it
+            is assumed to start one process per GPU on every machine.
+        towers: number of processes that hold one network together, one tower each.
 
     Raises:
-        ValueError: the number of processes is no multiple of ``towers``.
+        ValueError: the number of processes is not a multiple of ``towers``.
     """
     if "RANK" not in os.environ:
         if towers > 1:
@@ -93,13 +93,13 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
 
 
 def _meeting_place(world: int) -> dict[str, object]:
-    """Where the processes of one machine find each other: after a restart in a place of its own.
+    """The store through which the processes of one machine find each other, with a new prefix after every restart.
 
-    torchrun keeps its store over restarts, with the addresses of processes that are gone. Between machines its agents
-    count restarts each for itself; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, set for torchrun, gives a new store.
+    torchrun keeps its store across restarts, with the addresses of processes that have ended. On several machines, each
+    agent counts its own restarts; there, TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, set for torchrun, gives a new store.
     """
     environment = os.environ
-    torchrun = "TORCHELASTIC_RESTART_COUNT" in environment  # another launcher may set nothing but what torch asks for
+    torchrun = "TORCHELASTIC_RESTART_COUNT" in environment  # another launcher may set only what torch requires
     if not torchrun or environment["LOCAL_WORLD_SIZE"] != environment["WORLD_SIZE"]:
         return {}
     served = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

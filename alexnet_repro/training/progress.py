@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, for the callbacks of ``train``; and how fast a network trains here."""
+"""Progress reports of a run, as callbacks for ``train``; and the speed of training on this machine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.loop import train
 from alexnet_repro.training.state import Training
 
-LOOK_EVERY = 20  # steps after which a GPU is waited for to show its numbers
+LOOK_EVERY = 20  # steps between updates of the bar on a GPU, which has to be waited for
 
 
 def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[[Training], None]]:
-    """Functions for every step and every epoch: a bar an epoch, on a terminal only, and a line at its end.
+    """Callbacks for every step and every epoch: one bar per epoch, on a terminal only, and a line at its end.
 
     The bar shows epoch, images/s, mean loss and training error so far, and the time left in the epoch.
 
     Args:
-        shards: processes that share a batch.
+        shards: number of processes that share a batch.
     """
     bars: list[tqdm] = []
 
@@ -50,7 +50,7 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
 
 
 def describe(training: Training) -> str:
-    """The last epoch in a line."""
+    """The last epoch in one line."""
     epoch = training.epochs[-1]
     text = (
         f"epoch {epoch.epoch}/{training.config.epochs}: learning rate {epoch.lr:.2g}, loss {epoch.train_loss:.4f}, "
@@ -62,12 +62,12 @@ def describe(training: Training) -> str:
 
 
 def tensorboard(folder: Path) -> Callable[[Training], None]:
-    """A function for every epoch that writes its numbers for TensorBoard.
+    """A callback for every epoch that writes the epoch's numbers for TensorBoard.
 
-    Its first call writes all epochs so far, in the place of what an interrupted run has written into the folder.
+    Its first call writes all epochs so far, in place of what an interrupted run has written into the folder.
 
     Args:
-        folder: where TensorBoard looks.
+        folder: the log directory for TensorBoard.
 
     Raises:
         ValueError: the package tensorboard is not installed.
@@ -93,15 +93,15 @@ def tensorboard(folder: Path) -> Callable[[Training], None]:
 
 
 def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
-    """Images per second of whole training steps, the median of several after two that are not counted.
+    """Measures images per second over whole training steps: the median of several, after two for warming up.
 
     Args:
-        config: the run; its images are random, its data set is not looked at.
+        config: the run; random images take the place of its data set.
         device: "cpu", "cuda", "cuda:1", ...
-        steps: that are timed.
+        steps: number of timed steps.
 
     Raises:
-        ValueError: there are none to time.
+        ValueError: ``steps`` is not above 0.
     """
     check_positive("steps", steps)
     times: list[float] = []

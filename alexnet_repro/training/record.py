@@ -19,42 +19,42 @@ from alexnet_repro.training.state import Epoch
 
 
 class EvidenceError(ValueError):
-    """A record is damaged, or was made with another configuration than the one it is asked for."""
+    """A record is damaged, or was made with a configuration other than the one it is needed for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run. Plain JSON values throughout."""
+    """The record of one run, in plain JSON values."""
 
-    study: str | None = None  #: its id; None: the run is of no study
+    study: str | None = None  #: id of the study; None: the run belongs to none
     scale: str | None = None  #: "smoke", "laptop", "gpu" or "paper"
-    arm: str | None = None  #: its name in the study's protocol
-    seed: int  #: of all chance in the run
+    arm: str | None = None  #: name of the arm in the study's protocol
+    seed: int  #: seed of all random numbers in the run
     config: dict[str, Any]  #: the whole ``RunConfig``
-    config_hash: str  #: sha256 of it
+    config_hash: str  #: sha256 of ``config``
     data: dict[str, dict[str, Any]]  #: split -> fingerprint
-    environment: dict[str, Any]  #: code revision, versions, hardware, threads; of a GPU whether TF32 was used
-    started: str | None = None  #: date and time, UTC; None: it was made before records said so
-    seconds: float  #: training and evaluation
+    environment: dict[str, Any]  #: code revision, versions, hardware, threads; on a GPU, whether TF32 was used
+    started: str | None = None  #: date and time, UTC; None: an older record, which lacks it
+    seconds: float  #: duration of training and evaluation
     ended: str  #: as History.ended
-    #: as History.epochs; what ``validate`` gave as val_error (top-1), val_top5_error and val_log_probability, and
-    #: train_eval_error, of some training images
+    #: as History.epochs; the results of ``validate`` are val_error (top-1), val_top5_error and val_log_probability,
+    #: and train_eval_error, on some training images
     epochs: list[dict[str, float | None]]
-    #: train_error, epochs_to_target, what ``evaluate`` gives, ``derivative_<layer>``; of crops centre_error (images not
-    #: trained on) and train_eval_error (training images), both of the centre crop in eval mode; of two towers
-    #: ``inspect.tower_color``; of an exported network agreement_pixels, agreement_untrained and agreement_trained
+    #: train_error, epochs_to_target, the results of ``evaluate``, ``derivative_<layer>``; with crops, centre_error
+    #: (evaluation images) and train_eval_error (training images), both on centre crops in eval mode; with two towers,
+    #: ``inspect.tower_color``; for an exported network, agreement_pixels, agreement_untrained and agreement_trained
     final: dict[str, float | None]
-    mistakes: str | None = None  #: the images it was tested on that it is wrong about, all views; see ``wrong``
+    mistakes: str | None = None  #: which evaluation images are misclassified, over all views; see ``wrong``
     weights: str | None = None  #: sha256 of the file that its network was exported to
     migrated: str | None = None  #: what was renamed in it since it was made
 
     @property
     def path(self) -> Path:
-        """Where it lies within a folder of evidence."""
+        """The path of the record within a folder of evidence."""
         return record_path(self.study, self.scale, self.arm, self.seed)
 
     def wrong(self) -> np.ndarray | None:
-        """Of every image it was tested on whether it is wrong about it, bool, in the data set's order; or None."""
+        """Whether each evaluation image is misclassified, bool, in the data set's order; None if it is not recorded."""
         if self.mistakes is None:
             return None
         images = next(data["images"] for split, data in self.data.items() if split != "train")
@@ -62,7 +62,7 @@ class Record:
         return np.unpackbits(bits, count=images).astype(bool)
 
     def placed(self, study: str, scale: str, arm: str) -> Record:
-        """The same as a run of a study."""
+        """The same record as that of a study's run."""
         return dataclasses.replace(self, study=study, scale=scale, arm=arm)
 
     def write(self, path: Path) -> None:
@@ -90,31 +90,31 @@ class Record:
 
 
 def record_path(study: str, scale: str, arm: str, seed: int) -> Path:
-    """Where a run's record lies within a folder of evidence; without spaces, which make does not know how to handle."""
+    """The path of a run's record within a folder of evidence; without spaces, which make cannot handle."""
     return Path(study, scale, f"{arm.replace(' ', '-')}-seed{seed}.json")
 
 
 def plain_epoch(epoch: Epoch) -> dict[str, float | None]:
-    """An epoch as a record has it."""
+    """An epoch in the form that a record has."""
     plain = {name: value for name, value in dataclasses.asdict(epoch).items() if name != "val"}
     named = {"top1_error": "val_error", "train_eval_error": "train_eval_error"}
     return finite(plain | {named.get(name, f"val_{name}"): value for name, value in (epoch.val or {}).items()})
 
 
 def packed(wrong: Tensor) -> str:
-    """One bit an image, as a record has it."""
+    """One bit per image, in base64, as in a record."""
     return base64.b64encode(np.packbits(wrong.cpu().numpy())).decode()
 
 
 def finite(values: dict[str, float | None]) -> dict[str, float | None]:
-    """JSON has no infinities; what is not finite becomes None."""
+    """Replaces values that are not finite, which JSON does not have, by None."""
     return {name: None if value is None or not math.isfinite(value) else value for name, value in values.items()}
 
 
 def epochs_to_target(train_errors: Sequence[float], target: float, chance: float) -> float | None:
-    """When a training error, given per epoch, first comes down to ``target``: in epochs, or None if it does not.
+    """The number of epochs, interpolated, until the training error first falls to ``target``; None if it never does.
 
-    Each epoch's error is put at the epoch's end, that of guessing at 0; in between, straight lines.
+    Each epoch's error counts at the end of the epoch, and the error of guessing at 0; linear interpolation in between.
 
     Args:
         train_errors: fractions, from the first epoch on.

@@ -1,6 +1,6 @@
-"""A training step's two passes as one CUDA graph: a GPU gets them at once, not kernel by kernel.
+"""Replays the forward and backward pass of a training step as one CUDA graph, instead of kernel by kernel.
 
-The numbers are those of the passes themselves. A small network's kernels are shorter than it takes to launch them.
+The numbers are those of the passes themselves. A small network's kernels take less time than their launches.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from alexnet_repro.training.config import TrainConfig
 Passes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 
-WARM = 3  # steps in a row that are alike before they are captured; in them libraries choose their kernels
-KNOWN = ("torch", "alexnet_repro")  # whose layers do the same at every call
+WARM = 3  # equal steps in a row before they are captured; in them, libraries choose their kernels
+KNOWN = ("torch", "alexnet_repro")  # packages whose layers do the same at every call
 
 
 def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> bool:
     """Whether the passes of a model launch the same kernels at every step, and do nothing else.
 
-    With the environment's ALEXNET_REPRO_GRAPHS=0 none are taken to.
+    Always False if the environment variable ALEXNET_REPRO_GRAPHS is 0.
     """
     if device.type != "cuda" or os.environ.get("ALEXNET_REPRO_GRAPHS") == "0":
         return False
@@ -36,30 +36,30 @@ def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> b
 
 
 def capture(work: Callable[[], None]) -> Callable[[], None]:
-    """What the work launches, to be launched again; nothing is launched now."""
+    """Captures what ``work`` launches, without running it; returns a function that launches it again."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads go on making batches
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads keep making batches
         work()
     return graph.replay
 
 
 class Replayed:
-    """Does the same as ``passes``: leaves gradients in the parameters, and returns what it returns.
+    """Does the same as ``passes``: leaves gradients in the parameters, and returns the same results.
 
-    The first minibatches, those of another shape, e.g. the last one of an epoch, and all while a hook is on the model
-    go through ``passes``.
+    It calls ``passes`` itself for the first minibatches, for those of another shape, e.g. the last one of an epoch, and
+    whenever the model has a hook.
 
     Args:
-        passes: forward and backward, from inputs and labels to tensors that are no longer differentiated.
-        model: whose parameters get the gradients.
-        capture: see the function.
+        passes: the forward and backward pass, from inputs and labels to tensors without gradients.
+        model: the model whose parameters get the gradients.
+        capture: see the function of this name.
     """
 
     def __init__(self, passes: Passes, model: nn.Module, capture: Capture = capture) -> None:
         self.passes, self.model, self.capture = passes, model, capture
-        self.last: object = None  # what the last step was like, and how many in a row were
+        self.last: object = None  # ``_like`` of the last step, and how many in a row had the same
         self.alike = 0
-        self.captured: object = None  # what those steps were like that ``replay`` is of
+        self.captured: object = None  # ``_like`` of the steps that ``replay`` repeats
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         like = self._like(inputs, labels)
@@ -80,7 +80,7 @@ class Replayed:
         return self.outputs[0].clone(), self.outputs[1].clone()
 
     def _like(self, inputs: Tensor, labels: Tensor) -> object:
-        """All that captured work takes as given; None where it can't know what a hook does."""
+        """Everything that captured work takes as given; None if there are hooks, whose effects are unknown."""
         modules, parameters = list(self.model.modules()), list(self.model.parameters())
         if any(map(_hooks, (*modules, *parameters))):
             return None
@@ -89,7 +89,7 @@ class Replayed:
         return inputs.shape, inputs.stride(), inputs.dtype, labels.shape, weights, modes
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
-        self.captured, self.replay, self.outputs, self.gradients = None, None, None, None  # their memory
+        self.captured, self.replay, self.outputs, self.gradients = None, None, None, None  # frees memory
         self.inputs, self.labels = inputs.clone(), labels.clone()
         self.numbers = self._room()
 
@@ -106,9 +106,9 @@ class Replayed:
         self.gradients = [parameter.grad for parameter in self.model.parameters()]
 
     def _room(self) -> dict[Dropout, Tensor]:
-        """Room for the numbers of every layer, in the order of their calls.
+        """Buffers for the random numbers of every dropout layer, in the order of their calls.
 
-        It is asked for before the work is captured: within a graph's own memory, what runs earlier may use it too.
+        They are allocated before the capture: in the graph's own memory, work that runs earlier could overwrite them.
         """
         room: dict[Dropout, Tensor] = {}
 
@@ -129,6 +129,6 @@ class Replayed:
 
 
 def _hooks(of: nn.Module | nn.Parameter) -> bool:
-    """Whether something is called when a module is, or when a gradient comes to a parameter."""
+    """Whether a module has hooks for its calls, or a parameter for its gradients."""
     kinds = "forward", "forward_pre", "backward", "backward_pre", "post_accumulate_grad"
     return any(getattr(of, f"_{kind}_hooks", None) for kind in kinds)

@@ -1,4 +1,4 @@
-"""One run from its configuration to its record; it can be interrupted at any step and goes on to the same bits."""
+"""One run, from its configuration to its record; it can be interrupted at any step and resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from alexnet_repro.training.start import fresh
 from alexnet_repro.training.state import Epoch, Training
 from alexnet_repro.training.stop import stop_asked
 
-AGREE_EVERY = 10  # steps; to learn whether another process was asked to stop, a GPU is waited for
+AGREE_EVERY = 10  # steps between asking whether a process was told to stop, for which a GPU has to be waited for
 LONGER = (
     ": a finished run gets no more epochs, for its schedule was made for those it had. In Python, "
     "train(..., resume=load_checkpoint('last.pt')['state']['training']) goes on from its weights with another one"
@@ -35,7 +35,7 @@ LONGER = (
 
 
 class Interrupted(Exception):  # noqa: N818, nothing is wrong
-    """A run was asked to stop; its checkpoint holds the step it names."""
+    """A run was asked to stop; its checkpoint is that of the step that the message names."""
 
 
 def run(
@@ -50,29 +50,29 @@ def run(
     on_epoch: Sequence[Callback] = (),
     load: Callable[..., Dataset] = load_dataset,
 ) -> Record:
-    """Trains and tests as the configuration says; goes on where an earlier call with the same files stopped.
+    """Trains and tests as the configuration says; resumes where an earlier call with the same files stopped.
 
     Args:
         config: the run.
         files: where its checkpoints and its record go; None: nothing is written.
-        study: of a run of a study the fields ``study``, ``scale`` and ``arm`` of its record. Such a run never goes on
-            with other code or on other hardware, but begins again; a loss that diverges is its result; and its
-            checkpoint is removed once the record is there.
+        study: for a run of a study, the fields ``study``, ``scale`` and ``arm`` of its record. Such a run never resumes
+            with other code or on other hardware, but starts again; a loss that diverges is a result; and the
+            checkpoint is removed once the record is written.
         data_root: folder of the data sets, as for ``load_dataset``.
-        processes: this process among those of ``torchrun``; None: alone, on the CPU.
-        save_every: steps after which the checkpoint is written within an epoch too; None: only at their ends.
+        processes: this process among those of ``torchrun``; None: a single one, on the CPU.
+        save_every: number of steps between checkpoints within an epoch; None: only at the end of each epoch.
         on_step, on_epoch: called with the ``Training`` after every step and every epoch.
-        load: gives the data sets.
+        load: function that loads the data sets, called like ``load_dataset``.
 
     Raises:
-        CheckpointError: the files are of another run; says what differs.
-        BlockingIOError: another process is at it; says which.
-        TrainingError: see ``train``. The last checkpoint is the last good one.
-        Interrupted: by SIGINT or SIGTERM, after the step under way; a checkpoint of it was written.
+        CheckpointError: the files are damaged or belong to another run; says what differs.
+        BlockingIOError: another process is working on the run; says which.
+        TrainingError: see ``train``. The last checkpoint is from before the error.
+        Interrupted: by SIGINT or SIGTERM, at the end of a step, whose checkpoint was written.
         ValueError, OSError: the data set, the configuration or the files are at fault.
 
     Warns:
-        UserWarning: the checkpoint of a study's run is of other code, settings, data or hardware; it begins again.
+        UserWarning: the checkpoint of a study's run is of other code, settings, data or hardware; the run starts again.
     """
     if save_every is not None:
         check_positive("save_every", save_every)
@@ -107,7 +107,7 @@ class _Run:
 
     @cached_property
     def what(self) -> dict[str, Any]:
-        """All that the run's numbers follow from; of a study's run the code and the hardware too."""
+        """Everything that determines the run's numbers; for a study's run, the code and the hardware too."""
         splits = [self.training] if self.testing is None else [self.training, self.testing]
         what = as_json(self.config) | {"data": {dataset.split: dataset.fingerprint for dataset in splits}}
         return what if self.study is None else what | {"environment": self.environment}
@@ -118,12 +118,12 @@ class _Run:
 
     @property
     def lock(self) -> Path | None:
-        """What the first process locks, unless nothing is left to do."""
+        """The file that the first process locks, unless nothing is left to do."""
         done = self.files.result is not None and self.files.result.exists()
         return None if done or self.here.rank else self.files.lock
 
     def finished(self) -> Record | None:
-        """The record, if it is there already; refuses that of another run."""
+        """The record, if the run is finished already; refuses the record of another run."""
         path = self.files.result
         if path is None or not path.exists():
             return None
@@ -135,7 +135,7 @@ class _Run:
         return record
 
     def begin(self) -> None:
-        """The network and its batches, as they start or as the checkpoint has them."""
+        """Makes the network and its batches, and reads the checkpoint, if there is one."""
         here = self.here
         self.network, self.transform, self.batches = fresh(
             self.config, self.training, here.device, here.shard, here.shards
@@ -156,7 +156,7 @@ class _Run:
                 write_atomically(self.files.config, json.dumps(self.what, indent=1) + "\n")
 
     def _agree(self) -> None:
-        """``CheckpointError`` unless all processes have found the same step, if any."""
+        """Raises ``CheckpointError`` unless all processes have found a checkpoint of the same step, or none."""
         step = -1 if self.resumed is None else self.resumed.training["counts"]["step"]
         if len(set(self.here.extremes(step))) > 1:
             found = "none" if step < 0 else f"that of step {step:,}"
@@ -175,7 +175,7 @@ class _Run:
             return None
 
     def train(self, save_every: int | None, on_step: Sequence[Callback], on_epoch: Sequence[Callback]) -> History:
-        """To the end, or until a signal asks it to stop."""
+        """Trains to the end, or until a signal asks it to stop."""
         with stop_asked(once=self.here.mesh is None) as stop:
 
             def step_over(training: Training) -> None:
@@ -183,7 +183,7 @@ class _Run:
                 _all(on_step, training)
                 if self.all_stop(training, bool(stop)):
                     self.save(training, self.files.last)
-                    self.here.extremes(0)  # a process that ended now would have torchrun end the one that writes
+                    self.here.extremes(0)  # waits: if a process ended now, torchrun would kill the one that writes
                     raise Interrupted(f"stopped after step {training.step:,}")
                 if save_every is not None and training.step % save_every == 0:
                     self.save(training, self.files.last)
@@ -208,22 +208,22 @@ class _Run:
                 if self.study is None:
                     raise
                 history = error.history
-        self.log(history.epochs)  # a kill may have come between the last checkpoint and its line
+        self.log(history.epochs)  # it may have been killed between the last checkpoint and its line
         return history
 
     def forget(self) -> None:
-        """Empties the checkpoint that the run went on from: whoever still holds it holds none of its tensors."""
+        """Empties the checkpoint that the run resumed from, so that no reference to it keeps its tensors in memory."""
         if self.resumed is not None:
             self.resumed.training.clear()
             self.resumed = None
 
     def all_stop(self, training: Training, asked: bool) -> bool:
-        """Whether any process was asked to stop: then all do, after the same step."""
+        """Whether any process was asked to stop; then all stop, after the same step."""
         every = 1 if training.device.type == "cpu" or self.here.mesh is None else AGREE_EVERY
         return bool(training.step % every == 0 and self.here.extremes(int(asked))[1])
 
     def save(self, training: Training, *paths: Path | None) -> None:
-        """Checkpoints, whole or not at all; all processes must ask together."""
+        """Writes checkpoints, each whole or not at all; all processes must call it together."""
         if not any(paths):
             return
         state = {"training": training.state_dict(), "input": self.transform.state_dict(), "best": self.best}
@@ -234,7 +234,7 @@ class _Run:
                 save_checkpoint(path, self.what, state)
 
     def save_epoch(self, training: Training) -> None:
-        """The checkpoints and the log after an epoch."""
+        """Writes the checkpoints and the log after an epoch."""
         val = training.epochs[-1].val
         better = val is not None and val["top1_error"] < self.best
         if better:
@@ -243,12 +243,12 @@ class _Run:
         self.log(training.epochs)
 
     def log(self, epochs: Sequence[Epoch]) -> None:
-        """A line an epoch."""
+        """Writes the log, one line per epoch."""
         if self.files.log is not None and self.here.rank == 0:
             write_atomically(self.files.log, "".join(f"{json.dumps(plain_epoch(epoch))}\n" for epoch in epochs))
 
     def record(self, history: History) -> Record:
-        """What came out."""
+        """Evaluates the network and makes the record of the run."""
         config = as_json(self.config)
         final = finite(self.measures.final(history))
         return Record(
@@ -268,7 +268,7 @@ class _Run:
 
 
 def _testing(config: RunConfig, data_root: object, load: Callable[..., Dataset]) -> Dataset | None:
-    """What the run is tested on: its validation images, or those for testing, or None if it has neither."""
+    """The evaluation images: the validation split, or else the test split; None if there is neither."""
     for split in dict.fromkeys((evaluation_split(config.dataset), "test")):
         try:
             return load(config.dataset, data_root, split, size=config.size)
@@ -278,7 +278,7 @@ def _testing(config: RunConfig, data_root: object, load: Callable[..., Dataset])
 
 
 def _check(config: RunConfig, training: Dataset, validated: bool) -> None:
-    """``ValueError`` if the configuration does not fit the data."""
+    """Raises ``ValueError`` if the configuration does not fit the data."""
     classes = len(training.classes)
     if config.net.num_classes != classes:
         raise ValueError(f"net.num_classes is {config.net.num_classes}, but {config.dataset} has {classes} classes")

@@ -1,7 +1,7 @@
-"""When the learning rates change, and with them the input: schedules as frozen values.
+"""Schedules as frozen values: when the learning rates change, and the input with them.
 
-A schedule says of every epoch which ``Stage`` it belongs to, from the epoch's number and the validation errors before
-it alone. So nothing of it need be saved with a run.
+A schedule determines the ``Stage`` of an epoch from the epoch's number and the earlier validation errors alone. So a
+run has no state of its schedule to save.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from alexnet_repro.support.values import check_positive, check_types
 class Stage:
     """Consecutive epochs that are trained in the same way."""
 
-    epochs: int | None = None  #: how many; None: the last stage, for what remains
+    epochs: int | None = None  #: number of epochs; None: all that remain, for the last stage
     lr_factor: float = 1.0  #: learning rate of the weights, as a multiple of TrainConfig.lr
-    bias_lr_factor: float = 1.0  #: learning rate of the biases, as a multiple of their first one
-    #: layer -> factor for its weights in place of ``lr_factor``; 0 freezes the layer, its biases too
+    bias_lr_factor: float = 1.0  #: learning rate of the biases, as a multiple of their initial one
+    #: layer -> factor for its weights in place of ``lr_factor``; 0 freezes the layer, biases included
     layer_lr_factors: Mapping[str, float] = field(default_factory=dict)
-    color: bool = True  #: whether colour noise is on, where the input has any
-    part: float = 1.0  #: of the training images, the first in their order; the others wait
+    color: bool = True  #: whether colour noise is on, if the input has any
+    part: float = 1.0  #: fraction of the training images that is used, the first in their order
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -39,9 +39,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stages:
-    """One stage after the other; the last goes on for as long as the training does."""
+    """One stage after the other; the last continues for as long as the training does."""
 
-    stages: tuple[Stage, ...]  #: in their order
+    stages: tuple[Stage, ...]  #: in order
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -50,7 +50,7 @@ class Stages:
 
     @classmethod
     def of_drops(cls, drops: Sequence[int], epochs: int) -> Stages:
-        """The weights' learning rate is divided by 10 after each of these of ``epochs``; the biases keep theirs."""
+        """Stages that divide the weights' learning rate by 10 after each epoch in ``drops``; the biases keep theirs."""
         ends = sorted({0, epochs, *(drop for drop in drops if drop < epochs)})
         return cls(
             tuple(
@@ -60,15 +60,15 @@ class Stages:
         )
 
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
-        """What epoch number ``epoch`` (1, 2, ...) of ``epochs`` is trained with, after these validation errors."""
+        """The stage of epoch number ``epoch`` (1, 2, ...) of ``epochs``, given the validation errors before it."""
         ends = accumulate(stage.epochs for stage in self.stages[:-1])
         return self.stages[sum(epoch > end for end in ends)]
 
     def shortened(self, epochs: int) -> Stages:
-        """The same stages in proportion, ``epochs`` in all; every stage keeps at least one.
+        """The same stages in proportion, with ``epochs`` epochs in total; every stage keeps at least one.
 
         Raises:
-            ValueError: fewer epochs than stages, or the last stage has no number of its own.
+            ValueError: there are fewer epochs than stages, or the last stage has no number of epochs.
         """
         whole = [stage.epochs for stage in self.stages]
         if None in whole or epochs < len(whole):
@@ -87,14 +87,14 @@ class Stages:
 class Plateau:
     """All learning rates are multiplied by ``factor`` each time the validation error stops improving.
 
-    That happens ``drops`` times at most.
+    This happens at most ``drops`` times.
 
     Source:  Sec. 5: divided by 10 when it stopped improving, three times in all, by hand. OURS: ``patience``.
     """
 
     patience: int = 3  #: epochs without a new lowest validation error, counted anew after every drop
-    drops: int = 3  #: at most
-    factor: float = 0.1  #: of all learning rates at a drop
+    drops: int = 3  #: largest number of drops
+    factor: float = 0.1  #: multiplies all learning rates at a drop
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -123,10 +123,10 @@ class Dexp:
     Differs: from the code, where an interval may begin in the middle of an epoch.
     """
 
-    intervals: int = 4  #: of the weights' learning rate
-    total: float = 250.0  #: the first learning rate over the last
-    bias_intervals: int = 2  #: of the biases' learning rate
-    bias_total: float = 10.0  #: as ``total``
+    intervals: int = 4  #: number of intervals of the weights' learning rate
+    total: float = 250.0  #: ratio of the first learning rate to the last
+    bias_intervals: int = 2  #: number of intervals of the biases' learning rate
+    bias_total: float = 10.0  #: as ``total``, for the biases
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -1,4 +1,4 @@
-"""What a run starts from."""
+"""The initial state of a run."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from alexnet_repro.training.config import RunConfig
 def fresh(
     config: RunConfig, training: Dataset, device: str, shard: int = 0, shards: int = 1
 ) -> tuple[Network, InputTransform, Batches]:
-    """What a run starts from: the network, the transform of its images, and its batches.
+    """The initial state of a run: the network, its input transform, and its batches.
 
-    Runs of one seed share what their configurations have in common: the first weights of layers of one shape, the order
-    of the images, their crops and flips, the draws of the colour noise, dropout's masks.
+    Runs with the same seed share what their configurations have in common: the initial weights of layers of the same
+    shape, the order of the images, crops and flips, the draws of the colour noise, dropout masks.
 
     Args:
         config: the run.
         training: the training set.
         device: where the network and the batches go.
-        shard, shards: which part of every batch is this process's, of how many.
+        shard, shards: this process gets part ``shard`` of ``shards`` of every batch.
 
     Raises:
-        ValueError: the network takes images of another size than the input makes.
+        ValueError: the network takes images of a different size from those that the input makes.
     """
     side = config.input.crop or training.images.shape[-1]
     if config.net.image_size != side:
@@ -38,7 +38,7 @@ def fresh(
 
 
 def untrained(config: RunConfig) -> Network:
-    """The network of a run as it was before the first step.
+    """The network of a run as it is before the first step.
 
     Args:
         config: the run.

@@ -1,4 +1,4 @@
-"""A training in progress: all that its next step depends on, to be saved and restored."""
+"""Training in progress: everything that its next step depends on, to be saved and restored."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ class Epoch:
     """One pass over the training set; error and loss are means over its minibatches as they were trained on."""
 
     epoch: int  #: 1, 2, ...
-    lr: float  #: of the weights
+    lr: float  #: learning rate of the weights
     train_error: float  #: fraction
     train_loss: float  #: nats
     seconds: float  #: of training, without ``validate``
-    val: Mapping[str, float] | None = None  #: what ``validate`` gave
+    val: Mapping[str, float] | None = None  #: results of ``validate``
 
 
 class Training:
-    """See ``train``, which makes it, moves it on and hands it to the callbacks.
+    """Training in progress, which ``train`` creates, advances and passes to its callbacks.
 
     Args:
         model, batches, config: as for ``train``.
 
     Attributes:
         model: as it was given, perhaps compiled or wrapped for several processes; ``plain`` is the network itself.
-        epochs: that are over.
-        step: minibatches that were trained on, in all.
-        loss: of the last of them, this process's share, (), nats, where the model is.
-        tally: of the epoch under way, (3,) float64: wrong, loss summed over images, images; of this process.
+        epochs: the finished epochs.
+        step: number of minibatches trained on, in total.
+        loss: mean over this process's part of the last minibatch, (), nats, on the model's device.
+        tally: of this process in the current epoch, (3,) float64: wrong images, loss summed over images, images.
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
@@ -60,34 +60,34 @@ class Training:
             raise ValueError(f"precision bfloat16 is not known to {torch.cuda.get_device_name(self.device)}")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
-        self.step, self.seconds = 0, 0.0  # of the epoch under way
+        self.step, self.seconds = 0, 0.0  # in total; in the current epoch
         self.loss: Tensor | None = None
         self.chance = math.inf  # the loss of guessing, nats
         self.first_loss: float | None = None
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
         self.inputs: Tensor | None = None  # of the last minibatch
-        self.unseen: list[Tensor] = []  # losses that nobody has looked at, where the model is
+        self.unseen: list[Tensor] = []  # losses not yet looked at, on the model's device
         self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
 
     @property
     def lr(self) -> float:
-        """Of the weights, in the epoch under way."""
+        """The learning rate of the weights in the current epoch."""
         return self.config.lr * self.stage().lr_factor
 
     def stage(self) -> Stage:
-        """What the epoch under way is trained with."""
+        """The stage of the current epoch."""
         errors = [epoch.val["top1_error"] for epoch in self.epochs if epoch.val is not None]
         return self.config.stage(len(self.epochs) + 1, errors)
 
     def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
-        """One more minibatch."""
+        """Counts one more minibatch."""
         self.step, self.loss = self.step + 1, loss
         self.tally += torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
         if self.config.stuck_after is not None:
             self.recent += torch.stack([loss.double() * images, torch.full_like(loss, images).double()])
 
     def look(self) -> None:
-        """Waits for the losses that nobody has looked at; ``TrainingError`` of the first that is no number."""
+        """Waits for the losses not yet looked at; raises ``TrainingError`` for the first that is not finite."""
         losses = torch.stack(self.unseen).tolist() if self.unseen else []
         self.unseen.clear()
         for step, loss in enumerate(losses, self.step - len(losses) + 1):
@@ -96,18 +96,18 @@ class Training:
                 raise not_finite(self, step, loss)
 
     def check(self) -> None:
-        """``TrainingError`` if a loss, or a weight after the last update, is no number: this state is not kept."""
+        """Raises ``TrainingError`` if a loss or a weight is not finite, before such a state could be saved."""
         self.look()
         if self.loss is not None and (error := weights_not_finite(self, self.loss.item())) is not None:
             raise error
 
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
-        """The epoch under way as one that is over."""
+        """The current epoch as a finished one."""
         wrong, loss, images = tally.tolist()
         return Epoch(len(self.epochs) + 1, self.lr, wrong / images, loss / images, self.seconds, val and dict(val))
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
-        """The epoch under way is over; the next begins."""
+        """Ends the current epoch and begins the next."""
         tally = summed(self.tally)
         if not tally[2]:
             raise ValueError(
@@ -119,12 +119,12 @@ class Training:
         self.seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values; the same wherever the network's towers are. All processes must ask together.
+        """The state in tensors and plain values, wherever the towers are; all processes must call it together.
 
-        Batches that can't say where they are (that have no ``state_dict``) are at their beginning when restored.
+        Batches without a ``state_dict`` start from their beginning when the state is restored.
 
         Raises:
-            TrainingError: a loss or a weight is no number.
+            TrainingError: a loss or a weight is not finite.
         """
         self.check()
         return {
@@ -142,7 +142,7 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there: with the same processors and threads to the same bits.
+        """Resumes from a state; on the same hardware, with the same number of threads, bit for bit.
 
         Raises:
             CheckpointError: it is not the state of such a training.
@@ -158,7 +158,7 @@ class Training:
         if state["batches"] is not None:
             self.batches.load_state_dict(state["batches"])
             if not state["tally"][2] and hasattr(self.batches, "begin"):
-                self.batches.begin()  # it was saved between epochs, when the batches had come to the end of theirs
+                self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
         for generator in self._generators():
             generator.set_state(state["generators"][0])
         torch.set_rng_state(state["torch"])
@@ -168,18 +168,18 @@ class Training:
         self.epochs = [typed(Epoch, epoch) for epoch in state["epochs"]]
         self.stage()
         self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
-        first = not dist.is_initialized() or dist.get_rank() == 0  # the sums of all are one process's from now on
+        first = not dist.is_initialized() or dist.get_rank() == 0  # the first process keeps the sums of all from now on
         self.tally.copy_(state["tally"].reshape(self.tally.shape) * first)
         self.recent.copy_(state["recent"].reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
-        """Of the network's layers, dropout's; where there are several, one a tower, they are in the same state."""
+        """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""
         found = {id(g): g for m in self.plain.modules() if (g := getattr(m, "generator", None)) is not None}
         return list(found.values())
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Over all processes, if there are several; a copy."""
+    """A copy of the tensor, summed over all processes if there are several."""
     total = tensor.clone()
     if dist.is_initialized():
         dist.all_reduce(total)

@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or by a scheduler."""
+"""Requests to stop, by Ctrl-C or by a scheduler."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_asked(once: bool = True) -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives; outside the main thread, which no signal reaches, always.
+    """A list that is empty until SIGINT or SIGTERM arrives; outside the main thread, which gets none, it stays empty.
 
     Args:
-        once: a second signal has its usual effect. Not under torchrun, which passes on what the terminal has sent to
-            all processes already, and kills those that do not end.
+        once: let a second signal have its usual effect. Not for torchrun, which sends each process again what the
+            terminal has already sent to all of them, and kills those that do not end.
     """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""A trained network, from the files that its run left."""
+"""Trained networks, loaded from the files of their runs."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from alexnet_repro.training.start import untrained
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network and what belongs to it."""
+    """A trained network with its configuration, input transform and class names."""
 
-    file: Path  #: its checkpoint
-    config: RunConfig  #: of its run
-    network: Network  #: on its device, in channels last
-    transform: InputTransform  #: what makes images its inputs
-    classes: tuple[str, ...] | None  #: their names; None: the checkpoint keeps none
+    file: Path  #: checkpoint of the network
+    config: RunConfig  #: configuration of its run
+    network: Network  #: on its device, in channels-last format
+    transform: InputTransform  #: turns images into its inputs
+    classes: tuple[str, ...] | None  #: names of the classes; None: the checkpoint has none
 
     def order(self, classes: Sequence[str]) -> Tensor:
-        """The number that the network knows each of these classes by; without names, their own.
+        """The index by which the network knows each of these classes; without names, their own indices.
 
         Raises:
-            CheckpointError: they are not the network's; names those that differ.
+            CheckpointError: the classes are not the network's; names those that differ.
         """
         if self.classes is not None:
             return class_order(self.file, self.classes, classes)
@@ -60,15 +60,15 @@ class Trained:
 
 
 def load_trained(path: Path, device: str, best: bool = False) -> Trained:
-    """The network of a checkpoint, and what belongs to it; needs no training set.
+    """Loads a trained network from a checkpoint, without its training set.
 
     Args:
-        path: a checkpoint, or the folder of a run, whose last weights are taken, as its record has them.
+        path: a checkpoint, or the folder of a run, whose last weights are loaded, as its record describes them.
         device: where the network goes.
-        best: of a folder the weights with the lowest error on the validation images, which that error flatters.
+        best: from a folder, load the weights with the lowest validation error, which is then an optimistic estimate.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: there is no checkpoint, or it is damaged.
     """
     file = checkpoint_file(path, best)
     found = load_checkpoint(file)
@@ -84,16 +84,16 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
 
 
 def export(path: Path, out: Path, best: bool = False) -> None:
-    """Writes what ``load_trained`` needs of a run, its weights in half precision.
+    """Writes only what ``load_trained`` needs of a run, with the weights in half precision.
 
     Args:
         path, best: as for ``load_trained``.
-        out: the file.
+        out: the file to write.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    load_trained(path, "cpu", best)  # refuses what could not be passed on
+    load_trained(path, "cpu", best)  # raises if it could not be loaded
     found = load_checkpoint(checkpoint_file(path, best))
     state = found["state"]
     weights = {name: weight.half() for name, weight in state["training"]["model"].items()}
@@ -102,14 +102,14 @@ def export(path: Path, out: Path, best: bool = False) -> None:
 
 
 def checkpoint_file(path: Path, best: bool = False) -> Path:
-    """A checkpoint itself, or of a run's folder the last or the best one."""
+    """The path of a checkpoint itself, or of the last or best one in a run's folder."""
     if not path.is_dir():
         return path
     return path / (BEST if best else LAST)
 
 
 def run_config(described: dict[str, Any]) -> RunConfig:
-    """The configuration of a checkpoint, without what else it follows from; ``ValueError`` if it is none."""
+    """The ``RunConfig`` in a checkpoint's configuration, without data and environment; ``ValueError`` if it is none."""
     config = RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
     if not isinstance(config, RunConfig):
         raise ValueError(f"a configuration has the type RunConfig, not {described.get('type')!r}")
@@ -117,10 +117,10 @@ def run_config(described: dict[str, Any]) -> RunConfig:
 
 
 def begun(folder: Path) -> RunConfig:
-    """The configuration of a run that was begun in a folder, though it may have no checkpoint yet.
+    """The configuration of a run that was begun in a folder, even if it has no checkpoint yet.
 
     Raises:
-        CheckpointError: none was begun there.
+        CheckpointError: no run was begun there.
     """
     saved = (folder / LAST).exists() or not (folder / CONFIG).exists()
     file = folder / (LAST if saved else CONFIG)
@@ -135,20 +135,20 @@ def record_similarity(
     device: str = "cpu",
     dataset: str | None = None,
 ) -> Record:
-    """Measures whether what lies close together in a network is of one class, and writes the run's record with it.
+    """Measures how often nearest neighbours in a network share a class, and writes the run's record with the result.
 
-    The record gets ``agreements`` in pixels, in the network before its first step and in the exported one, on the
-    images that the run was tested on; and the sha256 of the exported file, beside which it is written: of ``net.pt``
-    as ``net.json``.
+    The record gets ``agreements`` on the run's evaluation images, for pixels, the untrained network and the exported
+    one; and the sha256 of the exported file, beside which it is written: ``net.json`` for ``net.pt``.
 
     Args:
-        folder: of a finished run.
-        exported: what ``export`` made of it.
-        data_root, device: as for ``run``.
-        dataset: where the images lie now; None: where they were.
+        folder: folder of a finished run.
+        exported: the file that ``export`` wrote from it.
+        data_root: as for ``run``.
+        device: where the networks go.
+        dataset: name or path of the data set now; None: as in the run.
 
     Raises:
-        CheckpointError: the run is not finished, a checkpoint is damaged, or the images or their classes are others.
+        CheckpointError: the run is not finished, a checkpoint is damaged, or the images or their classes differ.
         ValueError, OSError: the data set is at fault.
     """
     if not (folder / RESULT).is_file():
@@ -162,7 +162,7 @@ def record_similarity(
     testing = load_dataset(name, data_root, split, size=config.size)
     if record.data[split]["sha256"] != testing.sha256:
         raise CheckpointError(f"{folder} saw other images than {name}, {split}, has now")
-    trained.order(testing.classes)  # which it must have: else a neighbour's label says nothing
+    trained.order(testing.classes)  # raises if they differ: neighbours' labels would say nothing
     central = trained.transform.viewed("centre")
     inputs = torch.cat([central.views(part.to(device))[0] for part in testing.images.split(250)])
     networks = {"untrained": untrained(config).to(device), "trained": trained.network}

@@ -23,10 +23,10 @@ AXES = {"width": "width", "image size": "image size, pixels", "minibatch": "mini
 
 
 def cost_table() -> Table:
-    """What ImageNet takes, every run counted as run 145: images, multiply-adds, and times at several speeds.
+    """The cost of training on ImageNet, every run counted as run 145: images, multiply-adds, times at several speeds.
 
-    A training step counts as three times its forward pass. The first speed is that of the recorded run 145 at scale
-    ``laptop``, by its median epoch and in multiply-adds; the others are what a GPU reached in products of matrices.
+    A training step counts as three forward passes. The first speed, in multiply-adds, is that of the median epoch of
+    the recorded run 145 at scale ``laptop``; the others are those that a GPU reached in products of matrices.
     """
     arms = ALEXNET.protocol("paper").arms
     images = arms["run145"].train.epochs * paper.IMAGENET_TRAINING_IMAGES
@@ -51,13 +51,13 @@ def cost_table() -> Table:
 
 
 def measured_gpu() -> Mapping[str, Any]:
-    """What ``make gpu`` wrote last."""
+    """The latest results of ``make gpu``."""
     return _latest("gpu")
 
 
 def gpu_table() -> Table:
-    """Response normalization on a GPU, forward and backward, in the faster of two layouts: against torch's layer, and
-    how much of the memory's bandwidth it uses if nothing is moved twice."""
+    """Response normalization on a GPU, forward and backward, in the faster of two layouts: its speed relative to
+    torch's layer, and the share of the memory bandwidth that it uses if nothing is moved twice."""
     times = measured_gpu().get("normalization", {})
     best: dict[tuple[str, str], dict[str, list[tuple[float, float]]]] = {}
     for key, found in times.items():
@@ -74,7 +74,7 @@ def gpu_table() -> Table:
 
 
 def measured_cpu() -> Mapping[str, Any]:
-    """What ``make bench`` wrote last."""
+    """The latest results of ``make bench``."""
     return _latest("cpu")
 
 
@@ -97,7 +97,7 @@ def first_command() -> str:
 
 
 def _machine(found: Mapping[str, Any]) -> str:
-    """The machine of a newcomer, with what other machines can be compared by."""
+    """The newcomer's machine, with the rate by which other machines can be compared."""
     rate = f", which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32)"
     return found["machine"]["device"] + rate
 
@@ -128,7 +128,7 @@ def cost_curves() -> Figure:
 
 
 def processes_table() -> Table:
-    """Several processes of one machine, each with as many images: how fast they are together, and what they send."""
+    """Several processes on one machine, with the same number of images each: their speed, and how much they send."""
     rows = [
         [str(row["processes"]), row["shared"], f"{row['machine']:.2f}x", f"{row['together']:.2f}x",
          f"{row['computed MB']:,.0f}", f"{row['measured MB']:,.0f}"]

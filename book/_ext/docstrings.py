@@ -1,4 +1,4 @@
-"""Docstrings of the house form (CONTRIBUTING.md) as Sphinx takes them: every section becomes fields."""
+"""Converts docstrings of the house form (CONTRIBUTING.md) for Sphinx: every section becomes fields."""
 
 import dataclasses
 import re
@@ -7,18 +7,18 @@ from functools import cached_property
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
-SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises):\s*(.*)")
+SECTION = re.compile(r"(Source|Differs|Args|Attributes|Shape|Returns|Raises|Warns):\s*(.*)")
 ITEM = re.compile(r"    (\*{0,2}\w+(?:, \w+)*): (.*)")
 KINDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 
 
 def fields(lines: list[str], attributes: str = "ivar") -> list[str]:
-    """``Source:  text`` as ``:Source: text``, and in ``Args:`` and its like ``    a, b: text`` as a field for each.
+    """``Source:  text`` as ``:Source: text``; ``    a, b: text`` in ``Args:`` and the like as one field per name.
 
-    An example is no field: its lines are wide, and scroll by themselves.
+    An example does not become a field: its lines are wide, and scroll by themselves.
     """
     kinds = KINDS | {"Attributes": attributes}
-    found: list[tuple[list[str], list[str]]] = [([], [])]  # what begins, a line for each name; the lines after it
+    found: list[tuple[list[str], list[str]]] = [([], [])]  # first lines, one for each name; the lines after them
     kind = None
     for line in lines:
         if line == "Example:":
@@ -47,7 +47,7 @@ def members(value: object) -> list[str]:
 
 
 def described(value: type) -> list[str]:
-    """A parameter for every field that has a ``#:`` comment, those of its base classes too."""
+    """A parameter for every field that has a ``#:`` comment, including those of base classes."""
     bases = [cls for cls in reversed(value.__mro__) if cls.__module__.startswith("alexnet_repro")]
     comments = {
         name: " ".join(comment).strip()
@@ -59,7 +59,7 @@ def described(value: type) -> list[str]:
 
 
 def documented(value: object, lines: list[str]) -> list[str]:
-    """The lines of a docstring as fields; of a class that has fields these are its parameters."""
+    """The lines of a docstring as Sphinx fields; the fields of a class become its parameters."""
     if not isinstance(value, type) or not members(value):
         return fields(lines)
     lines = fields(lines, "param")
@@ -69,7 +69,7 @@ def documented(value: object, lines: list[str]) -> list[str]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Fields of a class are among its parameters, and not once more among its members."""
+    """Documents the fields of a class among its parameters, and not again among its members."""
 
     def convert(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
         lines[:] = documented(obj, lines)

@@ -1,6 +1,6 @@
-"""A Sphinx extension: below a figure that a cell draws stand the records it shows and the revisions of the code.
+"""A Sphinx extension: below each figure that a cell draws, it names the records and the revisions of the code.
 
-Which records is read off the code: the statements of the cell, and those before it that make what they read.
+The records are inferred from the code: the cell's statements, and earlier ones that define what these read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def add_sources(app: Sphinx, document: nodes.document) -> None:
 
 
 def made_for(statements: Sequence[ast.stmt], before: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """Those of the statements before that make what the statements read, or what these read in turn."""
+    """The earlier statements that define the variables which the statements read, directly or indirectly."""
     wanted = set().union(*(_names(statement, ast.Load) for statement in statements))
     found = []
     for statement in reversed(before):
@@ -52,7 +52,7 @@ def made_for(statements: Sequence[ast.stmt], before: Sequence[ast.stmt]) -> list
 
 
 def _names(statement: ast.stmt, use: type[ast.expr_context]) -> set[str]:
-    """The variables that a statement reads or makes, without those of its comprehensions."""
+    """The variables that a statement reads or assigns, except those of its comprehensions."""
     loops = [node.target for node in ast.walk(statement) if isinstance(node, ast.comprehension)]
     inner = {name.id for loop in loops for name in ast.walk(loop) if isinstance(name, ast.Name)}
     names = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, use))
@@ -60,10 +60,10 @@ def _names(statement: ast.stmt, use: type[ast.expr_context]) -> set[str]:
 
 
 def records(statements: Sequence[ast.stmt]) -> list[Path]:
-    """The recorded files that statements of a chapter read, by the arguments of ``load_evidence``.
+    """The record files that statements of a chapter read, judging by the arguments of ``load_evidence``.
 
-    An argument that is no text may be any text of the statements that can be meant. Where they compare a record's
-    ``arm``, they read the records of those arms that they name.
+    An argument that is not a literal stands for every allowed string that occurs in the statements. If these compare a
+    record's ``arm``, only records of the arms that they name count.
     """
     parts = list(itertools.chain.from_iterable(map(ast.walk, statements)))
     texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
@@ -85,12 +85,12 @@ def _name(node: ast.AST) -> str | None:
 
 
 def _meant(argument: ast.expr, texts: Sequence[str], allowed: Iterable[str]) -> list[str]:
-    """The text that an argument is, or else all texts that it may be."""
+    """The argument if it is a literal, otherwise all allowed strings that occur in the statements."""
     return [argument.value] if isinstance(argument, ast.Constant) else [text for text in allowed if text in texts]
 
 
 def _source(env: BuildEnvironment, paths: Sequence[Path]) -> Iterator[nodes.Node]:
-    """The files, folder by folder, with the code that made them; and the code that drew the figure."""
+    """The files, folder by folder, with the revisions that made them; and the revision that drew the figure."""
     yield nodes.Text("Source: ")
     for folder, of_folder in itertools.groupby(paths, lambda path: path.parent):
         files = list(of_folder)
@@ -124,6 +124,6 @@ def _revisions(env: BuildEnvironment, revisions: Sequence[str]) -> Iterator[node
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Looks at every page as it is read, after Sphinx has collected its downloads."""
+    """Processes every page as it is read, after Sphinx has collected its downloads."""
     app.connect("doctree-read", add_sources, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

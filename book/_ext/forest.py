@@ -1,6 +1,6 @@
-"""All claims in one figure: our effects with their intervals beside the paper's, a row a claim.
+"""All claims in one figure: our effects with their intervals beside the paper's, one row per claim.
 
-As HTML for the front page, where rows lead to chapters and variants fold away; and as one SVG image for README.
+As HTML for the front page, where rows link to chapters and variants fold away; and as an SVG image for README.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from html import escape
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report.tables import statements
 
-LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's
+LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's effect
 WIDTH, HEIGHT = 170, 20  # of a row's drawing
-LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 830, 1000  # of the image: height of a row, where its parts begin
+LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 830, 1000  # of the image: height of a row, x of its parts, width
 MARKS = {  # differ in shape too, for print and for the colour-blind
     "reproduced": '<circle class="ours" cx="{x}" cy="{y}" r="4.5"/>',
     "smaller": '<path class="ours" d="M{x},{y} m-5,0 l8,-5 v10 z"/>',
@@ -31,10 +31,10 @@ LEGEND = (
 
 
 def html(results: Sequence[Verdict], book: str = "") -> str:
-    """The rows as HTML without an empty line, as Markdown needs it.
+    """The rows as HTML without blank lines, as Markdown needs it.
 
     Args:
-        results: what ``judged`` makes of the claims, variants of a claim after it.
+        results: verdicts from ``judged``, with the variants of a claim after it.
         book: the folder of the chapters, as links must name it.
     """
     lines = ['<div class="forest">', f"<p>{escape(LEGEND)}</p>"]
@@ -47,7 +47,7 @@ def html(results: Sequence[Verdict], book: str = "") -> str:
 
 
 def _html_row(result: Verdict, book: str, statement: str) -> str:
-    svg = 'svg xmlns="http://www.w3.org/2000/svg"'  # an ePub's pages are XML, where it needs its name
+    svg = 'svg xmlns="http://www.w3.org/2000/svg"'  # an ePub's pages are XML, which needs the namespace
     drawing = f'<{svg} viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{strip(result)}</svg>'
     ours = f"{result.summary()}<br/>" if result.estimate is not None else ""
     return (
@@ -57,7 +57,7 @@ def _html_row(result: Verdict, book: str, statement: str) -> str:
 
 
 def image(results: Sequence[Verdict]) -> str:
-    """The rows as an SVG image on a white ground, with the words of the claims."""
+    """The rows as an SVG image on a white background, with the statements of the claims."""
     rows = []
     for i, (words, result) in enumerate(zip(statements(results), results, strict=True)):
         rows.append(
@@ -82,7 +82,7 @@ def image(results: Sequence[Verdict]) -> str:
 
 
 def strip(result: Verdict) -> str:
-    """The drawing of one row, elements of an SVG: the line of no effect, the paper's number, and ours."""
+    """The drawing of one row as SVG elements: the line of no effect, the paper's number, and ours."""
     claim, y = result.claim, HEIGHT // 2
     parts = [f'<path class="zero" d="M{_x(0)},0 V{HEIGHT}"/>']
     if claim.paper_value is not None:
@@ -112,13 +112,13 @@ def positions(result: Verdict) -> tuple[float | None, float, float | None]:
 
 
 def _x(position: float) -> float:
-    """In the drawing, cut off at the ends of the axis."""
+    """The x coordinate of a position in the drawing, clipped to the ends of the axis."""
     clipped = min(max(position, LEFT), RIGHT)
     return round(6 + (clipped - LEFT) / (RIGHT - LEFT) * (WIDTH - 12), 1)
 
 
 def _families(results: Sequence[Verdict]) -> Iterator[list[Verdict]]:
-    """Each claim with its variants, which have its words up to a bracket."""
+    """Each claim with its variants, whose statements are the same up to the parenthesis."""
     return (list(family) for _, family in itertools.groupby(results, lambda result: result.claim.subject))
 
 

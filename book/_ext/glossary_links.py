@@ -1,4 +1,4 @@
-"""A Sphinx extension: the first use of a glossary's term on a page is a link to it."""
+"""A Sphinx extension: links the first use of each glossary term on a page to the glossary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERYDAY = (
     "study",
     "variant",
     "view",
-)  # mean other things too: {term} links them
+)  # have other meanings too: only {term} links them
 ELSEWHERE = (nodes.table, nodes.figure, nodes.container, nodes.citation, addnodes.glossary)
 
 
@@ -30,7 +30,7 @@ class GlossaryLinks(SphinxPostTransform):
     default_priority = 5  # before references are resolved
 
     def run(self, **_: Any) -> None:
-        """Page by page, also where several make one document."""
+        """Works page by page, even where several pages form one document."""
         objects = self.env.domaindata["std"]["objects"]
         found = ((name, page) for (kind, name), (page, _) in objects.items() if kind == "term")
         terms = {name.lower(): (name, page) for name, page in found if name not in EVERYDAY}

@@ -1,4 +1,4 @@
-"""The package's rooms, in README and CONTRIBUTING.md: ``python book/_ext/house.py``, which ``make house`` calls."""
+"""Lists the package's rooms in README and CONTRIBUTING.md: ``python book/_ext/house.py``, called by ``make house``."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TREE, IMPORTS = (
 
 
 def lines(*paths: Path) -> int:
-    """Of files together."""
+    """The total number of lines of the files."""
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
 
 def tree() -> str:
-    """The rooms with their sizes and what their first lines say, and the three files to read first."""
+    """The rooms with their sizes and the first lines of their docstrings, and the three files to read first."""
     rows = [("alexnet_repro/", lines(*PACKAGE.rglob("*.py")), "the public names are in `__init__.py`")]
     for room in ROOMS:
         words = (PACKAGE / room / "__init__.py").read_text(encoding="utf-8").partition('"""')[2]
@@ -59,7 +59,7 @@ def imports() -> str:
 
 
 def with_house(text: str) -> str:
-    """A Markdown text with what stands between its markers brought up to date."""
+    """A Markdown text with the content between its markers brought up to date."""
     for (begin, end), make in ((TREE, tree), (IMPORTS, imports)):
         if begin in text:
             text = between(text, begin, end, make())

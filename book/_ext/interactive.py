@@ -1,7 +1,7 @@
-"""A Sphinx extension: figures to touch, ``{interactive} NAME``, which only pages for a browser have.
+"""A Sphinx extension: interactive figures, ``{interactive} NAME``, only on pages for a browser.
 
 The script ``book/_static/NAME.js`` draws the figure from the data that this module takes from records and checkpoints,
-and shows the directive's text with it. Without scripts, in print and in an ePub nothing is left of it.
+and shows the directive's text with it. Without scripts, in print and in an ePub, both are left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WEIGHTS = "network_weights.js"
 
 
 def relu() -> dict[str, Any]:
-    """Training errors after every epoch, and the verdicts with what they rest on."""
+    """Training errors after every epoch, and the verdicts with the numbers that they rest on."""
     versions = []
     for (network, protocol), claim in VERSIONS.items():
         records = {(record.arm, record.seed): record for record in load_evidence(claim, "paper")}
@@ -68,15 +68,15 @@ def relu() -> dict[str, Any]:
 
 
 def lrn() -> dict[str, Any]:
-    """The arguments that the paper prints."""
+    """The constants of response normalization that the paper prints."""
     norm = next(layer for layer in NetConfig.preset("paper").layers if isinstance(layer, Norm))
     return {name: getattr(norm, name) for name in ("k", "alpha", "size", "beta")}
 
 
 def network() -> dict[str, Any]:
-    """Where the weights are, and how much there is to load."""
+    """The script that contains the weights, and its size."""
     script = weights_script(CHECKPOINT)
-    version = zlib.crc32(script.encode())  # so that no browser takes an earlier one from its cache
+    version = zlib.crc32(script.encode())  # so that no browser uses an older one from its cache
     return {"file": f"{WEIGHTS}?v={version:08x}", "megabytes": round(len(script) / 1e6, 1)}
 
 
@@ -88,10 +88,10 @@ def weights_script(checkpoint: Path) -> str:
     """A script that gives ``network.js`` a network: its classes, input and layers with their weights, and photographs.
 
     Args:
-        checkpoint: of any data set; wnids of Imagenette become words. Weights are written in half precision.
+        checkpoint: for any data set; wnids of Imagenette become words. Weights are written in half precision.
 
     Raises:
-        ValueError: the browser can't compute one of the layers; names it.
+        ValueError: the browser cannot compute one of the layers; the error names it.
     """
     trained = load_trained(checkpoint, "cpu")
     size, scale = trained.config.size, trained.transform.scale
@@ -112,10 +112,10 @@ def weights_script(checkpoint: Path) -> str:
 
 
 def layer(module: nn.Module) -> dict[str, Any]:
-    """A layer as ``network.js`` computes it at test time.
+    """Describes a layer for ``network.js``, which computes it at test time.
 
     Raises:
-        ValueError: it can't.
+        ValueError: ``network.js`` cannot compute it.
     """
     match module:
         case PaddedConv2d():
@@ -150,7 +150,7 @@ def _base64(tensor: Tensor) -> str:
 
 
 def _photograph(name: str, size: int) -> str:
-    """One of scikit-image's, as the network gets it."""
+    """One of scikit-image's photographs, cropped and scaled for the network, as a PNG in base64."""
     image, file = Image.fromarray(getattr(photographs, name)()), io.BytesIO()
     Image.fromarray(central_square(image, size)).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
@@ -167,7 +167,7 @@ class InteractiveDirective(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The place, with its text."""
+        """The node for the figure, with its text."""
         name = self.arguments[0]
         if name not in FIGURES:
             raise self.error(f"there is no interactive figure {name!r}, only {', '.join(FIGURES)}")
@@ -175,24 +175,24 @@ class InteractiveDirective(SphinxDirective):
 
 
 def begin(translator: HTML5Translator, node: Interactive) -> None:
-    """A place that stays hidden until its script has found it; with the data."""
+    """Opens an element with the data, which stays hidden until its script has found it."""
     data = json.dumps(FIGURES[node["figure"]]()).replace("<", "\\u003c")
     translator.body.append(f'<div class="interactive" data-figure="{node["figure"]}" hidden>')
     translator.body.append(f'<script type="application/json">{data}</script>\n')
 
 
 def end(translator: HTML5Translator, node: Interactive) -> None:
-    """Nothing follows the text."""
+    """Closes the element after the text."""
     translator.body.append("</div>\n")
 
 
 def skip(translator: Any, node: Interactive) -> None:
-    """Leaves no trace of the place and its text."""
+    """Leaves out the figure and its text."""
     raise nodes.SkipNode
 
 
 def add_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """The scripts and the style that a page's figures need."""
+    """Adds the scripts and the style that a page's figures need."""
     places = [] if doctree is None or app.builder.name != "html" else doctree.findall(Interactive)
     if figures := [place["figure"] for place in places]:
         app.add_css_file("interactive.css")
@@ -201,7 +201,7 @@ def add_scripts(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
 
 def write_weights(app: Sphinx, exception: Exception | None) -> None:
-    """The script that a reader may ask for, beside the others."""
+    """Writes the script with the weights, which a reader may load, next to the others."""
     if exception is None and app.builder.name == "html":
         (Path(app.outdir) / "_static" / WEIGHTS).write_text(weights_script(CHECKPOINT), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What pages say of the records: tables, findings, and two images. ``python book/_ext/page_tables.py PAGE ...``."""
+"""What pages say about the records: tables, findings and three images. ``python book/_ext/page_tables.py PAGE ...``."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ ASKED = ("lrn-cifar", "lrn", "colour", "ten-crop")  # claims on the page of ques
 
 
 def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
-    """A Markdown text with those of the ``TABLES`` brought up to date whose ``markers`` it has.
+    """A Markdown text in which every one of the ``TABLES`` whose ``markers`` it has is brought up to date.
 
     Args:
         text: a page that has both markers of at least one of the tables.
         book: the folder of the chapters, as the page's links must name it ("" where the page lies in it).
-        results: what ``judged`` makes of all claims.
+        results: verdicts on all claims, from ``judged``.
 
     Raises:
-        ValueError: it has none, or only one of two markers.
+        ValueError: it has no markers, or only one of a pair.
     """
     found = [name for name in TABLES if any(marker in text for marker in markers(name))]
     if not found:
@@ -77,12 +77,12 @@ def with_tables(text: str, book: str, results: Sequence[Verdict]) -> str:
 
 
 def markers(name: str) -> tuple[str, str]:
-    """The lines of a page around one of the ``TABLES``."""
+    """The two lines that enclose one of the ``TABLES`` on a page."""
     return f"<!-- {name}: written by `make notebooks`; do not edit -->", f"<!-- {name} end -->"
 
 
 def between(text: str, begin: str, end: str, content: str) -> str:
-    """The text with the content in place of what stood between two markers; ``ValueError`` if one is missing."""
+    """The text with ``content`` in place of the text between two markers; ``ValueError`` if one is missing."""
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
@@ -109,7 +109,7 @@ def findings(results: Sequence[Verdict], book: str) -> str:
 
 
 def verdict_counts(results: Sequence[Verdict]) -> str:
-    """How many claims have which verdict, at the paper's own scale, at a smaller one, at neither, in three lines."""
+    """How many claims have each verdict at the paper's own scale, at a smaller one, and none yet, in three lines."""
     lines = []
     for kind, whole in {"At the paper's scale": True, "At small scale": False}.items():
         found = [result.outcome for result in results if (result.scale == "paper") == whole]
@@ -142,17 +142,17 @@ def as_png(figure: Figure) -> bytes:
 
 
 def asked_table(results: Sequence[Verdict], book: str) -> Table:
-    """The claims on the page of questions: link, the paper's number, that of 2012, ours, and the verdict."""
+    """The claims on the page of questions: link, the paper's number, the 2012 run's, ours, and the verdict."""
     asked = [result for result in results if result.claim.id in ASKED]
     rows = [[*row[:1], *row[2:5], *row[-1:]] for row in _linked_claims(asked, book).rows]
     return Table(["claim", "paper", "2012", "ours", "verdict"], rows)
 
 
 def remaining_table(results: Sequence[Verdict]) -> Table:
-    """Per claim without a verdict how far it is, and the command that completes it.
+    """For each claim without a verdict its state, and the command that completes it.
 
     Args:
-        results: what ``judged`` makes of the claims.
+        results: verdicts on the claims, from ``judged``.
     """
     rows = []
     for result in results:
@@ -173,7 +173,7 @@ def departures_table() -> Table:
 
 
 def pilot_table() -> Table:
-    """Of the pilot's runs what was looked at before the protocol was fixed, in percent, and how long they took."""
+    """The pilot's errors that were looked at before the protocol was fixed, in percent, and how long its runs took."""
     rows = []
     for record in load_evidence(PILOT):
         metrics = ("train_eval_error", "centre_error", "top1_error", "generalization_gap")
@@ -184,7 +184,7 @@ def pilot_table() -> Table:
 
 
 def budget_table() -> Table:
-    """What recording AlexNet's study at scale laptop takes, by its recorded runs; other arms count as their mean."""
+    """The time to record AlexNet's study at scale laptop, by its recorded runs; arms without runs count as the mean."""
     minutes: dict[str, list[float]] = {arm: [] for arm in ALEXNET.protocol("laptop").arms}
     for record in load_evidence(ALEXNET, "laptop"):
         minutes[record.arm].append(record.seconds / 60)
@@ -196,7 +196,7 @@ def budget_table() -> Table:
     return Table(["arm", "runs recorded", "minutes per run", f"hours for {LOOKS[0]} seeds"], rows)
 
 
-# Name -> what a page has between its markers, of the verdicts on all claims and the folder of the chapters.
+# Name -> function of the verdicts on all claims and the chapters' folder that makes the text between the markers.
 TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "claims": _linked_claims,
     "findings": findings,

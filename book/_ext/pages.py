@@ -1,4 +1,4 @@
-"""A Sphinx extension: verdicts marked in tables, what a printed book needs, and where links and buttons lead."""
+"""A Sphinx extension: marks verdicts in tables, adapts the printed book, and sets where links and buttons lead."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from alexnet_repro import __version__
 from alexnet_repro.claims.claim import Outcome
 
 LINE = 100  # characters in a printed table's line
-LONG = 12  # rows; a longer table may go on on the next page
+LONG = 12  # rows; a longer table may continue on the next page
 REPOSITORY_BUTTONS = ("use_repository_button", "use_edit_page_button", "use_issues_button")
 
 
 class Verdicts(SphinxPostTransform):
-    """Names the verdict among a cell's classes, and among a table's what its last column has: verdicts, or commands."""
+    """Adds a cell's verdict to its classes, and to a table's what its last column contains: verdicts or commands."""
 
-    default_priority = 6  # after MyST-NB has chosen the form of an output
+    default_priority = 6  # after MyST-NB has chosen the format of an output
 
     def run(self, **_: Any) -> None:
-        """Every table of the page: its header, and its last column if that is the verdict."""
+        """Processes every table of the page: its header, and its last column if that is the verdict."""
         for table in self.document.findall(nodes.table):
             header, *rows = ([*row.findall(nodes.entry)] for row in table.findall(nodes.row))
             verdicts = header[-1].astext() == "verdict"
@@ -41,13 +41,13 @@ class Verdicts(SphinxPostTransform):
 
 
 class Print(SphinxPostTransform):
-    """For LaTeX: columns as wide as their contents ask, the front page as a chapter, and no number but a chapter's."""
+    """For LaTeX: columns as wide as their contents need, the front page as a chapter, and only chapters numbered."""
 
     default_priority = 6
     formats = ("latex",)
 
     def run(self, **_: Any) -> None:
-        """The whole book, which is one document here."""
+        """Processes the whole book, which is one document here."""
         for table in list(self.document.findall(nodes.table)):
             rows = [[entry.astext() for entry in row.findall(nodes.entry)] for row in table.findall(nodes.row)]
             columns = "".join(rf">{{\raggedright\arraybackslash}}\X{{{width}}}{{{LINE}}}" for width in widths(rows))
@@ -63,19 +63,19 @@ class Print(SphinxPostTransform):
 
 
 class Unfolded(SphinxPostTransform):
-    """Nothing is folded away in an ePub, whose reader may be unable to open it."""
+    """Unfolds everything in an ePub, whose reader may be unable to open what is folded."""
 
     default_priority = 198  # before MyST-NB folds
     formats = ("html",)
 
     def run(self, **_: Any) -> None:
-        """Every cell of the page."""
+        """Processes every cell of the page."""
         for cell in self.document.findall(nodes.container) if self.app.builder.name == "epub" else ():
             cell.attributes.pop("hide_mode", None)
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Shares of a printed line: a column gets its longest word, and of the rest by how much longer cells are."""
+    """Column widths in a printed line: each fits its longest word; the rest is shared by how much longer cells are."""
     columns = list(zip(*rows, strict=True))
     least = [2 + max(len(word) for cell in column for word in cell.split() or [""]) for column in columns]
     lacks = [max(0, 2 + max(map(len, column)) - width) for column, width in zip(columns, least, strict=True)]
@@ -88,7 +88,7 @@ def _numbered(yes: bool) -> nodes.Node:
 
 
 def in_repository(config: Config, path: str, node: nodes.Node) -> nodes.Node:
-    """A node that leads to a path of the repository; where it is not known which one that is, the node as it is."""
+    """A node linked to a path of the repository; the node itself if it is not known where the repository is."""
     return nodes.reference("", "", node, refuri=f"{config.repository}/{path}") if config.repository else node
 
 
@@ -96,7 +96,7 @@ class RepositoryRole(SphinxRole):
     """A file or folder of the repository: {repo}`book/evidence`."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        """The path as it is, linked."""
+        """The path as a literal, linked to the repository."""
         branch = self.config.html_theme_options["repository_branch"]
         return [in_repository(self.config, f"tree/{branch}/{self.text}", nodes.literal(text=self.text))], []
 
@@ -112,7 +112,7 @@ def adapt_buttons(app: Sphinx, pagename: str, templatename: str, context: dict[s
 
 
 def mend_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Leaves the styles and scripts that a page uses, not all there are; its references are a list's items."""
+    """Keeps only the styles and scripts that a page uses; makes its references the items of a list."""
     body = context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
     unused = ["thebe"]
     unused += [] if 'class="sd-' in body else ["sphinx-design", "design-tabs"]
@@ -126,7 +126,7 @@ def _described(file: Any) -> str:
 
 
 def find_repository(app: Sphinx, config: Config) -> None:
-    """Its address is that of the GitHub workflow that builds the book, else _config.yml's; without one, no button."""
+    """Sets the repository's address: the building GitHub workflow's, else _config.yml's; without one, no buttons."""
     options = config.html_theme_options
     if name := os.environ.get("GITHUB_REPOSITORY"):
         options["repository_url"] = f"https://github.com/{name}"
@@ -137,25 +137,25 @@ def find_repository(app: Sphinx, config: Config) -> None:
 
 
 def name_version(app: Sphinx, config: Config) -> None:
-    """The package's version is the book's."""
+    """Gives the book the package's version."""
     config.version = config.release = __version__
 
 
 def drop_thebe(app: Sphinx, document: nodes.document, docname: str) -> None:
-    """No page uses Thebe, whose scripts Jupyter Book adds to each, and which no ePub may have."""
+    """Removes Thebe's scripts, which Jupyter Book adds to every page; none uses them, and no ePub may have them."""
     for node in [node for node in document.findall(nodes.raw) if node.astext().strip().startswith("<script")]:
         node.parent.remove(node)
 
 
 def for_epub(app: Sphinx) -> None:
-    """Before an ePub: no buttons, for which the theme fails there, and formulas as images, for want of scripts."""
+    """Prepares an ePub: no launch buttons, which make the theme fail, and formulas as images, as it has no scripts."""
     if app.builder.name == "epub":
         app.config.html_theme_options["launch_buttons"] = {}
         app.config.html_math_renderer = "imgmath"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Registers all of it; the buttons after the theme has made them."""
+    """Registers all of it; buttons are adapted after the theme has made them."""
     app.add_post_transform(Verdicts)
     app.add_post_transform(Print)
     app.add_post_transform(Unfolded)

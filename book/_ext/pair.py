@@ -1,7 +1,7 @@
-"""Chapters as text and as notebook kept in step, by content: ``python book/_ext/pair.py [--keep text] TEXT ...``.
+"""Keeps chapters as text and as notebook in step, by content: ``python book/_ext/pair.py [--keep text] TEXT ...``.
 
-The notebook remembers the cells at the last time, so that it is known on which side a cell was edited since. Neither
-time stamps nor git are asked.
+The notebook stores a digest of the cells when both last agreed, which tells on which side a cell was edited since.
+Neither time stamps nor git are consulted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEMORY = "cells_in_step"  # in a notebook's metadata: sha256 of its cells when t
 
 
 def cells(notebook: NotebookNode) -> list[list[Any]]:
-    """What text and notebook have in common: of every cell its kind, its source, and its tags."""
+    """The content that text and notebook have in common: the kind, source and tags of every cell."""
     kept = ("tags", "mystnb")
     return [
         [cell.cell_type, cell.source, {name: cell.metadata[name] for name in kept if name in cell.metadata}]
@@ -33,14 +33,14 @@ def cells(notebook: NotebookNode) -> list[list[Any]]:
 
 
 def step(text: Path, notebook: Path, keep: Side | None = None) -> str:
-    """Brings the side that was not edited up to date, and says which it was: "text", "notebook" or "neither".
+    """Updates the side that was not edited, and returns the side that was: "text", "notebook" or "neither".
 
     Args:
-        text, notebook: the two files of a chapter; a notebook that is not there is made.
-        keep: where both were edited, the side that stays.
+        text, notebook: the two files of a chapter; a missing notebook is created.
+        keep: the side to keep if both were edited.
 
     Raises:
-        ValueError: both were edited; names the cells. Nothing is changed.
+        ValueError: both were edited; the error names the cells, and nothing is changed.
     """
     written = jupytext.read(text)
     run = nbformat.read(notebook, as_version=4) if notebook.exists() else nbformat.v4.new_notebook()
@@ -70,7 +70,7 @@ def _differing(written: NotebookNode, run: NotebookNode) -> str:
 
 
 def main() -> None:
-    """The command; a chapter that can't be brought in step stops no other."""
+    """Runs the command; a chapter that cannot be brought in step does not stop the others."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("texts", nargs="+", type=Path)
     parser.add_argument("--keep", choices=["text", "notebook"])

@@ -134,6 +134,9 @@ Args:
     a, b: numbers,
         whole.
 
+Warns:
+    UserWarning: it is late.
+
 Example:
     >>> a
     b: 1
@@ -141,7 +144,7 @@ After."""
     assert [line for line in docstrings.fields(doc.splitlines()) if line] == [
         "What.", ":Source: Sec. 1,", "    Fig. 2.",
         ":param a: numbers,", "        whole.", ":param b: numbers,", "        whole.",
-        ".. rubric:: Example", ">>> a", "b: 1", "After.",
+        ":Warns: ", "    UserWarning: it is late.", ".. rubric:: Example", ">>> a", "b: 1", "After.",
     ]  # fmt: skip
 
 

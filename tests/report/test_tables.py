@@ -40,6 +40,16 @@ def test_an_arm_without_records_is_named_and_threads_are_counted(make_record):
     assert tables.evidence_table({"": [two]}).rows[0][-2] == "abacus, 2 threads"
 
 
+def test_an_arm_s_errors_are_the_means_of_its_runs_each_counted_once(make_record, monkeypatch):
+    errors = [{"train_eval_error": 0.1, "centre_error": 0.3, "top1_error": 0.25},
+              {"train_eval_error": 0.2, "centre_error": 0.5, "top1_error": 0.35}]  # fmt: skip
+    tanh = [make_record("tanh", seed, [0.5], **final) for seed, final in enumerate(errors)]
+    found = {"first": tanh, "second": [*tanh, make_record("relu", 0, [0.5], **errors[0])]}
+    monkeypatch.setattr(tables, "load_evidence", found.get)
+    rows = [["tanh", "2", "15.0", "40.0", "25.0", "30.0"], ["relu", "1", "10.0", "30.0", "20.0", "25.0"]]
+    assert tables.arm_table("first", "second").rows == rows
+
+
 def test_a_chapter_counts_pairs_and_where_one_run_is_measured_twice_seeds():
     results = [
         Verdict(claim=CLAIMS[name], outcome="open", scale="laptop", seeds=tuple(range(pairs)))
