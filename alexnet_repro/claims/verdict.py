@@ -163,7 +163,7 @@ def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str,
     for before, after in (tuple(pair.values()) for pair in pairs.values() if len(pair) > 1):
         if changed := differences(_conditions(before), _conditions(after)):
             names = f"{before.path} and {after.path}"
-            raise EvidenceError(f"{names} are no pair: {'; '.join(changed)}. Run one of them again.")
+            raise EvidenceError(f"{names} can't be compared: {'; '.join(changed)}. Run one of them again.")
     return pairs, records[0].scale if pairs else None
 
 
@@ -207,7 +207,7 @@ def _judged(claim: Claim, record: Record, what: Measurement, target: float | Non
     except (LookupError, TypeError, ValueError) as error:
         raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Run it again.") from error
     if claim.effect == "ratio" and found is not None and not found > 0:
-        raise EvidenceError(f"{record.path}: {what.metric} is {found!r}, of which there is no ratio. Run it again.")
+        raise EvidenceError(f"{record.path}: {what.metric} is {found!r}, which can't be part of a ratio. Run it again.")
     return found
 
 

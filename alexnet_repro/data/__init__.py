@@ -116,7 +116,7 @@ def load_source(name: str, root: str | os.PathLike[str] | None = None, *, downlo
     if known is None:
         return folder_source(_folder(name))
     if known.source is None:
-        raise ValueError(f"{name} needs no preparing: load_dataset reads it as it is")
+        raise ValueError(f"{name} need not be prepared: load_dataset reads it as it is")
     return known.source(data_root(root), download)
 
 

@@ -90,9 +90,7 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
         ValueError: the md5 is wrong; or as ``unpack``.
     """
     if (root / folder).is_dir():
-        raise DatasetNotFoundError(
-            f"{root / folder} is not as {archive.file} has it. Remove it: it is unpacked anew from there"
-        )
+        raise DatasetNotFoundError(f"{root / folder} differs from {archive.file}. Remove it, and it is unpacked again")
     path = root / archive.file
     if path.is_file():
         check(path, archive.md5)
@@ -130,7 +128,9 @@ def _unzip(archive: Path, folder: str) -> None:
     with zipfile.ZipFile(archive) as file:
         for name in file.namelist():
             if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise ValueError(f"{archive} is not unpacked: its member {name} would lie outside. Fetch it again.")
+                raise ValueError(
+                    f"{archive} was not unpacked: its member {name} would lie outside the folder. Fetch it again."
+                )
         file.extractall(folder)
 
 

@@ -47,7 +47,9 @@ class Crops:
         _check_crop(size, height, width)
         rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
         if max(rows - height, columns - width) + size > 1:
-            raise ValueError(f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} places per axis")
+            raise ValueError(
+                f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} positions an axis"
+            )
         draws = -(-n // share), 1
         top, left, flipped = (
             torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]

@@ -117,9 +117,9 @@ class Batches:
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
         if not state["order"].sort().values.equal(torch.arange(len(self.order))):
-            raise ValueError("the state's order is not of each image once")
+            raise ValueError("the state's order does not list each image once")
         if not 0 <= state["given"] <= len(self) or type(state["begun"]) is not bool:
-            raise ValueError(f"the state's place is not in an epoch of {len(self)} batches")
+            raise ValueError(f"the state's place is outside an epoch of {len(self)} batches")
         self.order, self._given, self._drawn = state["order"], state["given"], state["generators"]
         self._set_states(self._drawn)
         self._begun = self._resumed = state["begun"]
@@ -166,7 +166,7 @@ class Batches:
         if self.ahead < 1:
             raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
         if not images:
-            raise ValueError("an epoch would have no images: give more of them, or a larger part")
+            raise ValueError("an epoch would have no images: use more images, or a larger part")
         size = self.transform.config.batch_size
         smallest = images % size or size
         if smallest < self.ranks:

@@ -56,7 +56,7 @@ class InputConfig:
         about_crops = ("random_crops", "crop_offsets", "crop_share", "mean_position", "views")
         idle = [name for name in about_crops if getattr(self, name) != getattr(InputConfig, name)]
         if self.crop is None and idle:
-            raise ValueError(f"{', '.join(idle)} say something of crops, but crop=None; set crop or leave them out")
+            raise ValueError(f"{', '.join(idle)} only apply to crops, but crop=None; set crop or leave them out")
 
     @staticmethod
     def preset(name: str) -> InputConfig:

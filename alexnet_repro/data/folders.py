@@ -156,7 +156,7 @@ def folder_source(folder: Path) -> Source:
     training = folder / "train" if splits else folder
     classes = class_folders(training) if training.is_dir() else ()
     if not classes:
-        raise ValueError(f"{training} has no class folders: images belong into {folder}/[train/]<class>/")
+        raise ValueError(f"{training} has no class folders: images belong in {folder}/[train/]<class>/")
     places = {name: name for name in splits} or {"train": ""}
     listings = {split: class_folder_listing(folder, place, classes) for split, place in places.items()}
     return Source(folder.name, f"class folders {folder.name}", classes, listings)

@@ -115,7 +115,7 @@ def _prepared(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(
-            error.errno, f"there is no room left for {out}. What is done is kept: make room and call again"
+            error.errno, f"there is no room left for {out}. What is finished is kept: make room and call again"
         ) from error
     shutil.rmtree(unfinished, ignore_errors=True)  # no longer needed
     return Store.open(out)

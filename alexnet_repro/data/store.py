@@ -60,9 +60,9 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError):
             intact = False
         if not intact:
-            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set anew.")
+            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set again.")
         if manifest["format"] != FORMAT:
-            raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. Prepare it anew.")
+            raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. Prepare it again.")
         return cls(folder, manifest)
 
     @property
@@ -83,7 +83,7 @@ class Store:
             path = self.folder / name
             size = path.stat().st_size if path.is_file() else 0
             if size != expected["bytes"]:
-                raise StoreError(f"{path} has {size:,} bytes, not {expected['bytes']:,}. Prepare the data set anew.")
+                raise StoreError(f"{path} has {size:,} bytes, not {expected['bytes']:,}. Prepare the data set again.")
         source = self.manifest["source"]
         return StoredDataset(
             name=source["name"],
@@ -135,7 +135,7 @@ class StoredDataset(Dataset):
 def _reopened(folder: Path, expected: str, split: str) -> Dataset:
     store = Store.open(folder)
     if digest(store.manifest) != expected:
-        raise StoreError(f"{folder} was prepared anew since the data set was pickled. Load it anew.")
+        raise StoreError(f"{folder} was prepared again since the data set was pickled. Load it again.")
     return store.dataset(split)
 
 

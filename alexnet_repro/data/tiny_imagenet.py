@@ -53,7 +53,7 @@ def _from_folder(name: str, folder: Path) -> Source:
     if not len(wnids) == len(set(wnids)) == total:
         raise ValueError(
             f"{folder / WNIDS} has {len(wnids)} words, {len(set(wnids))} of them different, but it must list the "
-            f"{total} classes of Tiny ImageNet. Take it anew from the official archive, {ARCHIVE.file}."
+            f"{total} classes of Tiny ImageNet. Take it again from the official archive, {ARCHIVE.file}."
         )
     classes = tuple(wnids if count == total else sorted(wnids)[:count])
     _need(name, folder, [f"train/{wnid}/images" for wnid in classes])
@@ -72,7 +72,7 @@ def _need(name: str, folder: Path, needed: Sequence[str]) -> None:
         others = f" and {len(missing) - 1} more of {len(needed)} like it" if len(missing) > 1 else ""
         raise DatasetNotFoundError(
             f"{folder} is not the whole of {name}: it lacks {missing[0]}{others}."
-            f"\nTo get it whole: alexnet-repro data get {name} --root ANOTHER_FOLDER; or unpack {ARCHIVE.file} anew."
+            f"\nTo get it whole: alexnet-repro data get {name} --root ANOTHER_FOLDER; or unpack {ARCHIVE.file} again."
         )
 
 

@@ -186,7 +186,7 @@ def nearest(features: Tensor, k: int = 1) -> Tensor:
         ValueError: k is less than 1, or there are fewer than k other rows.
     """
     if not 1 <= k < len(features):
-        raise ValueError(f"k must be at least 1 and at most the {len(features) - 1} other rows that there are, not {k}")
+        raise ValueError(f"k must be between 1 and the number of other rows, {len(features) - 1}, not {k}")
     rows = features.flatten(1).double()
     found, step = [], max(1, DISTANCES // len(rows))
     for start in range(0, len(rows), step):
@@ -212,7 +212,7 @@ def last_hidden(network: Network) -> str:
     """The name of the last activation layer: ``relu7`` in AlexNet; ``ValueError`` if there is none."""
     names = [layer.name for layer in network.config.effective_layers() if isinstance(layer, Activation)]
     if not names:
-        raise ValueError(f"{network.config.name} has no activation layer, and so no hidden one to look at")
+        raise ValueError(f"{network.config.name} has no activation layer, and hence no hidden layer")
     return names[-1]
 
 

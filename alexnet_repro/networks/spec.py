@@ -202,7 +202,7 @@ class NetConfig:
             units = getattr(layer, "channels", None) or getattr(layer, "outputs", None)
             if units is not None and (units != int(units) or int(units) % self.towers):
                 raise ValueError(
-                    f"{self.name}: {layer.name} would have {units:g} channels or units, which is no multiple of "
+                    f"{self.name}: {layer.name} would have {units:g} channels or units, which is not a multiple of "
                     f"towers={self.towers}; change width={self.width:g}, towers or the layer"
                 )
 

@@ -125,7 +125,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         checksum, found = content.pop("checksum"), digest(content)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON object with a checksum ({error})") from error
+        raise ValueError(f"{path} is not a JSON object with a checksum ({error})") from error
     if checksum != found:
         raise ValueError(f"{path} was changed after it was written")
     return content

@@ -121,7 +121,7 @@ def reading(what: object) -> Iterator[None]:
     except CheckpointError:
         raise
     except DAMAGES as error:
-        raise CheckpointError(f"{what} is no whole checkpoint: {_in_a_line(error)}") from error
+        raise CheckpointError(f"{what} is not a complete checkpoint: {_in_a_line(error)}") from error
 
 
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -153,7 +153,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
         CheckpointError: there is none, it is damaged, or it belongs to another configuration; names what differs.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is no checkpoint: there is no such file")
+        raise CheckpointError(f"{path} is not a checkpoint: there is no such file")
     with reading(path):
         if not mmap:
             _check_sums(path)
@@ -181,7 +181,7 @@ def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) ->
     with reading(path):
         saved = typed(Saved, load_checkpoint(path, config)["state"])
         if None in (saved.best, saved.seconds, saved.started):
-            raise ValueError("what a training needs is missing, as of an exported network")
+            raise ValueError("it has no training state, like an exported network")
         typed(Counts, typed(State, saved.training).counts)
     check_classes(path, saved.classes, classes)
     return saved
@@ -215,9 +215,9 @@ def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Ten
         return torch.arange(len(known))
     lost, new = (sorted(set(a) - set(b)) for a, b in ((known, classes), (classes, known)))
     if lost or new:
-        raise CheckpointError(f"{path} knows other classes than the images: {_some(lost)} there, {_some(new)} here")
+        raise CheckpointError(f"{path} has other classes than the images: {_some(lost)} there, {_some(new)} here")
     if len(set(known)) < len(known) or len(known) != len(classes):
-        raise CheckpointError(f"{path} has classes of the same name, which can't be told apart in another order")
+        raise CheckpointError(f"{path} has several classes of the same name, which can't be matched in another order")
     return torch.tensor([list(known).index(name) for name in classes])
 
 

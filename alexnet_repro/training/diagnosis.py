@@ -43,7 +43,7 @@ def not_finite(training: Training, step: int, loss: float) -> TrainingError:
         cause = f"Its images, gone by now, may have held numbers that are not finite. If not: {_cause(training)}"
         return TrainingError(step, None, cause, loss)
     if not training.inputs.isfinite().all():
-        return TrainingError(step, None, "The input itself holds numbers that are not finite: look at the data.", loss)
+        return TrainingError(step, None, "The input itself contains values that are not finite: check the data.", loss)
     return TrainingError(step, _first(training, lambda module, out: not _finite(module, out)), _cause(training), loss)
 
 

@@ -41,7 +41,7 @@ def top_k_error(scores: Tensor, labels: Tensor, k: int = 1) -> float:
         (0.5, 0.0)
     """
     if not len(scores):
-        raise ValueError("the error of no rows is no number: give at least one")
+        raise ValueError("an error needs at least one row, and there is none")
     return 1.0 - hits(scores, labels, k).double().mean().item()
 
 

@@ -82,7 +82,7 @@ def train(
         (0.0, tensor([0, 1]))
     """
     if config.needs_validation() and validate is None:
-        raise ValueError(f"{config.schedule} looks at validation errors: train(..., validate=...) has to give them")
+        raise ValueError(f"{config.schedule} needs validation errors: pass validate=... to train")
     training = Training(model, batches, config)
     if resume is not None:
         training.load_state_dict(resume)

@@ -83,7 +83,7 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     world = int(os.environ["WORLD_SIZE"])
     if world % towers:
-        raise ValueError(f"{world} processes can't be shared out to networks of {towers} towers")
+        raise ValueError(f"{world} processes can't be divided into networks of {towers} towers")
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", **_meeting_place(world))
     try:
         mesh = dist.init_device_mesh(device.split(":")[0], (world // towers, towers), mesh_dim_names=("data", "tower"))

@@ -160,7 +160,9 @@ class _Run:
         step = -1 if self.resumed is None else self.resumed.training["counts"]["step"]
         if len(set(self.here.extremes(step))) > 1:
             found = "none" if step < 0 else f"that of step {step:,}"
-            raise CheckpointError(f"processes found other checkpoints in {self.files.last}, this one {found}: share it")
+            raise CheckpointError(
+                f"processes found different checkpoints in {self.files.last}, this one {found}: all must see one folder"
+            )
 
     def _checkpoint(self) -> Saved | None:
         path = self.files.last

@@ -57,7 +57,7 @@ class Training:
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
         self.device = next(model.parameters()).device
         if config.precision == "bfloat16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise ValueError(f"precision bfloat16 is not known to {torch.cuda.get_device_name(self.device)}")
+            raise ValueError(f"precision bfloat16 is not supported by {torch.cuda.get_device_name(self.device)}")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
         self.step, self.seconds = 0, 0.0  # in total; in the current epoch
@@ -111,7 +111,7 @@ class Training:
         tally = summed(self.tally)
         if not tally[2]:
             raise ValueError(
-                f"epoch {len(self.epochs) + 1} gave no minibatch: batches must give some every time they are iterated; "
+                f"epoch {len(self.epochs) + 1} had no minibatch: batches must yield some every time they are iterated; "
                 "a generator can be iterated only once, a list or a DataLoader again and again"
             )
         self.epochs.append(self.epoch(tally, val))

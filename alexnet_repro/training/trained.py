@@ -161,7 +161,7 @@ def record_similarity(
         raise CheckpointError(f"{folder} was tested on no images: {config.dataset} has neither val nor test")
     testing = load_dataset(name, data_root, split, size=config.size)
     if record.data[split]["sha256"] != testing.sha256:
-        raise CheckpointError(f"{folder} saw other images than {name}, {split}, has now")
+        raise CheckpointError(f"{folder} was tested on other images than {name}, {split}, has now")
     trained.order(testing.classes)  # raises if they differ: neighbours' labels would say nothing
     central = trained.transform.viewed("centre")
     inputs = torch.cat([central.views(part.to(device))[0] for part in testing.images.split(250)])

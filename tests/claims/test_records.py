@@ -156,7 +156,7 @@ def test_half_a_record_is_found(text, tmp_path):
     path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is no JSON object with a checksum"):
+    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is not a JSON object with a checksum"):
         Record.load(path)
 
 
@@ -220,7 +220,7 @@ def test_records_of_different_pixels_are_refused_together(make_record, tmp_path)
 def test_a_pair_ran_on_one_kind_of_hardware_and_one_torch(tiny_claim, make_record, name, value):
     first, second = make_record("tanh", 0, [0.5], 9.0), make_record("relu", 0, [0.5], 3.0)
     other = replace(second, environment=second.environment | {name: value})
-    with pytest.raises(EvidenceError, match=f"are no pair: {name} went from None to {value!r}"):
+    with pytest.raises(EvidenceError, match=f"can't be compared: {name} went from None to {value!r}"):
         verdict(tiny_claim, [first, other])
 
 

@@ -439,7 +439,7 @@ def test_a_run_does_not_go_on_from_other_code_or_half_a_checkpoint(change, tmp_p
     else:
         checkpoint = (tmp_path / whole.path).with_suffix(".pt")
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    with pytest.warns(UserWarning, match=r"relu-seed0 begins again: .*(revision.*another|no whole checkpoint)"):
+    with pytest.warns(UserWarning, match=r"relu-seed0 begins again: .*(revision.*another|not a complete checkpoint)"):
         record = run_one("tiny", "smoke", "relu", 0, out=tmp_path)
     assert curves(record) == curves(whole)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / record.path]

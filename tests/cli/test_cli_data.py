@@ -141,7 +141,7 @@ def test_tolerant_names_what_was_skipped(call, images):
     [
         (["get", "mnist"], "data set must be one of photos"),
         (["get", "imagenet"], "can't be fetched for you"),
-        (["prepare", "photos"], "photos needs no preparing"),
+        (["prepare", "photos"], "photos need not be prepared"),
         (["prepare", "imagenette"], "imagenette was not found in"),
         (["verify", "."], "holds no prepared data set"),
         (["list", "--size", "0"], "size must be at least 1 pixel, not 0"),

@@ -195,7 +195,7 @@ def test_images_of_other_classes_are_refused_with_the_names_that_differ(folder, 
     wolves = renamed(folder / "images", tmp_path / "wolves", {"class2": "wolf"})
     done = call("evaluate", str(folder / "0"), "--dataset", str(wolves))
     assert done.returncode == 2
-    assert f"{folder / '0' / LAST} knows other classes than the images: class2 there, wolf here" in done.stderr
+    assert f"{folder / '0' / LAST} has other classes than the images: class2 there, wolf here" in done.stderr
     assert call("export", str(folder / "0"), str(tmp_path / "net.pt")).returncode == 0
     assert "class2 there, wolf here" in call("evaluate", str(tmp_path / "net.pt"), "--dataset", str(wolves)).stderr
     moved = ("--likeness", "--dataset", str(wolves))
@@ -225,7 +225,7 @@ def test_an_ensemble_is_of_runs_with_the_same_classes(folder, tmp_path):
     assert call("train", str(wolves), "--out", str(tmp_path / "2"), *SMALL, "--set", "train.epochs=1").returncode == 0
     done = call("evaluate", str(folder / "0"), str(tmp_path / "2"))
     assert done.returncode == 2
-    assert f"{tmp_path / '2' / LAST} knows other classes than the images: wolf there, class1 here" in done.stderr
+    assert f"{tmp_path / '2' / LAST} has other classes than the images: wolf there, class1 here" in done.stderr
 
 
 def test_a_run_of_lower_precision_is_evaluated_in_it(folder, tmp_path, monkeypatch):

@@ -192,7 +192,7 @@ def test_the_end_of_an_epoch_that_was_left_takes_nothing_from_the_one_begun_sinc
 
 def test_a_part_without_an_image_is_refused():
     batches = noisy()
-    with pytest.raises(ValueError, match="an epoch would have no images: give more of them, or a larger part"):
+    with pytest.raises(ValueError, match="an epoch would have no images: use more images, or a larger part"):
         batches.enter(True, 0.01)
 
 

@@ -158,7 +158,7 @@ def test_an_image_whose_archive_is_gone_is_named(tmp_path):
 
 def test_a_folder_of_images_without_classes_is_refused(tmp_path):
     save(tmp_path / "1.png", (0, 0, 0))
-    with pytest.raises(ValueError, match="has no class folders: images belong into"):
+    with pytest.raises(ValueError, match="has no class folders: images belong in"):
         load_dataset(str(tmp_path), size=4)
 
 

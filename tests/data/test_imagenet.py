@@ -249,7 +249,7 @@ def test_a_part_of_imagenette_beside_its_archive_is_not_taken_for_the_whole(imag
     root = imagenette / "data"
     load_source("imagenette-160", root, download=True)
     shutil.rmtree(root / "imagenette2-160" / lacks)
-    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 is not as imagenette2-160\.tgz has it\. Remove"):
+    with pytest.raises(DatasetNotFoundError, match=r"imagenette2-160 differs from imagenette2-160\.tgz\. Remove"):
         load_dataset("imagenette-160", root, size=8)
     shutil.rmtree(root / "imagenette2-160")
     assert len(load_dataset("imagenette-160", root, size=8)) == 10

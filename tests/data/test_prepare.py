@@ -104,7 +104,7 @@ def test_of_two_at_a_time_into_one_folder_the_second_is_refused_and_the_first_is
 
     def second(done: int, total: int) -> None:
         with pytest.raises(
-            BlockingIOError, match=r"store is in use: process \d+ on .* Wait until it has ended"
+            BlockingIOError, match=r"store is in use: process \d+ on .* Wait until it has finished"
         ) as error:
             prepare(source, tmp_path / "store", size=12, form=form, workers=1)
         refused.append(error)
@@ -294,7 +294,7 @@ def test_a_full_disk_is_said_beforehand_or_keeps_what_is_done(folder, tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(PREPARE, "npy", full)
-        with pytest.raises(OSError, match=r"no room left for .* What is done is kept"):
+        with pytest.raises(OSError, match=r"no room left for .* What is finished is kept"):
             prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
     seen = []
     prepare(folder_source(folder), tmp_path / "store", size=12, workers=1, on_progress=lambda *a: seen.append(a))
@@ -321,5 +321,5 @@ def test_a_large_set_becomes_jpeg_files(folder, tmp_path, monkeypatch):
 
 
 def test_what_is_in_memory_anyway_needs_no_preparing():
-    with pytest.raises(ValueError, match="photos needs no preparing"):
+    with pytest.raises(ValueError, match="photos need not be prepared"):
         load_source("photos")

@@ -147,7 +147,7 @@ def test_what_is_pickled_is_the_place_of_the_store_and_not_what_lies_there(store
     manifest["source"]["origin"] = "another"
     del manifest["sha256"]
     (store.folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
-    with pytest.raises(StoreError, match="was prepared anew since the data set was pickled"):
+    with pytest.raises(StoreError, match="was prepared again since the data set was pickled"):
         pickle.loads(content)
 
 

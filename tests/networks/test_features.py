@@ -42,9 +42,9 @@ def test_the_nearest_by_hand():
     points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0], [3.0, 3.0]])
     assert nearest(points, 2).tolist() == [[2, 3], [3, 2], [0, 3], [1, 2]]
     assert nearest(points)[:, 0].tolist() == [2, 3, 0, 1]
-    with pytest.raises(ValueError, match="at least 1 and at most the 3 other rows that there are, not 4"):
+    with pytest.raises(ValueError, match="between 1 and the number of other rows, 3, not 4"):
         nearest(points, 4)
-    with pytest.raises(ValueError, match="the 0 other rows"):
+    with pytest.raises(ValueError, match="other rows, 0, not 1"):
         nearest(points[:1])
 
 

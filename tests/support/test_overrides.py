@@ -46,7 +46,7 @@ def test_settings_that_go_together_may_come_in_any_order():
     settings = ("input.crop_offsets=5", "input.crop=12", "net.towers=4", "net.width=3")
     assert override(whole, *settings) == override(whole, *reversed(settings))
     assert override(whole, *settings).input == InputConfig(crop=12, crop_offsets=5)
-    with pytest.raises(ValueError, match="crop_offsets say something of crops, but crop=None"):
+    with pytest.raises(ValueError, match="crop_offsets only apply to crops, but crop=None"):
         override(whole, "input.crop_offsets=5")
 
 

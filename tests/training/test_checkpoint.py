@@ -40,10 +40,10 @@ def test_missing_cut_and_foreign_files_are_refused(tmp_path):
     content = (tmp_path / "whole.pt").read_bytes()
     for cut in (0, 10, len(content) // 2, len(content) - 1):
         (tmp_path / "cut.pt").write_bytes(content[:cut])
-        with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        with pytest.raises(CheckpointError, match="not a complete checkpoint"):
             load_checkpoint(tmp_path / "cut.pt")
     torch.save([1, 2], tmp_path / "foreign.pt")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match="not a complete checkpoint"):
         load_checkpoint(tmp_path / "foreign.pt")
 
 

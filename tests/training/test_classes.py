@@ -15,7 +15,7 @@ def test_each_class_has_the_number_that_the_network_knows_it_by():
 @pytest.mark.parametrize(
     ("known", "classes", "message"),
     [
-        ("cat dog", "dog wolf", "last.pt knows other classes than the images: cat there, wolf here"),
+        ("cat dog", "dog wolf", "last.pt has other classes than the images: cat there, wolf here"),
         ("cat dog", "cat dog wolf", "none more there, wolf here"),
         ("a b c d e f g h", "a", "b, c, d, e, f and 2 more there, none more here"),
         ("cat cat dog", "cat dog cat", "classes of the same name"),

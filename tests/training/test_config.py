@@ -86,7 +86,7 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets():
         (lambda: InputConfig(crop=-1), "crop must be greater than 0, not -1"),
         (lambda: InputConfig(crop=24, views="eleven"), "grid, ten, centre, not 'eleven'"),
         (lambda: InputConfig(color="rainbow"), "run145, paper, lighting or None, not 'rainbow'"),
-        (lambda: InputConfig(views="ten", crop_share=32), "crop_share, views say something of crops, but crop=None"),
+        (lambda: InputConfig(views="ten", crop_share=32), "crop_share, views only apply to crops, but crop=None"),
         (lambda: TrainConfig(epochs=0, lr=0.1), "epochs must be greater than 0, not 0"),
         (lambda: TrainConfig(epochs=1, lr=0.0), "lr must be greater than 0"),
         (lambda: TrainConfig(epochs=1, lr=0.1, target_error=25), "fraction between 0 and 1, not 25"),

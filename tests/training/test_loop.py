@@ -118,7 +118,7 @@ def test_an_update_that_leaves_weights_that_are_not_finite_is_an_error_of_its_st
 @pytest.mark.parametrize("batches", [[], (batch for batch in [(torch.zeros(3, 4), torch.arange(3))])])
 def test_an_epoch_without_a_minibatch_is_an_error_that_names_it(batches):
     epoch = 1 if batches == [] else 2
-    with pytest.raises(ValueError, match=f"epoch {epoch} gave no minibatch: .* a generator can be iterated only once"):
+    with pytest.raises(ValueError, match=f"epoch {epoch} had no minibatch: .* a generator can be iterated only once"):
         train(nn.Linear(4, 3), batches, TWICE)
 
 

@@ -308,7 +308,9 @@ def test_a_second_training_is_refused_while_the_first_one_runs_and_leaves_it_alo
     first = Thread(target=lambda: records.append(run(config, out, study=study, on_step=[hold])))
     first.start()
     assert going.wait(60)
-    with pytest.raises(BlockingIOError, match=r"out is in use: process \d+ on .* Wait until it has ended, or choose"):
+    with pytest.raises(
+        BlockingIOError, match=r"out is in use: process \d+ on .* Wait until it has finished, or choose"
+    ):
         run(config, out, study=study)
     on.set()
     first.join()

@@ -92,7 +92,7 @@ def test_batches_that_know_no_stages_are_refused_where_the_stage_needs_them():
 
 def test_a_plateau_needs_validation_and_lowers_the_rate_by_it(tiny_dataset):
     config = TrainConfig(epochs=6, lr=0.1, schedule=Plateau(patience=1, drops=2))
-    with pytest.raises(ValueError, match="looks at validation errors"):
+    with pytest.raises(ValueError, match="needs validation errors"):
         train(net(), batches(tiny_dataset), config)
     errors = iter([0.5, 0.4, 0.4, 0.3, 0.3, 0.3])
     history = train(net(), batches(tiny_dataset), config, validate=lambda: {"top1_error": next(errors)})

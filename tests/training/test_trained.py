@@ -62,7 +62,7 @@ def test_a_device_that_is_not_there_is_not_the_checkpoint_s_fault(exported):
 def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
     out = exported.with_name("out")
     (exported.with_name("images") / "val" / "class0" / "000.png").unlink()
-    with pytest.raises(CheckpointError, match=r"saw other images than .*, val, has now"):
+    with pytest.raises(CheckpointError, match=r"was tested on other images than .*, val, has now"):
         record_similarity(out, exported)
     (out / RESULT).unlink()
     with pytest.raises(CheckpointError, match="name the folder of a finished run"):
