@@ -183,7 +183,7 @@ def test_errors_of_no_images_at_all_are_refused():
     empty = torch.zeros(0, dtype=torch.int64)
     with pytest.raises(ValueError, match="no images to take errors of"):
         by_hand(SCORES[:0], empty)
-    with pytest.raises(ValueError, match="error of no rows"):
+    with pytest.raises(ValueError, match="needs at least one row"):
         top_k_error(SCORES[:0], empty)
 
 

@@ -195,7 +195,7 @@ def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
     with pytest.raises(CheckpointError, match=r"different checkpoints in .*last\.pt, this one none"):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
     stopped(config, tmp_path / "out", 4)
-    with pytest.raises(CheckpointError, match="this one that of step 4: share it"):
+    with pytest.raises(CheckpointError, match="this one that of step 4: all must see one folder"):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
 
 
