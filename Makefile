@@ -124,8 +124,7 @@ browser: book
 
 notebooks: .venv/.installed
 	python book/_ext/pair.py book/text/*.md
-	echo $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) \
-	    jupyter execute --inplace --NotebookClient.record_timing=False
+	echo $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) python book/_ext/execute.py
 	python book/_ext/page_tables.py README.md book/intro.md book/scoreboard.md book/studies.md book/full_scale.md book/questions.md
 	python book/_ext/house.py
 	typer alexnet_repro.cli.main utils docs --name alexnet-repro --title "Command line" --output book/command_line.md

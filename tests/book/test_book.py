@@ -176,6 +176,11 @@ def test_a_chapter_answers_first_and_in_words_that_fit_its_verdicts(path):
 
 
 @each_chapter
+def test_a_notebook_does_not_say_when_its_cells_ran(path):
+    assert [cell for cell in code_cells(path) if "execution" in cell.metadata] == []
+
+
+@each_chapter
 def test_cells_are_short_and_define_nothing_long(path):
     shown = [
         cell for cell in code_cells(path) if not {"remove-cell", "remove-input"} & {*cell.metadata.get("tags", [])}
