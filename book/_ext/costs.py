@@ -91,7 +91,7 @@ def first_command() -> str:
     found = _latest("newcomer")
     minutes = number(found["minutes"]["make book"])
     return (
-        "One command, `make book`, runs every chapter and builds this book, without a data set. After a fresh clone "
+        "One command, `make book`, runs every chapter and builds the book, without a data set. After a fresh clone "
         f"it takes {minutes} minutes on {_machine(found)}."
     )
 

@@ -206,6 +206,8 @@ TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "costs": lambda *_: costs.cost_table(),
     "gpu": lambda *_: costs.gpu_table(),
     "processes": lambda *_: costs.processes_table(),
+    "times": lambda *_: costs.times_table(),
+    "first": lambda *_: costs.first_command(),
     "departures": lambda *_: departures_table(),
     "pilot": lambda *_: pilot_table(),
     "budget": lambda *_: budget_table(),

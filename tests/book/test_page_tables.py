@@ -146,6 +146,14 @@ def test_processes_are_compared_with_as_many_that_share_nothing(monkeypatch):
     assert costs.processes_table().rows == [["2", "the images", "0.96x", "0.75x", "1,463", "8"]]
 
 
+def test_a_newcomer_s_times_come_with_the_machine_they_hold_for(monkeypatch):
+    found = {"machine": {"device": "abacus"}, "sgemm GFLOP/s": 99.6, "minutes": {"make book": 4.26, "make test": 6.5}}
+    monkeypatch.setattr(costs, "_latest", {"newcomer": found}.get)
+    assert costs.first_command().endswith("4.3 minutes on abacus, which multiplies matrices at 100 GFLOP/s (float32).")
+    assert "on abacus, which" in costs.times_table()
+    assert costs.times_table().endswith("| `make book` | 4.3 |\n| `make test` | 6.5 |")
+
+
 def test_processes_were_measured_to_send_what_was_computed():
     for row in costs.measured_cpu()["processes"]:
         assert row["measured MB"] == pytest.approx(row["computed MB"], rel=0.02)
