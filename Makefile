@@ -12,6 +12,7 @@ CHAPTERS := $(wildcard book/[0-9][0-9]_*.ipynb)
 NOTEBOOKS := $(CHAPTERS) $(wildcard book/text/*.md)
 EXECUTED := $(CHAPTERS:%=_build/source/%)
 PAGES := _config.yml _toc.yml $(wildcard book/*.md book/*.bib book/_ext/*.py book/_ext/*.js) $(shell find book/_static -type f)
+TABLED := README.md $(addprefix book/,intro.md scoreboard.md studies.md full_scale.md questions.md)
 CODE := pyproject.toml $(shell find alexnet_repro -name '*.py' -o -name py.typed)
 TESTS := $(shell find tests -name '*.py')
 SETUP := README.md CONTRIBUTING.md CITATION.cff LICENSE Makefile MANIFEST.in constraints.txt environment.yml jupytext.toml \
@@ -125,7 +126,7 @@ browser: book
 notebooks: .venv/.installed
 	python book/_ext/pair.py book/text/*.md
 	echo $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) python book/_ext/execute.py
-	python book/_ext/page_tables.py README.md book/intro.md book/scoreboard.md book/studies.md book/full_scale.md book/questions.md
+	python book/_ext/page_tables.py $(TABLED)
 	python book/_ext/house.py
 	typer alexnet_repro.cli.main utils docs --name alexnet-repro --title "Command line" --output book/command_line.md
 
@@ -138,6 +139,7 @@ evidence: .venv/.installed
 
 bench: .venv/.installed
 	python benchmarks/measure.py
+	python book/_ext/page_tables.py $(TABLED)
 
 # With the environment in .venv or, where that can't be made, with PYTHON as it is.
 gpu:

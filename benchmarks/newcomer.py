@@ -6,20 +6,14 @@ packages that it has fetched before from its cache.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-from racing import sgemm_rate
-
-from alexnet_repro.support.environment import environment
-from alexnet_repro.support.files import write_atomically
+from machine import save, this_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = (  # each is in the README
@@ -32,14 +26,12 @@ STEPS = (  # each is in the README
 
 
 def main() -> None:
-    found = {"machine": environment("cpu"), "started": datetime.now(UTC).isoformat(timespec="seconds")}
-    found["sgemm GFLOP/s"] = sgemm_rate()
+    found = this_machine()
     with tempfile.TemporaryDirectory() as empty:
         clone = Path(empty, "alexnet_repro")
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         found["minutes"] = {step: _minutes(step, clone) for step in STEPS}
-    name = re.sub(r"\W+", "-", found["machine"]["device"]).lower()
-    write_atomically(ROOT / f"benchmarks/results/newcomer-{name}.json", json.dumps(found, indent=1) + "\n")
+    save("newcomer", found)
 
 
 def _minutes(step: str, clone: Path) -> float:

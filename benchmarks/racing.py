@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +25,6 @@ Work = Callable[[], object]
 Contestants = dict[str, tuple[Callable[..., Work], tuple]]
 
 ROUNDS = 5
-MATRIX = 2048
 
 
 def serve(connection: Connection, threads: int, make: Callable[..., Work], arguments: tuple) -> None:
@@ -37,6 +37,16 @@ def serve(connection: Connection, threads: int, make: Callable[..., Work], argum
         start = perf_counter()
         work()
         connection.send(perf_counter() - start)
+
+
+def started(target: Callable[..., None], *arguments: Any, daemon: bool = False) -> tuple[SpawnProcess, Connection]:
+    """A new process that calls ``target`` with one end of a connection and the arguments; and the other end."""
+    context = multiprocessing.get_context("spawn")
+    connection, other = context.Pipe()
+    process = context.Process(target=target, args=(other, *arguments), daemon=daemon)
+    process.start()
+    other.close()  # so that the connection ends when the process does
+    return process, connection
 
 
 @contextmanager
@@ -53,15 +63,10 @@ def busy(processes: int) -> Iterator[None]:
 
 def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, float]]:
     """For each number of busy processes in ``beside``, name -> median seconds."""
-    context = multiprocessing.get_context("spawn")
-    connections: dict[str, Connection] = {}
-    processes = []
-    for name, (make, arguments) in contestants.items():
-        connections[name], other = context.Pipe()
-        served = (other, torch.get_num_threads(), make, arguments)
-        processes.append(context.Process(target=serve, args=served))
-        processes[-1].start()
-        other.close()  # so that the connection ends when the process does
+    threads = torch.get_num_threads()
+    children = {name: started(serve, threads, make, arguments) for name, (make, arguments) in contestants.items()}
+    processes = [process for process, _ in children.values()]
+    connections = {name: connection for name, (_, connection) in children.items()}
     try:
         medians = [_timed(connections, others) for others in beside]
         for connection in connections.values():
@@ -102,14 +107,3 @@ def speeds(what: str, contestants: Contestants, beside: Sequence[int] = (0,)) ->
         for others, times in zip(beside, race(contestants, beside), strict=True)
         for name in ours
     ]
-
-
-def sgemm() -> Work:
-    a, b = torch.randn(2, MATRIX, MATRIX)
-    return lambda: a @ b
-
-
-def sgemm_rate() -> float:
-    """This machine's rate in a product of large float32 matrices, GFLOP/s, by which times can be compared."""
-    [times] = race({"sgemm": (sgemm, ())})
-    return 2 * MATRIX**3 / times["sgemm"] / 1e9

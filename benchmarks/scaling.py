@@ -6,7 +6,6 @@ other down even if they never communicate; those that train together are timed a
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import socket
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 from network import training_step
-from racing import Work, race
+from racing import Work, race, started
 from torch import nn
 
 from alexnet_repro import NetConfig, build, place
@@ -56,20 +55,17 @@ def curves() -> list[dict[str, Any]]:
     cases = {case for values in CURVES.values() for case in values.values()}
     (times,) = race({str(case): (step, case) for case in cases})
     seconds = {case: times[str(case)] / case[1] for case in cases}  # per image
+    multiply_adds = {net: sum(cost.multiply_adds for cost in build(net).costs()) for net in {net for net, _ in cases}}
     return [
         {
             "axis": axis,
             "value": value,
-            "multiply-adds": multiply_adds(case[0]) / multiply_adds(NET),
+            "multiply-adds": multiply_adds[case[0]] / multiply_adds[NET],
             "time": seconds[case] / seconds[NET, BATCH],
         }
         for axis, values in CURVES.items()
         for value, case in values.items()
     ]
-
-
-def multiply_adds(net: NetConfig) -> int:
-    return sum(cost.multiply_adds for cost in build(net).costs())
 
 
 def apart(count: int) -> Work:
@@ -87,14 +83,10 @@ def together(count: int, towers: int) -> Work:
 
 
 def crowd(count: int, towers: int, variables: dict[str, str]) -> Work:
-    context = multiprocessing.get_context("spawn")
     connections = []
     for rank in range(count):
-        mine, other = context.Pipe()
         ranked = variables | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if variables else {}
-        context.Process(target=member, args=(other, towers, ranked), daemon=True).start()
-        other.close()  # so that the end of the process is the end of the connection
-        connections.append(mine)
+        connections.append(started(member, towers, ranked, daemon=True)[1])
 
     def all_of_them() -> None:
         for connection in connections:

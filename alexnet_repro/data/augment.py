@@ -48,7 +48,7 @@ class Crops:
         rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
         if max(rows - height, columns - width) + size > 1:
             raise ValueError(
-                f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} positions an axis"
+                f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} positions per axis"
             )
         draws = -(-n // share), 1
         top, left, flipped = (

@@ -170,6 +170,14 @@ def pair_table(*claims: str) -> Table:
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 
+ERRORS = {  # metric -> head of its column: what a run of AlexNet ended with
+    "train_eval_error": "training images, %",
+    "centre_error": "validation images, centre crop, %",
+    "generalization_gap": "gap, points",
+    "top1_error": "ten crops, %",
+}
+
+
 def arm_table(*claims: str) -> Table:
     """Mean final errors of every arm in percent, all in eval mode.
 
@@ -179,15 +187,13 @@ def arm_table(*claims: str) -> Table:
     Args:
         claims: ids of claims about AlexNet; every arm that one of them compares has a row.
     """
-    metrics = ("train_eval_error", "centre_error", "generalization_gap", "top1_error")
     records = {record.path: record for claim in claims for record in load_evidence(claim)}
     rows = []
     for arm in dict.fromkeys(record.arm for record in records.values()):
         runs = [record for record in records.values() if record.arm == arm]
-        errors = [fmean(measured(record, Measurement(arm, metric)) for record in runs) for metric in metrics]
+        errors = [fmean(measured(record, Measurement(arm, metric)) for record in runs) for metric in ERRORS]
         rows.append([arm, str(len(runs)), *map(percent, errors)])
-    header = ["training images, %", "validation images, centre crop, %", "gap, points", "ten crops, %"]
-    return Table(["arm", "runs", *header], rows)
+    return Table(["arm", "runs", *ERRORS.values()], rows)
 
 
 def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:

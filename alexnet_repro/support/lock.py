@@ -44,7 +44,8 @@ def _acquired(path: Path) -> int:
             holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
             os.close(descriptor)
             raise BlockingIOError(
-                f"{path.parent} is in use: {holder} is working there. Wait until it has finished, or choose another one"
+                f"{path.parent} is in use: {holder} is working there. Wait until it has finished, or choose another "
+                "folder"
             ) from error
         except OSError:
             return descriptor

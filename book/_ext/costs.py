@@ -15,7 +15,7 @@ from alexnet_repro.claims.alexnet_studies import ALEXNET
 from alexnet_repro.claims.claim import LOOKS
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.report import figures
-from alexnet_repro.report.tables import machine, number, percent
+from alexnet_repro.report.tables import counted, machine, number, percent
 from alexnet_repro.support.table import Table
 
 PRECISIONS = ("float32", "bfloat16")
@@ -76,6 +76,29 @@ def gpu_table() -> Table:
 def measured_cpu() -> Mapping[str, Any]:
     """The latest results of ``make bench``."""
     return _latest("cpu")
+
+
+def speed_table() -> str:
+    """The speeds and the peak memory that ``make bench`` measured, as two tables with a note on the machine."""
+    found = measured_cpu()
+    note = (
+        f"On {_machine(found)}, with torch {found['machine']['torch']} and "
+        f"{counted(found['machine']['threads'], 'thread')}; medians of {found['rounds']} rounds. "
+        "Each busy process keeps one core busy."
+    )
+    rows: dict[tuple[str, str, str], dict[int, float]] = {}
+    for figure in found["speeds"]:
+        key = figure["what"], figure["ours"], figure["against"]
+        rows.setdefault(key, {})[figure["busy processes"]] = figure["speed"]
+    beside = sorted({others for speeds in rows.values() for others in speeds})
+    header = ["", "ours", "against", *("alone" if not n else f"beside {n} busy" for n in beside)]
+    cells = [[*key, *(f"{speeds[n]:.2f}x" if n in speeds else "" for n in beside)] for key, speeds in rows.items()]
+    peaks = [
+        [peak["what"], *(f"{peak[key]:,.0f}" for key in ("measured MiB", "formula MiB")), peak["formula"]]
+        for peak in found["memory"]
+    ]
+    memory = Table(["peak memory", "measured, MiB", "estimated, MiB", "from"], peaks)
+    return f"{note}\n\n{Table(header, cells).to_markdown()}\n\n{memory.to_markdown()}"
 
 
 def times_table() -> str:

@@ -21,7 +21,7 @@ from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
 from alexnet_repro.report.in_short import up_to_date
-from alexnet_repro.report.tables import counted, judged, number, percent, scoreboard
+from alexnet_repro.report.tables import ERRORS, counted, judged, number, percent, scoreboard
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
@@ -176,11 +176,9 @@ def pilot_table() -> Table:
     """The pilot's errors that were looked at before the protocol was fixed, in percent, and how long its runs took."""
     rows = []
     for record in load_evidence(PILOT):
-        metrics = ("train_eval_error", "centre_error", "top1_error", "generalization_gap")
-        errors = [measured(record, Measurement(record.arm, metric)) for metric in metrics]
+        errors = [measured(record, Measurement(record.arm, metric)) for metric in ERRORS]
         rows.append([record.arm, str(record.seed), *map(percent, errors), number(record.seconds / 60)])
-    header = ["arm", "seed", "training images, %", "validation, centre, %", "ten crops, %", "gap, points", "minutes"]
-    return Table(header, rows)
+    return Table(["arm", "seed", *ERRORS.values(), "minutes"], rows)
 
 
 def budget_table() -> Table:
@@ -206,6 +204,7 @@ TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "costs": lambda *_: costs.cost_table(),
     "gpu": lambda *_: costs.gpu_table(),
     "processes": lambda *_: costs.processes_table(),
+    "speed": lambda *_: costs.speed_table(),
     "times": lambda *_: costs.times_table(),
     "first": lambda *_: costs.first_command(),
     "departures": lambda *_: departures_table(),

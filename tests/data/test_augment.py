@@ -89,7 +89,7 @@ def test_crops_are_the_same_in_every_precision(share):
 
 
 def test_more_places_than_there_are_are_refused():
-    with pytest.raises(ValueError, match="a crop of 3 from 4x4 pixels has fewer than 3 positions an axis"):
+    with pytest.raises(ValueError, match="a crop of 3 from 4x4 pixels has fewer than 3 positions per axis"):
         random_crop_flip(numbered(1), 3, seeded(), offsets=3)
 
 
