@@ -170,22 +170,23 @@ def pair_table(*claims: str) -> Table:
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 
-ERRORS = {  # metric -> head of its column: what a run of AlexNet ended with
+ERRORS = {  # metric -> head of its column: what a run ended with
     "train_eval_error": "training images, %",
-    "centre_error": "validation images, centre crop, %",
+    "centre_error": "held-out images, centre crop, %",
     "generalization_gap": "gap, points",
-    "top1_error": "ten crops, %",
+    "top1_error": "all views, %",
 }
 
 
 def arm_table(*claims: str) -> Table:
     """Mean final errors of every arm in percent, all in eval mode.
 
-    They tell an arm that fits its training images better from one that generalizes better; the gap is the difference
-    between the error on validation images, with the centre crop, and that on training images.
+    They tell an arm that fits its training images better from one that generalizes better. Images that a run did not
+    train on are its validation set, or its test set on CIFAR-10; the gap is the difference between the error on them,
+    with the centre crop, and that on training images. The last column averages the predictions for all test-time views.
 
     Args:
-        claims: ids of claims about AlexNet; every arm that one of them compares has a row.
+        claims: ids of claims of one study; every arm that one of them compares has a row.
     """
     records = {record.path: record for claim in claims for record in load_evidence(claim)}
     rows = []

@@ -41,8 +41,8 @@ FINDINGS = (
         {"lrn": "reproduced", "lrn-cifar": "no effect found"},
         "**Response normalization helps AlexNet; in a smaller network we found no effect.** On ten classes of "
         "ImageNet it lowers the error of AlexNet at a quarter of its width by {lrn}; the paper reports 1.4, on a "
-        "thousand classes. On CIFAR-10, in a quarter of the original number of epochs, we found no gain ({lrn-cifar}), "
-        "where the paper reports 2 points.",
+        "thousand classes. On CIFAR-10, at the paper's own scale, we found no gain ({lrn-cifar}), where the paper "
+        "reports 2 points.",
     ),
     (
         "11_paper_vs_code",

@@ -338,7 +338,6 @@ WAITING = {  # studies -> records made with a JPEG re-encoding of CIFAR-10, whic
     "relu-local-lr-search": 8,
     "relu-scaled-lr-search": 8,
     "relu-modern-lr-search": 8,
-    "lrn-cifar": 11,
     "augmentation": 6,
 }
 

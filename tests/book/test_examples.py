@@ -44,7 +44,7 @@ def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
     exec(CURVES.replace(".plot()", ".plot().get_figure()").replace("epochs.pivot", "figure = epochs.pivot"), names)
     (ax,) = names["figure"].axes
     assert [line.get_label() for line in ax.get_lines()] == ["with", "without"]
-    assert {len(line.get_xdata()) for line in ax.get_lines()} == {40}
+    assert {len(line.get_xdata()) for line in ax.get_lines()} == {160}
 
 
 def test_the_frame_of_records_has_an_example_that_holds():
