@@ -26,7 +26,8 @@ def test_every_public_name_has_an_example_that_holds(name):
         assert report == [], "".join(report)
 
 
-PAGE = (Path(__file__).resolve().parents[2] / "book" / "api_claims.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "book" / "api_claims.md").read_text(encoding="utf-8")
 CURVES, DIFFERENCES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -45,6 +46,12 @@ def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
     (ax,) = names["figure"].axes
     assert [line.get_label() for line in ax.get_lines()] == ["with", "without"]
     assert {len(line.get_xdata()) for line in ax.get_lines()} == {160}
+
+
+def test_the_code_of_the_readme_runs_and_its_summary_counts_the_network(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    assert "60,965,224" in capsys.readouterr().out
 
 
 def test_the_frame_of_records_has_an_example_that_holds():

@@ -95,8 +95,9 @@ def test_a_page_without_the_markers_is_refused():
 
 def test_what_is_left_to_run_has_its_command_and_what_is_judged_is_not_there():
     begin, end = page_tables.markers("remaining")
-    page = page_tables.with_tables(f"{begin}\n{end}\n", "", JUDGED)
-    assert "`alexnet-repro claims run two-gpus --scale" in page or "two-gpus" not in page
+    left, judged = (Verdict(claim=CLAIMS[c], outcome=o) for c, o in (("two-gpus", "not run"), ("relu", "reproduced")))
+    page = page_tables.with_tables(f"{begin}\n{end}\n", "", [left, judged])
+    assert "| two-gpus | not run | - | `alexnet-repro claims run two-gpus --scale laptop --seeds 5 " in page
     assert "| relu |" not in page
     with pytest.raises(ValueError, match="expected both"):
         page_tables.with_tables(begin, "", JUDGED)

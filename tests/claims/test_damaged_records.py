@@ -1,5 +1,6 @@
 """Whatever is damaged in a record: it is as it was, or refused in a line that names the file; it is never left out."""
 
+import hashlib
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from alexnet_repro.claims.records import load_evidence, problems
 from alexnet_repro.claims.verdict import verdict
 from alexnet_repro.support.values import write_sealed
-from alexnet_repro.training.record import EvidenceError
+from alexnet_repro.training.record import EvidenceError, Record
 
 VALUES = st.sampled_from([None, True, -1, 0, 3, 1.5, "x", "", [], [1, "x"], {}, {"a": 1}, [[[]]], "0" * 64])
 
@@ -78,5 +79,11 @@ def test_a_record_that_holds_something_else_is_used_or_refused(folder, tiny_clai
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
 def test_a_number_that_json_does_not_know_is_refused(folder, tiny_claim, number):
     path = folder / "tiny" / "smoke" / "relu-seed0.json"
-    path.write_text(path.read_text().replace("0.5", number))
+    text = path.read_text().replace("0.5", number)
+    content = json.loads(text)
+    kept = content.pop("checksum")
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    path.write_text(text.replace(kept, hashlib.sha256(canonical.encode()).hexdigest()))
+    with pytest.raises(EvidenceError, match=r"relu-seed0\.json is not a JSON object with a checksum \(Out of range"):
+        Record.load(path)
     assert not looked_at(folder, tiny_claim)

@@ -11,6 +11,7 @@ from alexnet_repro.claims.claim import LEVEL_MARGIN, LOOKS, RULE_SINCE, Outcome,
 from alexnet_repro.claims.ledger import COMMITTED, study_of
 from alexnet_repro.claims.studies import ALEXNET, PILOT
 from alexnet_repro.claims.studies import LRN as LRN_STUDY
+from alexnet_repro.data.imagenet import IMAGENET_COUNTS
 
 ROOT = Path(__file__).resolve().parents[2]
 RELU = CLAIMS["relu"]
@@ -25,12 +26,21 @@ def test_the_papers_numbers_are_the_papers():
     assert (RELU.paper_summary(), LRN.paper_summary()) == ("6x", "2 points")
     assert (CLAIMS["colour"].paper_summary(), CLAIMS["headline-2012"].paper_summary()) == ("1 point", "40.7 %")
     assert CLAIMS["dropout"].paper_summary() == "no number"
+    printed = {"colour": 0.01, "dropout-iterations": 2.0, "depth": 0.02, "ensemble-5": 0.164, "ensemble-7": 0.153}
+    assert {name: CLAIMS[name].paper_value for name in printed} == printed
+    assert paper.IMAGENET_TRAINING_IMAGES == IMAGENET_COUNTS["train"] == 1_281_167
 
 
 def test_the_logged_errors_of_run_145_are_the_printed_ones():
     logged = {views: tuple(round(error, 3) for error in errors) for views, errors in paper.RUN145_ERRORS_2010.items()}
     assert logged == paper.ERRORS_2010 == {"centre": (0.390, 0.183), "ten": (0.375, 0.170)}
     assert tuple(round(error, 3) for error in paper.RUN145_ERRORS_2012) == paper.ERRORS_2012
+
+
+def test_the_logged_top_5_errors_of_the_other_runs_are_those_of_the_layer_files():
+    runs = (paper.RUN147_ERRORS_2012, paper.RUN148_ERRORS_2012, paper.RUN150_ERRORS_2012, paper.RUN145_HALF_ERRORS_2010)
+    assert [top5 for _, top5 in runs] == [0.185100, 0.193620, 0.193300, 0.182287]
+    assert paper.RUN145_ERRORS_2012[1] == 0.182100
 
 
 def test_the_gains_in_the_logs_are_the_printed_ones():
@@ -66,6 +76,12 @@ def test_the_papers_differences_are_those_of_the_numbered_runs(claim, printed, l
     assert 100 * claim.original_value == pytest.approx(logged)
     assert abs(claim.paper_value - claim.original_value) < 0.0006  # they agree to the printed digit
     assert any(number in claim.original_run for number in ("145", "147", "148"))
+
+
+def test_run_150_is_in_the_log_and_not_in_the_paper():
+    claim = CLAIMS["towers-that-talk"]
+    assert 100 * claim.original_value == pytest.approx(41.8280 - 40.6640)
+    assert claim.paper_value is None
 
 
 def test_where_nothing_survives_there_is_no_number():

@@ -107,9 +107,12 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another():
 def test_arms_of_a_seed_see_the_same_batches(monkeypatch):
     seen = []
     trained = run.train
-    monkeypatch.setattr(
-        run, "train", lambda m, b, c, **k: seen.append([y.tolist() for _, y in b]) or trained(m, b, c, **k)
-    )
+
+    def train(model, batches, config, **others):
+        seen.append([[inputs.tolist(), labels.tolist()] for inputs, labels in batches])
+        return trained(model, batches, config, **others)
+
+    monkeypatch.setattr(run, "train", train)
     for arm in ("tanh", "relu"):
         run_one("tiny", "smoke", arm, 5)
     assert seen[0] == seen[1]

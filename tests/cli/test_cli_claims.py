@@ -7,30 +7,29 @@ import time
 from dataclasses import replace
 
 import pytest
+from command import call
 from filed import save
 
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.records import BOOK, load_evidence, problems
-from alexnet_repro.cli import claims, main
+from alexnet_repro.cli import claims
 from alexnet_repro.report import tables
 
 
-def call(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of the command line."""
-    monkeypatch.setattr(sys, "argv", ["alexnet-repro", "claims", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    return (ended.value.code or 0, *capsys.readouterr())
+def claims_command(*arguments: str) -> tuple[int, str, str]:
+    """Its exit status, standard output and standard error."""
+    done = call("claims", *arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
-def test_every_claim_is_listed(monkeypatch, capsys):
-    status, out, _ = call(monkeypatch, capsys, "list")
+def test_every_claim_is_listed():
+    status, out, _ = claims_command("list")
     assert status == 0
     assert all(claim.statement in out and claim.original_run in out for claim in CLAIMS.values())
 
 
-def test_the_status_is_that_of_the_scoreboard(monkeypatch, capsys):
-    _, out, _ = call(monkeypatch, capsys, "status")
+def test_the_status_is_that_of_the_scoreboard():
+    _, out, _ = claims_command("status")
     lines = {line.split()[0]: line for line in out.splitlines()[1:]}
     assert list(lines) == list(CLAIMS)
     page = (BOOK / "scoreboard.md").read_text("utf-8")
@@ -40,8 +39,8 @@ def test_the_status_is_that_of_the_scoreboard(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
-    status, out, _ = call(monkeypatch, capsys, "show", claim)
+def test_every_claim_can_be_shown(claim):
+    status, out, _ = claims_command("show", claim)
     assert status == 0
     assert CLAIMS[claim].statement in out
     assert CLAIMS[claim].paper_summary() in out
@@ -49,16 +48,16 @@ def test_every_claim_can_be_shown(claim, monkeypatch, capsys):
     assert CLAIMS[claim].command(result.scale, result.pairs) in out
 
 
-def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make_record, tmp_path):
+def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
     save(make_record("relu", 0, [0.5]), tmp_path)
-    assert call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))[:2] == (
+    assert claims_command("verify", "--evidence", str(tmp_path))[:2] == (
         0,
         "1 records are whole and current\n",
     )
     path = tmp_path / "tiny" / "smoke" / "relu-seed0.json"
     path.write_text(path.read_text().replace("0.5", "0.4"))
     (tmp_path / "note.txt").write_text("")
-    status, _, err = call(monkeypatch, capsys, "verify", "--evidence", str(tmp_path))
+    status, _, err = claims_command("verify", "--evidence", str(tmp_path))
     assert status == 1
     assert "relu-seed0.json was changed after it was written" in err
     assert "note.txt is no record" in err
@@ -80,14 +79,14 @@ def test_an_edited_record_and_a_foreign_file_are_named(monkeypatch, capsys, make
         (["run", "relu", "--scale", "paper", "--data-root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
     ],
 )
-def test_what_a_user_can_mend_ends_in_a_message(arguments, message, monkeypatch, capsys):
-    status, _, err = call(monkeypatch, capsys, *arguments)
+def test_what_a_user_can_mend_ends_in_a_message(arguments, message):
+    status, _, err = claims_command(*arguments)
     assert status == 2
     assert message in err
     assert "Traceback" not in err
 
 
-def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, capsys, tmp_path):
+def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, tmp_path):
     record = make_record("relu", 3, [0.2], 0.9, top1_error=0.31)
     asked = {}
 
@@ -100,7 +99,7 @@ def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, c
 
     monkeypatch.setattr(claims, "run_claim", run_claim)
     arguments = ["run", "tiny", "--seeds", "3,4", "--arms", "relu", "--out", str(tmp_path)]
-    status, out, _ = call(monkeypatch, capsys, *arguments)
+    status, out, _ = claims_command(*arguments)
     assert status == 0
     assert (asked["seeds"], asked["arms"], asked["out"]) == ([3, 4], ["relu"], tmp_path)
     assert claims._seeds("3,") == [3]
@@ -109,7 +108,7 @@ def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, c
     assert f"1 records in {tmp_path / 'tiny' / 'smoke'}" in out
 
 
-def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record, monkeypatch, capsys, tmp_path):
+def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record, monkeypatch, tmp_path):
     old = make_record("relu", 0, [0.5], top1_error=0.25)
     new = replace(make_record("relu", 0, [0.5], top1_error=0.5), environment={"device": "slide rule", "threads": 1})
     recorded, again = tmp_path / "recorded", tmp_path / "again"
@@ -122,10 +121,10 @@ def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record
 
     monkeypatch.setattr(claims, "run_claim", run_claim)
     arguments = ["run", "tiny", "--seeds", "1", "--out", str(recorded), "--again", str(again)]
-    status, out, _ = call(monkeypatch, capsys, *arguments)
+    status, out, _ = claims_command(*arguments)
     assert (status, again.exists()) == (0, False)
     kept = {path: path.read_bytes() for path in recorded.rglob("*.json")}
-    status, out, _ = call(monkeypatch, capsys, *arguments)
+    status, out, _ = claims_command(*arguments)
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert status == 0
     assert "relu 0 train_error 0.5 0.5 identical" in lines
@@ -134,7 +133,7 @@ def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record
     assert {path: path.read_bytes() for path in recorded.rglob("*.json")} == kept
 
 
-def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_path):
+def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, tmp_path):
     asked = {}
 
     class Job:
@@ -142,17 +141,9 @@ def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, capsys, tmp_
 
     monkeypatch.setattr(claims, "submit_claim", lambda *a, **k: asked.update(k) or [Job()])
     arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path)]
-    arguments += [
-        "--slurm",
-        "slurm_partition=gpu",
-        "--slurm",
-        "timeout_min=60",
-        "--slurm",
-        "mem_gb=7.5",
-        "--slurm",
-        "slurm_time=1:30",
-    ]
-    _, out, _ = call(monkeypatch, capsys, *arguments)
+    for option in ("slurm_partition=gpu", "timeout_min=60", "mem_gb=7.5", "slurm_time=1:30"):
+        arguments += ["--slurm", option]
+    _, out, _ = claims_command(*arguments)
     assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60, "mem_gb": 7.5, "slurm_time": "1:30"}
     assert out == f"1 tasks: 17_0; their records go to {tmp_path}\n"
 

@@ -1,13 +1,12 @@
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import command
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.cli import main
 from alexnet_repro.data import Store, imagenet
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
@@ -16,16 +15,13 @@ from alexnet_repro.support.values import digest
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
+def call(monkeypatch, tmp_path):
     """The command line on data sets under ``tmp_path / "data"``: exit status, output, complaints."""
     monkeypatch.setenv("ALEXNET_REPRO_DATA", str(tmp_path / "data"))
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["alexnet-repro", "data", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
+        done = command.call("data", *arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return call
 
@@ -144,6 +140,7 @@ def test_tolerant_names_what_was_skipped(call, images):
         (["prepare", "photos"], "photos need not be prepared"),
         (["prepare", "imagenette"], "imagenette was not found in"),
         (["verify", "."], "holds no prepared data set"),
+        (["verify", "nowhere"], "nowhere holds no prepared data set"),
         (["list", "--size", "0"], "size must be at least 1 pixel, not 0"),
         (["show", "nowhere"], "or the path of a folder, not 'nowhere'"),
     ],

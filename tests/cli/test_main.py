@@ -2,7 +2,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from command import call
 
 import alexnet_repro
@@ -14,20 +13,6 @@ def test_the_command_is_installed():
     done = subprocess.run([command, "claims", "run", "gelu"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "claim must be one of" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["claims", "run", "gelu"], "claim must be one of"),
-        (["data", "verify", "nowhere"], "nowhere"),
-    ],
-)
-def test_what_a_user_can_mend_ends_in_a_message_without_a_traceback(arguments, message, tmp_path):
-    done = call(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_the_version_comes_with_the_revision():

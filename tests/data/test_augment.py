@@ -2,18 +2,10 @@ from collections import Counter
 
 import pytest
 import torch
+from numbered import numbered, seeded
 from scipy.stats import chisquare
 
 from alexnet_repro.data.augment import PCAColor, grid_views, random_crop_flip, ten_crop
-
-
-def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
-    """Images whose pixels carry their own position, 0 .. H*W-1, in every channel."""
-    return torch.arange(height * width).view(1, 1, height, width).repeat(n, 3, 1, 1)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_every_crop_is_a_window_of_its_image_or_a_flipped_one():

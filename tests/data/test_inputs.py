@@ -2,21 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from numbered import numbered, seeded
 
 from alexnet_repro.data import Dataset
 from alexnet_repro.data.augment import centre_crop
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import Chance, Draws, InputTransform
 from alexnet_repro.support.chance import streams
-
-
-def numbered(n: int, height: int = 4, width: int = 4) -> torch.Tensor:
-    """Images whose pixels carry their own position, 0 .. H*W-1, in every channel."""
-    return torch.arange(height * width).view(1, 1, height, width).repeat(n, 3, 1, 1)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def chance(seed: int) -> Chance:

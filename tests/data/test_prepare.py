@@ -80,11 +80,10 @@ def test_two_runs_give_the_same_bytes_however_many_workers(folder, tmp_path, for
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_only_images_that_are_not_done_are_decoded_again(folder, tmp_path, monkeypatch):
+def test_only_images_that_are_not_done_are_decoded_again(folder, tmp_path):
     source, store = folder_source(folder), tmp_path / "store"
     damaged = folder / "val" / "два" / "ä 1.png"
     whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:-1] + b"\0")
     damaged.write_bytes(b"x" * len(whole))
     with pytest.raises(ImageError, match=r"ä 1\.png is not a readable image"):
         prepare(source, store, size=12, workers=1)

@@ -5,15 +5,14 @@ import io
 import os
 import re
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
+import command
 import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet_repro.cli import main
 from alexnet_repro.data import (
     DatasetNotFoundError,
     ImageError,
@@ -173,13 +172,11 @@ def test_a_store_has_what_the_files_have(folder, root):
     assert peek("tiny-imagenet-100", root) == (FIRST, 64)
 
 
-def test_the_commands_get_prepare_verify_and_show_it(archive, root, monkeypatch, capsys):
+def test_the_commands_get_prepare_verify_and_show_it(archive, root, monkeypatch):
     def call(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["alexnet-repro", "data", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        assert not ended.value.code
-        return capsys.readouterr().out
+        done = command.call("data", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     monkeypatch.setenv("ALEXNET_REPRO_DATA", str(root))
     assert "tiny-imagenet: train, val, Tiny ImageNet, all 4 classes" in call("get", "tiny-imagenet")

@@ -31,10 +31,9 @@ def test_every_module_is_afterwards_as_it_was_whatever_happens():
     with evaluating(network):
         assert not any(module.training for module in network.modules())
     assert [module.training for module in network.modules()] == modes
-    with pytest.raises(RuntimeError):
-        activations(network, torch.zeros(1, 2, 8, 8), "act1")
-    with pytest.raises(RuntimeError):
-        mean_derivatives(network, torch.zeros(1, 2, 8, 8))
+    for look in (lambda x: activations(network, x, "act1"), lambda x: mean_derivatives(network, x)):
+        with pytest.raises(RuntimeError, match="to have 3 channels, but got 2"):
+            look(torch.zeros(1, 2, 8, 8))
     assert [module.training for module in network.modules()] == modes
 
 

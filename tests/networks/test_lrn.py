@@ -66,9 +66,10 @@ def test_either_convention_of_alpha_makes_the_layer_as_printed_and_as_run():
 
 
 def test_it_never_mixes_positions():
-    a = torch.zeros(1, 5, 3, 3)
-    a[..., 1, 1] = 10.0
-    assert LocalResponseNorm()(a).count_nonzero() == 5
+    a = activations(1, 5, 3, 3)
+    before, a[..., 1, 1] = LocalResponseNorm()(a), 100.0
+    differing = (LocalResponseNorm()(a) != before).any(1)[0]
+    assert differing.nonzero().tolist() == [[1, 1]]
 
 
 def test_groups_keep_the_towers_apart():
@@ -342,9 +343,11 @@ def test_the_within_channel_norm_has_the_gradient_of_its_equation():
 
 
 def test_the_within_channel_norm_never_mixes_channels():
-    a = torch.zeros(1, 3, 5, 5)
-    a[:, 1] = 10.0
-    assert WithinChannelResponseNorm(5, 1e-3)(a).flatten(2).any(2).tolist() == [[False, True, False]]
+    a = activations(1, 3, 5, 5)
+    before = WithinChannelResponseNorm(5, 1e-3)(a)
+    a[:, 1] += 100.0
+    differing = WithinChannelResponseNorm(5, 1e-3)(a) != before
+    assert differing.flatten(2).any(2).tolist() == [[False, True, False]]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from alexnet_repro import NetConfig
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Conv, Norm, WithinChannelNorm
+from alexnet_repro.networks.spec import Conv, Dropout, Norm, WithinChannelNorm
 from alexnet_repro.support.values import as_json
 
 
@@ -32,6 +34,8 @@ def test_run_148_is_run_145_without_any_norm():
 def test_the_half_net_has_half_the_channels_everywhere_but_in_conv5():
     assert differing("run145", "run145-half") == {"conv1", "conv2", "conv3", "conv4"}
     assert NetConfig.preset("run145-half").towers == 1
+    channels = [layer.channels for layer in NetConfig.preset("run145-half").layers if isinstance(layer, Conv)]
+    assert channels == [48, 128, 192, 192, 256]
 
 
 def test_the_small_net_starts_with_sums_as_large_as_those_of_run_145():
@@ -76,18 +80,62 @@ def test_torchvision_has_other_channels_and_no_normalization():
 
 def test_the_published_11pct_net_has_wider_norms_and_local3():
     assert differing("cifar-11pct-r540", "cifar-11pct") == {"norm1", "norm2", "local3"}
-    assert differing("cifar-13pct", "cifar-11pct-r540") == {"norm1", "norm2"}
     names = [layer.name for layer in NetConfig.preset("cifar-11pct").layers]
     assert names.index("norm1") > names.index("pool1")
     assert names.index("norm2") < names.index("pool2")
 
 
 @pytest.mark.parametrize(
-    ("name", "norm"),
+    ("name", "norms"),
     [
-        ("cifar-11pct", Norm("norm1", size=9, alpha=1e-3, beta=0.75, k=1.0, average=True)),
-        ("cifar-18pct", WithinChannelNorm("rnorm1", size=3, scale=5e-5, beta=0.75)),
+        ("cifar-11pct-r540", [Norm(f"norm{i}", size=5, alpha=1e-3, beta=0.75, k=1.0, average=True) for i in (1, 2)]),
+        ("cifar-11pct", [Norm(f"norm{i}", size=9, alpha=1e-3, beta=0.75, k=1.0, average=True) for i in (1, 2)]),
+        ("cifar-18pct", [WithinChannelNorm(f"rnorm{i}", size=3, scale=5e-5, beta=0.75) for i in (1, 2)]),
+        (
+            "run145",
+            [
+                *(Norm(f"norm{i}", size=5, alpha=1e-4, beta=0.75, k=2.0, average=True) for i in (1, 2)),
+                WithinChannelNorm("cnorm2", size=5, scale=1e-3, beta=0.75),
+            ],
+        ),
     ],
 )
-def test_norms_of_the_cifar_nets_are_the_layer_files(name, norm):
-    assert norm in NetConfig.preset(name).layers
+def test_norms_are_the_layer_files(name, norms):
+    assert [layer for layer in NetConfig.preset(name).layers if isinstance(layer, Norm | WithinChannelNorm)] == norms
+
+
+@pytest.mark.parametrize(
+    ("name", "stds"),
+    [
+        ("cifar-80sec", {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc64": 0.1, "fc10": 0.1}),
+        ("cifar-19pct", {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01}),
+        ("cifar-18pct", {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc10": 0.01}),
+        *(
+            (name, {"conv1": 1e-4, "conv2": 0.01, "local3": 0.04, "local4": 0.04, "fc10": 0.01})
+            for name in ("cifar-13pct", "cifar-11pct-r540", "cifar-11pct")
+        ),
+        *(
+            (
+                name,
+                dict.fromkeys(("conv1", "conv2", "fc6", "fc7", "fc8"), 0.01)
+                | dict.fromkeys(("conv3", "conv4", "conv5"), 0.03),
+            )
+            for name in ("run145", "run145-half", "run147", "run148")
+        ),
+    ],
+)
+def test_initial_deviations_are_the_layer_files(name, stds):
+    assert {layer.name: layer.std for layer in NetConfig.preset(name).layers if hasattr(layer, "std")} == stds
+
+
+def test_dropout_rescales_in_caffe_and_torchvision_alone():
+    for name, net in PRESETS.items():
+        found = {layer.rescale for layer in net.layers if isinstance(layer, Dropout)}
+        assert found <= {name in ("caffe", "torchvision")}, name
+
+
+def test_the_readme_lists_every_preset_and_no_other():
+    """``-19pct`` is short for ``cifar-19pct``."""
+    text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    listed = re.findall("`([^`]+)`", text.partition("The presets are")[2].partition(".")[0])
+    assert [f"cifar{name}" if name.startswith("-") else name for name in listed] == list(PRESETS)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from numbered import seeded
 from torch import Tensor
 from torch.nn import LocalResponseNorm
 
@@ -17,10 +18,6 @@ from alexnet_repro.networks.weights import (
 )
 
 SMALL = replace(NetConfig.preset("paper"), width=1 / 16, num_classes=3)
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(size: int) -> Tensor:

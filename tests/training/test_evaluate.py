@@ -65,7 +65,6 @@ def test_probabilities_and_not_logits_are_averaged_over_the_views():
     image = torch.zeros(1, 3, 3, 3, dtype=torch.uint8)
     image[..., 0, 0] = 40
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
-    views = [10.0, 0, 0, 0, 0, 0, 0, 0, 0]
     # Of the nine 2x2 crops of a 3x3 image, those at the top left see the pixel; offsets are 0, 0 and 1.
     views = [10.0 if y == 0 and x == 0 else 0.0 for y in (0, 0, 1) for x in (0, 0, 1)]
     expected = sum(sigmoid(view) for view in views) / 9

@@ -49,6 +49,7 @@ def test_same_seed_same_history_other_seed_another(tiny_dataset):
 def test_it_stops_after_the_first_epoch_at_its_target(tiny_dataset):
     history = train(build(TINY_NET), batches(tiny_dataset), TrainConfig(epochs=60, lr=0.05, target_error=0.25))
     assert history.ended == "target"
+    assert 1 < len(history.epochs) < 60
     assert history.epochs[-1].train_error <= 0.25
     assert all(epoch.train_error > 0.25 for epoch in history.epochs[:-1])
 

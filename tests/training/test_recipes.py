@@ -4,6 +4,7 @@ from alexnet_repro import InputConfig, NetConfig, TrainConfig
 from alexnet_repro.data.config import INPUT_PRESETS
 from alexnet_repro.networks.presets import PRESETS
 from alexnet_repro.training.recipes import TRAIN_PRESETS
+from alexnet_repro.training.schedules import Dexp
 
 
 def rates(config: TrainConfig, layer: str) -> list[float]:
@@ -31,21 +32,78 @@ def test_run_145_has_the_recorded_stages(name, ends):
 def test_the_printed_recipe():
     config = TrainConfig.preset("paper")
     assert (config.epochs, config.lr, config.bias_lr_factor, config.momentum) == (90, 0.01, 1.0, 0.9)
-    assert set(config.weight_decay.values()) == {0.0005}
     assert (config.schedule.drops, config.schedule.factor) == (3, 0.1)
-    inputs = InputConfig.preset("paper")
-    assert (inputs.batch_size, inputs.crop, inputs.views) == (128, 224, "ten")
-    assert 2 * inputs.crop_offsets**2 == 2048
+    assert 2 * InputConfig.preset("paper").crop_offsets ** 2 == 2048
 
 
-def test_the_inputs_of_run_145_share_a_crop_among_32_images_and_have_33_places():
-    inputs = InputConfig.preset("run145")
-    assert (inputs.crop_share, inputs.crop_offsets, inputs.color, inputs.mean_position) == (
-        32,
-        None,
-        "run145",
-        "central",
-    )
+@pytest.mark.parametrize(
+    ("names", "crop", "offsets", "share", "mean", "views", "color", "batch_size"),
+    [
+        ("paper notes torchvision", 224, 32, 1, "matched", "ten", "lighting", 128),
+        ("run145 run145-half run147 run148 run145-2010", 224, None, 32, "central", "ten", "run145", 128),
+        ("run145-small", 112, None, 1, "central", "ten", "run145", 128),
+        ("cuda-convnet2", 224, None, 1, "central", "ten", "run145", 128),
+        ("caffe", 227, None, 1, "matched", "centre", None, 256),
+        ("cifar-80sec cifar-19pct cifar-18pct", None, None, 1, "central", "grid", None, 128),
+        ("cifar-13pct cifar-11pct-r540", 24, None, 1, "central", "grid", None, 128),
+        ("cifar-11pct", 24, None, 1, "central", "ten", None, 128),
+    ],
+)
+def test_inputs_are_those_on_record(names, crop, offsets, share, mean, views, color, batch_size):
+    """Without ``offsets`` a crop of 224 has 33 places."""
+    for inputs in map(InputConfig.preset, names.split()):
+        places = inputs.crop, inputs.crop_offsets, inputs.crop_share, inputs.mean_position, inputs.views
+        assert places == (crop, offsets, share, mean, views)
+        assert (inputs.color, inputs.batch_size, inputs.pixels) == (color, batch_size, "minus-mean-image")
+
+
+CONV_DECAY = {"conv1": 0.004, "conv2": 0.004, "conv3": 0.004}
+LOCAL_DECAY = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
+CIFAR_DECAY = {
+    "cifar-80sec": CONV_DECAY | {"fc64": 0.03, "fc10": 0.03},
+    "cifar-19pct": CONV_DECAY | {"fc10": 3.0},
+    "cifar-18pct": CONV_DECAY | {"fc10": 1.0},
+    "cifar-13pct": LOCAL_DECAY,
+    "cifar-11pct-r540": LOCAL_DECAY,
+    "cifar-11pct": LOCAL_DECAY | {"fc10": 0.01},
+}
+
+
+@pytest.mark.parametrize("name", TRAIN_PRESETS)
+def test_weights_decay_as_printed_or_as_in_the_layer_files(name):
+    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+    assert TrainConfig.preset(name).weight_decay == CIFAR_DECAY.get(name, dict.fromkeys(layers, 0.0005))
+
+
+@pytest.mark.parametrize("name", TRAIN_PRESETS)
+def test_biases_learn_at_twice_the_rate_of_weights_but_as_printed_at_the_same(name):
+    config = TrainConfig.preset(name)
+    assert config.bias_lr_factor == (1.0 if name in ("paper", "notes", "torchvision") else 2.0)
+    assert config.momentum == 0.9
+
+
+def test_caffe_s_rates_drop_every_20_epochs_and_those_of_cuda_convnet2_by_themselves():
+    caffe = TrainConfig.preset("caffe")
+    stages = [caffe.stage(epoch) for epoch in range(1, caffe.epochs + 1)]
+    expected = [0.01 * 0.1 ** (epoch // 20) for epoch in range(90)]
+    assert [caffe.lr * stage.lr_factor for stage in stages] == pytest.approx(expected)
+    assert [caffe.lr * stage.bias_lr_factor for stage in stages] == pytest.approx(expected)
+    automatic = TrainConfig.preset("cuda-convnet2")
+    assert (automatic.epochs, automatic.lr, automatic.schedule) == (90, 0.01, Dexp())
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "lr", "drops"),
+    [
+        ("cifar-80sec", 10, 0.001, (8,)),
+        ("cifar-19pct", 140, 0.001, (120, 130)),
+        ("cifar-18pct", 140, 0.001, (120, 130)),
+        ("run145-small", 60, 0.01, (42, 54)),
+    ],
+)
+def test_the_short_recipes_drop_where_their_files_say(name, epochs, lr, drops):
+    config = TrainConfig.preset(name)
+    assert (config.epochs, config.lr, config.lr_drops, config.schedule) == (epochs, lr, drops, None)
 
 
 def test_the_notes_have_ten_times_the_rate():
@@ -61,7 +119,7 @@ def test_the_cifar_schedules_are_the_published_ones(name, lengths):
     assert [stage.lr_factor for stage in stages] == [1.0, 1.0, 0.1, 0.01]
     assert [stage.part for stage in stages] == [0.8, 1.0, 1.0, 1.0]
     assert {stage.bias_lr_factor for stage in stages} == {1.0}
-    assert (config.lr, config.bias_lr_factor) == (0.001, 2.0)
+    assert config.lr == 0.001
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -91,11 +91,6 @@ def test_a_study_s_run_may_keep_nothing_but_its_record(config, tmp_path):
     assert Record.load(tmp_path / "a.json") == record
 
 
-def test_a_checkpoint_every_no_steps_is_refused(config, tmp_path):
-    with pytest.raises(ValueError, match="save_every must be greater than 0, not 0"):
-        run(config, Files.of_folder(tmp_path / "out"), save_every=0)
-
-
 def test_alone_a_gpu_s_run_stops_after_the_step_under_way():
     training = SimpleNamespace(step=3, device=torch.device("cuda"))
     assert running._Run.all_stop(SimpleNamespace(here=Processes("cuda")), training, True)

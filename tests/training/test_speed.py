@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from run_case import CONFIG
 
@@ -5,8 +7,6 @@ from alexnet_repro.training.progress import step_speed
 
 
 def test_a_larger_network_is_slower():
-    from dataclasses import replace
-
     wide = replace(CONFIG, net=replace(CONFIG.net, width=16.0))
     assert 0 < step_speed(wide, "cpu", steps=3) < step_speed(CONFIG, "cpu", steps=3)
 

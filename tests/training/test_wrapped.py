@@ -34,7 +34,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 @pytest.mark.parametrize("wrap", WRAPS)
 def test_weights_of_a_wrapped_network_load_into_a_plain_one_and_the_other_way_round(tmp_path, wrap):
-    wrapped, plain = wrap(drawn(1)), drawn(2)
+    wrapped = wrap(drawn(1))
     save_file(wrapped.state_dict(), tmp_path / "theirs.safetensors")
     save_weights(wrapped, tmp_path / "ours.safetensors")
     for name in ("theirs", "ours"):
