@@ -13,11 +13,11 @@ const interactive = (() => {
   };
   const html = make("http://www.w3.org/1999/xhtml"), svg = make("http://www.w3.org/2000/svg");
 
-  /* Shows every place of this figure on the page, and lets draw(place, data) fill it. */
+  /* Lets draw(place, data) fill every place of this figure on the page, and shows it. */
   function figures(name, draw) {
     for (const place of document.querySelectorAll(`.interactive[data-figure="${name}"]`)) {
-      place.hidden = false;
       draw(place, JSON.parse(place.querySelector("script").textContent));
+      place.hidden = false;
     }
   }
 
@@ -31,16 +31,16 @@ const interactive = (() => {
     return {element: html("label", {}, html("span", {}, label), select), select, offer};
   }
 
-  /* A slider with its value beside it; read(position) is the value, which shown(value) writes. */
-  function slider(label, {min, max, step, position}, change, read = Number, shown = String) {
-    const output = html("output"), input = html("input", {type: "range", min, max, step});
+  /* A slider with its value, read(position), beside it; whoever hears the slider's own need not hear that one too. */
+  function slider(label, {min, max, step, position}, change, read = Number) {
+    const output = html("output", {"aria-hidden": "true"}), input = html("input", {type: "range", min, max, step});
     const slider = {
       element: html("label", {}, html("span", {}, label), input, output),
       get value() { return read(input.value); },
       set position(to) { input.value = to; write(); },
     };
     function write() {
-      output.textContent = shown(slider.value);
+      output.textContent = slider.value;
       input.setAttribute("aria-valuetext", output.textContent);
     }
     input.oninput = () => { write(); change(); };

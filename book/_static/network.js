@@ -34,7 +34,7 @@ interactive.network = (() => {
      first along rows, then along columns, rounded in between. */
   function square({data, width, height}, size) {
     const side = Math.min(width, height);
-    const across = windows((width - side) / 2, side, size, width), down = windows((height - side) / 2, side, size, height);
+    const [across, down] = [width, height].map(length => windows((length - side) / 2, side, size, length));
     const first = down[0].first, last = down.at(-1).first + down.at(-1).weights.length;
     const rows = new Uint8ClampedArray(height * size * 3), out = new Uint8ClampedArray(size * size * 3);
     for (let y = first; y < last; y++) {
@@ -59,12 +59,13 @@ interactive.network = (() => {
     if (side === size && Number.isInteger(start)) {
       return Array.from({length: size}, (_, i) => ({first: start + i, weights: [1]}));
     }
-    const scale = side / size, [filter, reach] = scale >= 1 ? [box, 0.5 * scale] : [cubic, 2];
+    const scale = side / size, shrink = Math.max(1, scale);
+    const [filter, reach] = scale >= 1 ? [box, 0.5 * scale] : [cubic, 2];
     return Array.from({length: size}, (_, i) => {
       const centre = start + (i + 0.5) * scale;
       const first = Math.max(0, Math.trunc(centre - reach + 0.5));
       const last = Math.min(length, Math.trunc(centre + reach + 0.5));
-      const weights = Array.from({length: last - first}, (_, j) => filter((first + j - centre + 0.5) / Math.max(1, scale)));
+      const weights = Array.from({length: last - first}, (_, j) => filter((first + j - centre + 0.5) / shrink));
       const sum = weights.reduce((total, weight) => total + weight, 0);
       return {first, weights: weights.map(weight => weight / sum)};
     });
@@ -146,7 +147,8 @@ interactive.network = (() => {
         const column = i % x.width, row = Math.floor(i / x.width) % x.height, c = Math.floor(i / (x.width * x.height));
         let energy = 0;
         for (let y = row; y < row + size; y++) {
-          for (let z = column; z < column + size; z++) energy += padded.data[(c * padded.height + y) * padded.width + z] ** 2;
+          const line = (c * padded.height + y) * padded.width;
+          for (let z = column; z < column + size; z++) energy += padded.data[line + z] ** 2;
         }
         return value / (1 + scale * energy / size ** 2) ** beta;
       }));
@@ -159,7 +161,8 @@ interactive.network = (() => {
       const [height, width] = [count(x.height), count(x.width)];
       const data = new Float32Array(x.channels * height * width).fill(-Infinity);
       data.forEach((_, i) => {
-        const left = i % width * stride, top = Math.floor(i / width) % height * stride, c = Math.floor(i / (width * height));
+        const left = i % width * stride, top = Math.floor(i / width) % height * stride;
+        const c = Math.floor(i / (width * height));
         for (let y = top; y < Math.min(top + size, x.height); y++) {
           for (let z = left; z < Math.min(left + size, x.width); z++) {
             data[i] = Math.max(data[i], x.data[(c * x.height + y) * x.width + z]);
@@ -218,22 +221,26 @@ interactive.figures("network", (place, {file, megabytes}) => {
   const BEST = 5, GAP = 1;
   const source = new URL(file, document.currentScript.src);
   const status = html("p", {"aria-live": "polite", class: "result"});
+  let loading = false;  // a disabled button would lose the focus
   const load = html("button", {type: "button", onclick: () => {
-    load.disabled = true;
+    if (loading) return;
+    loading = true;
     status.textContent = "Loading…";
-    document.head.append(html("script", {src: source, onload: show, onerror: () => {
-      load.disabled = false;
-      status.textContent = `${source} can't be loaded.`;
-    }}));
+    document.head.append(html("script", {src: source, onload: () => network.loaded ? show() : miss(), onerror: miss}));
   }}, `Load the network (${megabytes} MB)`);
   place.append(load, status);
+
+  function miss() {
+    loading = false;
+    status.textContent = `${source} can't be loaded.`;
+  }
 
   function show() {
     const {loaded} = network, {size, crop} = loaded.input;
     const norms = loaded.layers.filter(layer => layer.kind.startsWith("norm"));
     const fully = loaded.layers.findIndex(layer => layer.kind === "linear");
     const spatial = loaded.layers.slice(0, fully).map(layer => [layer.name, layer.name]);
-    let pixels, opened = 0, updated = 0;
+    let pixels, outputs, opened = 0, updated = 0, ready;
 
     const samples = loaded.photographs.map(({name, png}) => {
       const picture = html("img", {src: `data:image/png;base64,${png}`, alt: "", width: 72, height: 72});
@@ -254,43 +261,52 @@ interactive.figures("network", (place, {file, megabytes}) => {
       },
     }, html("span", {}, "An image of your own, chosen or dropped here; it stays on this machine"), chooser);
     const on = group("Response normalization", "checkbox", norms.map(({name}) => [name, name]), update);
-    const layer = choice("Feature maps after", update);
+    const layer = choice("Feature maps after", () => { if (outputs) drawMaps(); });
     layer.offer(spatial);
     const seen = html("canvas", {width: crop, height: crop, role: "img", "aria-label": "what the network sees"});
     const rows = html("tbody"), maps = html("div", {class: "maps"});
-    const table = html("table", {},
-      html("thead", {}, html("tr", {}, ...["class", "probability", "%", "as trained, %"].map(text => html("th", {scope: "col"}, text)))),
-      rows);
+    const heads = ["class", "probability", "%", "as trained, %"].map(text => html("th", {scope: "col"}, text));
+    const head = html("thead", {}, html("tr", {}, ...heads));
+    const table = html("table", {"aria-label": "the most probable classes"}, head, rows);
 
     async function open(blob, name, button) {
       const mine = ++opened;
+      if (blob !== chooser.files[0]) chooser.value = "";  // or it would name another image, and not take that again
       let found;
       try {
         found = await rgba(blob);
-      } catch {
-        if (mine === opened) status.textContent = `${name} is not an image that this browser can read.`;
+      } catch (error) {
+        await ready;  // the last image's result would replace the message
+        if (mine !== opened) return;
+        chooser.value = "";
+        status.textContent = `${name} ${error.message}.`;
         return;
       }
       if (mine !== opened) return;
       for (const sample of samples) sample.setAttribute("aria-pressed", sample === button);
       pixels = network.square(found, size);
-      await update();
+      update();
     }
 
-    async function update() {
-      if (!pixels) return;
+    function update() {
+      if (pixels) ready = compute();
+    }
+
+    async function compute() {
       const mine = ++updated, off = norms.map(({name}) => name).filter(name => !on.chosen.includes(name));
       const now = await network.look(loaded, pixels, off);
       const trained = off.length ? await network.look(loaded, pixels) : now;
       if (mine !== updated) return;
+      outputs = now.outputs;
       drawInput();
       drawTable(now.probabilities, trained.probabilities);
-      drawMaps(now.outputs.get(layer.select.value));
+      drawMaps();
       const says = ({probabilities}) => {
         const best = probabilities.indexOf(Math.max(...probabilities));
         return `${loaded.classes[best]}, ${percent(probabilities[best])} %`;
       };
-      status.textContent = off.length ? `Without ${off.join(", ")}: ${says(now)}. As trained: ${says(trained)}.` : `${says(now)}.`;
+      status.textContent =
+        off.length ? `Without ${off.join(", ")}: ${says(now)}. As trained: ${says(trained)}.` : `${says(now)}.`;
     }
 
     function drawInput() {
@@ -315,8 +331,8 @@ interactive.figures("network", (place, {file, megabytes}) => {
     }
 
     /* A canvas for each tower: every channel from black, 0 or less, to white, its own maximum. */
-    function drawMaps({data, channels, height, width}) {
-      const part = channels / loaded.towers;
+    function drawMaps() {
+      const {data, channels, height, width} = outputs.get(layer.select.value), part = channels / loaded.towers;
       let columns = Math.ceil(Math.sqrt(part));
       while (part % columns) columns++;
       maps.replaceChildren(...Array.from({length: loaded.towers}, (_, tower) => {
@@ -329,31 +345,38 @@ interactive.figures("network", (place, {file, megabytes}) => {
           const first = (tower * part + channel) * height * width, map = data.subarray(first, first + height * width);
           const top = Math.max(...map, 1e-9), image = new ImageData(width, height);
           map.forEach((value, i) => image.data.set([...Array(3).fill(255 * Math.max(0, value) / top), 255], 4 * i));
-          context.putImageData(image, channel % columns * (width + GAP), Math.floor(channel / columns) * (height + GAP));
+          const [column, row] = [channel % columns, Math.floor(channel / columns)];
+          context.putImageData(image, column * (width + GAP), row * (height + GAP));
         }
         return html("figure", {}, html("figcaption", {}, `tower ${tower + 1}`), canvas);
       }));
     }
 
+    const focused = load === document.activeElement;
     load.replaceWith(
       html("div", {class: "samples", role: "group", "aria-label": "photographs"}, ...samples), drop,
       html("div", {class: "controls"}, on.element, layer.element),
     );
     place.append(html("div", {class: "answer"}, seen, table), maps);
     samples[0].click();
-    samples[0].focus();
+    if (focused) samples[0].focus();
   }
 
   const percent = probability => (100 * probability).toFixed(1);
 
   /* The pixels of an image file, upright, on white, with the values that are in the file. */
   async function rgba(blob) {
-    const image = await createImageBitmap(blob, {colorSpaceConversion: "none"});
-    const canvas = html("canvas", {width: image.width, height: image.height});
-    const context = canvas.getContext("2d", {willReadFrequently: true});
+    const image = await createImageBitmap(blob, {colorSpaceConversion: "none"}).catch(() => {
+      throw new Error("is not an image that this browser can read");
+    });
+    const {width, height} = image;
+    const context = html("canvas", {width, height}).getContext("2d", {willReadFrequently: true});
     context.fillStyle = "white";
-    context.fillRect(0, 0, image.width, image.height);
+    context.fillRect(0, 0, width, height);
     context.drawImage(image, 0, 0);
-    return context.getImageData(0, 0, image.width, image.height);
+    image.close();
+    const pixels = context.getImageData(0, 0, width, height);
+    if (!pixels.data[3]) throw new Error("has more pixels than this browser can draw");  // nothing became white
+    return pixels;
   }
 });

@@ -32,8 +32,8 @@ interactive.figures("relu", (place, {target, versions}) => {
 
   function draw() {
     const version = chosen(), pair = version.seeds.map(String).indexOf(seed.select.value);  // -1: all
-    result.textContent = words(version, pair);
-    const width = curves.clientWidth;
+    const width = curves.clientWidth, says = words(version, pair);
+    if (result.textContent !== says) result.textContent = says;  // another width is nothing to announce
     curves.replaceChildren(drawCurves(version, pair, width));
     strip.replaceChildren(drawStrip(version, pair, width));
   }
@@ -42,13 +42,14 @@ interactive.figures("relu", (place, {target, versions}) => {
     const bound = runs => runs.some(run => run.reached === null);
     const of = side => pair < 0 ? arms[side] : [arms[side][pair]];
     const about = bound(of(slow)) ? "at least " : bound(of(fast)) ? "at most " : "";
-    const ratio = pair < 0 ? estimate : values[pair], ending = `The paper says ${paper}. Verdict on all seeds: ${verdict}.`;
+    const ratio = pair < 0 ? estimate : values[pair];
+    const ending = `The paper says ${paper}. Verdict on all seeds: ${verdict}.`;
     if (ratio == null) return `How many times as many epochs ${slow} takes as ${fast} is not known. ${ending}`;
     const upper = high === null ? "without an upper end" : `to ${high.toFixed(1)}`;
     const interval = low === null ? "no interval yet" : `95 % interval ${low.toFixed(1)} ${upper}`;
     const runs = pair < 0 ? `${interval}, ${seeds.length} seeds` : `seed ${seeds[pair]} alone`;
-    return `To ${100 * target} % training error ${slow} takes ${about}${ratio.toFixed(1)} times as many epochs as ${fast} ` +
-      `(${runs}). ${ending}`;
+    return `To ${100 * target} % training error ${slow} takes ${about}${ratio.toFixed(1)} times as many epochs as ` +
+      `${fast} (${runs}). ${ending}`;
   }
 
   function drawCurves({arms}, pair, width) {
@@ -109,5 +110,6 @@ interactive.figures("relu", (place, {target, versions}) => {
   place.append(
     html("div", {class: "controls"}, network.element, protocol.element, seed.element), curves, strip, result,
   );
+  draw();  // so that a change of width changes no height
   new ResizeObserver(draw).observe(curves);
 });

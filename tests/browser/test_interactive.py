@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from playwright.sync_api import Error
 from skimage import data
 from test_pages import CONTRAST, CUT_OFF, serious
 from torch import Tensor, nn
 
 from alexnet_repro import CLAIMS, InputConfig, LocalResponseNorm, NetConfig, build, load_dataset, load_evidence, verdict
-from alexnet_repro.data.decode import central_square
+from alexnet_repro.data.decode import central_square, decode
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.lrn import WithinChannelResponseNorm
 from alexnet_repro.report.chapter import CHECKPOINT
@@ -66,6 +67,21 @@ NAME = """() => {
 }"""
 
 
+def wait_for(visit, beginning: str) -> None:
+    visit.page.wait_for_function(
+        "text => document.querySelector('.interactive .result').innerText.startsWith(text)", arg=beginning
+    )
+
+
+def wait_for_other(visit, before: str) -> None:
+    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=before)
+
+
+def choose(visit, name: str, content: bytes) -> None:
+    file = {"name": name, "mimeType": "", "buffer": content}
+    visit.page.locator(".interactive input[type=file]").set_input_files(file)
+
+
 def tab_to(visit, text: str) -> None:
     """Press Tab until what has the focus is in a figure and has this text in its name, and see that it shows it."""
     for _ in range(300):
@@ -104,6 +120,53 @@ def test_nothing_goes_wrong_is_cut_off_or_unreadable_without_a_network(page, sch
     found = serious(visit, {"include": [".interactive"]}, runOnly=[CONTRAST])
     assert not found, found
     assert not visit.troubles, "\n".join(visit.troubles)
+
+
+@pytest.mark.parametrize("page", [RELU, LRN, NETWORK])
+def test_in_print_the_static_figure_is_enough(page, offline):
+    visit = offline(page)
+    visit.page.emulate_media(media="print")
+    assert not visit.page.locator(".interactive").is_visible()
+
+
+# What a shape's colour is, and what the reader's own colour of this name is.
+COLOURS = """(element, [property, name]) => {
+    const other = document.createElement("i");
+    other.style.color = name;
+    document.body.append(other);
+    return [getComputedStyle(element)[property], getComputedStyle(other).color];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("page", "shape", "property", "name"),
+    [
+        (RELU, ".curve.arm1", "stroke", "LinkText"),
+        (RELU, "svg text", "fill", "CanvasText"),
+        (LRN, ".after", "backgroundColor", "LinkText"),
+        (NETWORK, ".bar span", "backgroundColor", "LinkText"),
+    ],
+)
+def test_shapes_have_the_reader_s_own_colours_where_they_are_forced(page, shape, property, name, offline):
+    visit = offline(page)
+    visit.page.emulate_media(forced_colors="active")
+    if page == NETWORK:
+        loaded(visit)
+    found, expected = visit.page.locator(f".interactive {shape}").first.evaluate(COLOURS, [property, name])
+    assert found == expected
+
+
+FAIL = """() => {
+    document.querySelector(".interactive").hidden = true;
+    interactive.figures("lrn", () => { throw new Error("no data"); });
+}"""
+
+
+def test_a_figure_that_fails_stays_hidden(offline):
+    visit = offline(LRN)
+    with pytest.raises(Error, match="no data"):
+        visit.page.evaluate(FAIL)
+    assert not visit.page.locator(".interactive").is_visible()
 
 
 # Figure 1
@@ -160,13 +223,34 @@ def test_a_version_is_drawn_as_far_as_it_is_known(changes, says, offline):
     visit = offline(RELU)
     visit.page.evaluate(REDRAW, changes)
     visit.page.add_script_tag(url="../_static/relu.js")
-    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText")
+    wait_for_other(visit, "")
     assert says in result(visit)
     drawn = visit.page.locator(".interactive").inner_html()
     assert "NaN" not in drawn
     assert "Infinity" not in drawn
     assert visit.page.locator(".interactive .interval").count() == (changes["low"] is not None)
     assert not visit.troubles, "\n".join(visit.troubles)
+
+
+# Counts what is written into the figure's result, and errors that only the window hears of.
+COUNT = """() => {
+    window.counted = [];
+    const result = document.querySelector(".interactive .result");
+    window.addEventListener("error", event => window.counted.push(event.message));
+    new MutationObserver(() => window.counted.push(result.innerText)).observe(result, {childList: true});
+}"""
+
+
+def test_another_width_is_no_news(offline, phone):
+    visit = offline(RELU)
+    visit.page.evaluate(COUNT)
+    visit.page.set_viewport_size(phone)
+    visit.page.wait_for_function("document.querySelector('.interactive svg').clientWidth < 360")
+    visit.page.evaluate(REDRAW, {})
+    visit.page.add_script_tag(url="../_static/relu.js")
+    visit.page.wait_for_function("document.querySelector('.interactive svg').clientWidth")
+    visit.page.evaluate("new Promise(requestAnimationFrame)")
+    assert visit.page.evaluate("counted") == []
 
 
 # Response normalization
@@ -187,7 +271,7 @@ def assert_normalized(pairs: list[tuple[float, float]], **arguments: float) -> N
 
 def test_the_bars_are_normalized_as_the_library_does_it_by_keyboard_alone(offline):
     visit = offline(LRN)
-    press = visit.page.keyboard.press
+    press, first = visit.page.keyboard.press, result(visit)
     assert_normalized(shown(visit))
     tab_to(visit, "activation of channel 0")
     press("ArrowUp")
@@ -215,6 +299,10 @@ def test_the_bars_are_normalized_as_the_library_does_it_by_keyboard_alone(offlin
     press("Enter")
     assert shown(visit)[0][0] == 20
     assert_normalized(shown(visit))
+    assert result(visit) == first
+
+
+HEIGHT = "parseFloat(document.querySelectorAll('.interactive .before')[{}].style.height)"
 
 
 def test_a_bar_can_be_dragged(offline):
@@ -230,6 +318,50 @@ def test_a_bar_can_be_dragged(offline):
     pairs = shown(visit)
     assert pairs[3][0] == pytest.approx(150, abs=2)
     assert_normalized(pairs)
+
+
+def test_a_dragged_bar_stays_under_the_pointer_whatever_the_scale(offline):
+    visit = offline(LRN)
+    for slider in ("k", "alpha"):
+        visit.page.get_by_role("slider", name=slider, exact=True).press("Home")
+    bar = visit.page.locator(".interactive .ground").nth(3)
+    bar.scroll_into_view_if_needed()
+    box, scale = bar.bounding_box(), HEIGHT.format(5)
+    before, bottom = visit.page.evaluate(scale), box["y"] + box["height"]
+    visit.page.mouse.move(box["x"] + box["width"] / 2, bottom - 1)
+    visit.page.mouse.down()
+    for part in (0.05, 0.1, 0.15, 0.2):
+        visit.page.mouse.move(box["x"] + box["width"] / 2, bottom - part * box["height"])
+        assert visit.page.evaluate(HEIGHT.format(3)) == pytest.approx(100 * part, abs=0.5)
+        assert visit.page.evaluate(scale) == before
+    visit.page.mouse.up()
+    assert visit.page.evaluate(scale) != before
+
+
+def test_a_bar_leaves_the_browser_its_own_keys_and_buttons(offline):
+    visit = offline(LRN)
+    before, bar = shown(visit), visit.page.locator(".interactive .ground").nth(3)
+    for modifier in ("altKey", "ctrlKey", "metaKey"):
+        bar.dispatch_event("keydown", {"key": "PageUp", modifier: True})
+    bar.click(button="right")
+    assert shown(visit) == before
+
+
+def test_nothing_is_said_twice(offline):
+    visit = offline(LRN)
+    live = visit.page.locator(".interactive .result")
+    assert "status" not in visit.page.locator(".interactive").aria_snapshot()
+    tab_to(visit, "activation of channel 0")
+    assert live.get_attribute("aria-live") == "off"
+    tab_to(visit, "beta\n")
+    visit.page.keyboard.press("ArrowRight")
+    assert live.get_attribute("aria-live") == "polite"
+
+
+def test_a_window_of_one_channel_is_named(offline):
+    visit = offline(LRN)
+    visit.page.get_by_role("slider", name="n, channels").press("Home")
+    assert result(visit).endswith("Its window is channel 5 alone.")
 
 
 @pytest.mark.parametrize("size", [1, 4, 5, 11])
@@ -355,11 +487,10 @@ def test_an_image_of_one_s_own_is_classified_as_torch_does(way, offline):
     visit = loaded(offline(NETWORK))
     before, photograph = result(visit), data.astronaut()[:, 100:]
     if way == "chosen":
-        file = {"name": "mine.png", "mimeType": "image/png", "buffer": png(photograph)}
-        visit.page.locator(".interactive input[type=file]").set_input_files(file)
+        choose(visit, "mine.png", png(photograph))
     else:
         visit.page.locator(".interactive .drop").evaluate(DROP, base64(png(photograph)))
-    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=before)
+    wait_for_other(visit, before)
     name, percent = re.fullmatch(r"(.*), (.*) %\.", result(visit)).groups()
     expected = top(photograph)
     assert name == expected[0]
@@ -367,6 +498,105 @@ def test_an_image_of_one_s_own_is_classified_as_torch_does(way, offline):
     rows = visit.page.locator(".interactive tbody tr")
     assert rows.count() == 5
     assert rows.first.inner_text().split("\t")[0] == name
+
+
+SEEN = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return JSON.stringify([...data].filter((_, i) => i % 4 < 3));
+}"""
+
+
+def kinds() -> dict[str, bytes]:
+    """Files of images that are unusual in one way."""
+    photograph, turned = Image.fromarray(data.chelsea()), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    fading = photograph.copy()
+    fading.putalpha(Image.linear_gradient("L").resize(photograph.size))
+    grey = np.asarray(photograph.convert("L"))
+    images = {
+        "turned.jpg": (photograph, {"exif": turned}),
+        "transparent.png": (fading, {}),
+        "palette.gif": (photograph.convert("P"), {"transparency": 3}),
+        "grey.png": (Image.fromarray(grey), {}),
+        "16 bits.png": (Image.fromarray(grey.astype(np.uint16) * 257), {}),
+        "CMYK.jpg": (photograph.convert("CMYK"), {}),
+        "pixel.png": (Image.new("RGB", (1, 1), "teal"), {}),
+        "line.png": (photograph.resize((1, 500)), {}),
+        "panorama.png": (photograph.resize((20000, 30)), {}),
+    }
+    files = {}
+    for name, (image, options) in images.items():
+        file = io.BytesIO()
+        image.save(file, name.rpartition(".")[2].replace("jpg", "jpeg"), **options)
+        files[name] = file.getvalue()
+    return files
+
+
+def test_an_image_of_any_kind_is_seen_as_the_library_reads_it(offline):
+    visit = loaded(offline(NETWORK))
+    size, crop = visit.page.evaluate("[interactive.network.loaded.input.size, interactive.network.loaded.input.crop]")
+    for name, content in kinds().items():
+        visit.page.locator(".interactive .result").evaluate("result => result.replaceChildren()")
+        choose(visit, name, content)
+        wait_for_other(visit, "")
+        found = json.loads(visit.page.locator(".interactive .answer canvas").evaluate(SEEN))
+        start = (size - crop) // 2
+        square = decode(io.BytesIO(content), size, name)[0][start : start + crop, start : start + crop]
+        assert abs(np.array(found) - square.flatten()).max() <= 1, name
+
+
+def test_a_file_can_be_chosen_again_after_another_image(offline):
+    visit = loaded(offline(NETWORK))
+    chooser, content = visit.page.locator(".interactive input[type=file]"), png(data.astronaut()[:, 100:])
+    cat = result(visit)
+    choose(visit, "mine.png", content)
+    wait_for_other(visit, cat)
+    assert chooser.input_value().endswith("mine.png")
+    visit.page.get_by_role("button", name="cat", exact=True).click()
+    wait_for(visit, cat)
+    assert chooser.input_value() == ""
+
+
+GATE = """() => {
+    const {look} = interactive.network, gate = new Promise(resolve => { window.goOn = resolve; });
+    window.looked = 0;
+    interactive.network.look = async (...given) => {
+        window.looked++;
+        await gate;
+        return look(...given);
+    };
+}"""
+
+
+def test_the_message_that_a_file_is_no_image_outlives_the_work_on_the_last_one(offline):
+    visit = loaded(offline(NETWORK))
+    visit.page.evaluate(GATE)
+    maps = visit.page.locator(".interactive .maps canvas").first.element_handle()
+    visit.page.get_by_role("button", name="coffee").click()
+    visit.page.wait_for_function("looked")
+    choose(visit, "letter.txt", b"Dear reader")
+    visit.page.wait_for_timeout(300)
+    visit.page.evaluate("goOn()")
+    maps.wait_for_element_state("hidden")
+    wait_for(visit, "letter.txt is not")
+    assert visit.page.get_by_role("button", name="coffee").get_attribute("aria-pressed") == "true"
+    assert visit.page.locator(".interactive input[type=file]").input_value() == ""
+
+
+def test_an_image_that_the_browser_cannot_draw_is_named(offline):
+    visit = loaded(offline(NETWORK))
+    choose(visit, "long.png", png(np.zeros((1, 70_000, 3), np.uint8)))
+    wait_for(visit, "long.png")
+    assert result(visit) == "long.png has more pixels than this browser can draw."
+
+
+def test_other_maps_need_no_other_look(offline):
+    visit = loaded(offline(NETWORK))
+    visit.page.evaluate(GATE)
+    visit.page.evaluate(COUNT)
+    visit.page.locator(".interactive select").select_option("pool5")
+    visit.page.locator(".interactive .maps canvas[aria-label*='after pool5']").first.wait_for()
+    assert visit.page.evaluate("[looked, counted]") == [0, []]
 
 
 SLOW = """() => {
@@ -381,33 +611,65 @@ SLOW = """() => {
 def test_what_is_switched_while_an_image_is_read_does_not_lose_the_image(offline):
     visit = loaded(offline(NETWORK))
     visit.page.evaluate(SLOW)
-    file = {"name": "mine.png", "mimeType": "image/png", "buffer": png(data.astronaut()[:, 100:])}
-    visit.page.locator(".interactive input[type=file]").set_input_files(file)
+    choose(visit, "mine.png", png(data.astronaut()[:, 100:]))
     visit.page.wait_for_function("window.goOn !== undefined")
     visit.page.get_by_label("norm1", exact=True).click()
-    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText.startsWith('Without norm1')")
+    wait_for(visit, "Without norm1")
     before = result(visit)
     visit.page.evaluate("goOn()")
-    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=before)
+    wait_for_other(visit, before)
     assert result(visit).startswith("Without norm1: ")
 
 
 def test_a_file_that_is_no_image_is_named(offline):
     visit = loaded(offline(NETWORK))
-    file = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear reader"}
-    visit.page.locator(".interactive input[type=file]").set_input_files(file)
-    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText.startsWith('letter.txt')")
+    choose(visit, "letter.txt", b"Dear reader")
+    wait_for(visit, "letter.txt")
     assert result(visit) == "letter.txt is not an image that this browser can read."
 
 
-def test_weights_that_are_missing_are_named_and_can_be_asked_for_again(reader):
+FOCUSED = "document.activeElement.innerText"
+
+
+@pytest.mark.parametrize("answer", ["none", "broken"])
+def test_weights_that_are_missing_are_named_and_can_be_asked_for_again(answer, reader):
     visit = reader(NETWORK)
-    visit.page.route("**/network_weights.js*", lambda route: route.abort())
-    load = visit.page.get_by_role("button", name="Load the network")
-    load.click()
+    requests = []
+
+    def respond(route):
+        requests.append(route)
+        if len(requests) == 2:
+            route.continue_()
+        elif answer == "none":
+            route.abort()
+        else:
+            route.fulfill(body="interactive.network.rec", content_type="text/javascript")
+
+    visit.page.route("**/network_weights.js*", respond)
+    visit.page.get_by_role("button", name="Load the network").press("Enter")
     visit.page.wait_for_function("document.querySelector('.interactive .result').innerText.includes('loaded')")
     assert "network_weights.js" in result(visit)
-    assert load.is_enabled()
+    assert visit.page.evaluate(FOCUSED).startswith("Load the network")
+    visit.page.keyboard.press("Enter")
+    visit.page.locator(".interactive tbody tr").first.wait_for()
+    assert visit.page.evaluate(FOCUSED) == "cat"
+
+
+def test_whoever_went_on_while_the_network_was_loaded_keeps_the_focus(reader):
+    visit = reader(NETWORK)
+    waiting = []
+
+    def hold(route):
+        waiting.append(route)
+
+    visit.page.route("**/network_weights.js*", hold)
+    visit.page.get_by_role("button", name="Load the network").press("Enter")
+    visit.page.get_by_role("link", name="Skip to main content").focus()
+    while not waiting:
+        visit.page.wait_for_timeout(50)
+    waiting[0].continue_()
+    visit.page.locator(".interactive tbody tr").first.wait_for()
+    assert visit.page.evaluate(FOCUSED) == "Skip to main content"
 
 
 def test_the_network_is_loaded_and_changed_by_keyboard_alone(offline):
@@ -420,10 +682,10 @@ def test_the_network_is_loaded_and_changed_by_keyboard_alone(offline):
     first = result(visit)
     tab_to(visit, "coffee")
     press("Enter")
-    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=first)
+    wait_for_other(visit, first)
     tab_to(visit, "norm1")
     press("Space")
-    visit.page.wait_for_function("document.querySelector('.interactive .result').innerText.startsWith('Without norm1')")
+    wait_for(visit, "Without norm1")
     tab_to(visit, "Feature maps after")
     press("ArrowDown")
     maps = visit.page.locator(".interactive .maps canvas")

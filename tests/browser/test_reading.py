@@ -65,6 +65,15 @@ def test_the_button_goes_through_light_and_dark_and_is_remembered(reader):
     assert set(seen) == {"light", "dark"}
 
 
+def test_a_dark_page_is_printed_light(reader):
+    visit = reader(CHAPTER, color_scheme="dark")
+    visit.page.evaluate(
+        "addEventListener('beforeprint', () => { document.title = document.documentElement.dataset.theme })"
+    )
+    visit.page.pdf()
+    assert (visit.page.title(), theme(visit)) == ("light", "dark")
+
+
 def test_the_first_tab_reaches_the_skip_link_which_leads_to_the_text(reader):
     visit = reader(CHAPTER)
     assert visit.tab()["text"] == "Skip to main content"
