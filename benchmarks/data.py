@@ -6,17 +6,18 @@ The images are JPEG files of 500x375 pixels, ImageNet's most common size, cut fr
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from itertools import cycle
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from network import Minibatch, our_training_step
 from PIL import Image
 from racing import Work, speeds
 from skimage import data
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -25,7 +26,6 @@ from alexnet_repro import AlexNet, Dataset, InputConfig
 from alexnet_repro.data import Batches, Store, prepare
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
-from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 
 IMAGES = 512
 SMALL_IMAGES = 10_000
@@ -53,7 +53,7 @@ def make_images(folder: Path, count: int = IMAGES, size: tuple[int, int] = (500,
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
-def count(batches: Iterator[tuple[Tensor, Tensor]]) -> int:
+def count(batches: Iterable[Minibatch]) -> int:
     return sum(len(labels) for _, labels in batches)
 
 
@@ -71,16 +71,16 @@ def stock_batches(folder: Path) -> Work:
     return lambda: count(loader)
 
 
-def our_batches(store: Path, ahead: int = 2) -> Work:
-    batches = stored_batches(store, 128, ahead)
+def our_batches(store: Path) -> Work:
+    batches = stored_batches(store, 128)
     return lambda: count(batches)
 
 
-def stored_batches(store: Path, batch_size: int, ahead: int = 2) -> Batches:
+def stored_batches(store: Path, batch_size: int) -> Batches:
     dataset = Store.open(store).dataset()
     config = InputConfig(crop=224, views="ten", color="run145", batch_size=batch_size, reshuffle=True)
     transform = InputTransform.fit(config, dataset.moments)
-    return Batches(dataset, transform, torch.Generator().manual_seed(0), ahead=ahead)
+    return Batches(dataset, transform, torch.Generator().manual_seed(0))
 
 
 class StockImages(torch.utils.data.Dataset):
@@ -111,49 +111,36 @@ def random_dataset(count: int, side: int = 32, classes: int = 10) -> Dataset:
     return Dataset("made up", "train", images, torch.arange(count) % classes, names, "random numbers")
 
 
+def small_batches(count: int) -> Batches:
+    """The library's batches of ``count`` such images, cropped and flipped like those of ``stock_loader``."""
+    dataset = random_dataset(count)
+    transform = InputTransform.fit(InputConfig(crop=24, batch_size=128, reshuffle=True), dataset.images)
+    return Batches(dataset, transform, torch.Generator().manual_seed(0))
+
+
 def stock_small_batches() -> Work:
     loader = stock_loader(SMALL_IMAGES)
     return lambda: count(loader)
 
 
 def our_small_batches() -> Work:
-    dataset = random_dataset(SMALL_IMAGES)
-    transform = InputTransform.fit(InputConfig(crop=24), dataset.images)
-    batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
+    batches = small_batches(SMALL_IMAGES)
     return lambda: count(batches)
 
 
 # --- a step, with the batches and without ---------------------------------------------------------------------------
 
 
-def step(batches: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> Work:
-    model = AlexNet().to(memory_format=torch.channels_last)
-    decay = {name: 5e-4 for name, _ in model.named_children() if name.startswith(("conv", "fc"))}
-    optimizer = KrizhevskySGD(parameter_groups(model, 1e-6, 1.0, decay), lr=1e-6)
-    stream = batches()
-
-    def one() -> None:
-        inputs, labels = next(stream)
-        loss = torch.nn.functional.cross_entropy(model(inputs), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return one
+def step(batches: Iterator[Minibatch]) -> Work:
+    return our_training_step(AlexNet().to(memory_format=torch.channels_last), batches)
 
 
 def constant_step(store: Path) -> Work:
-    batch = next(iter(stored_batches(store, STEP_BATCH)))
-    return step(lambda: cycle([batch]))
+    return step(repeat(next(iter(stored_batches(store, STEP_BATCH)))))
 
 
 def loading_step(store: Path) -> Work:
-    def endless() -> Iterator[tuple[Tensor, Tensor]]:
-        batches = stored_batches(store, STEP_BATCH)
-        while True:
-            yield from batches
-
-    return step(endless)
+    return step(chain.from_iterable(repeat(stored_batches(store, STEP_BATCH))))
 
 
 # --- preparing ------------------------------------------------------------------------------------------------------
@@ -179,16 +166,19 @@ def figures() -> list[dict[str, Any]]:
         for form, store in (("raw", raw), ("jpeg", jpeg)):
             prepare(folder_source(folder), store, form=form)
         batches = {
-            "ImageFolder, DataLoader(num_workers=2)": (stock_batches, (folder,)),
-            "raw store": (our_batches, (raw,)), "JPEG store": (our_batches, (jpeg,)),
+            "ImageFolder, DataLoader(num_workers=2)": partial(stock_batches, folder),
+            "raw store": partial(our_batches, raw), "JPEG store": partial(our_batches, jpeg),
         }  # fmt: skip
-        steps = {"one constant batch": (constant_step, (raw,)), "batches from the store": (loading_step, (raw,))}
+        steps = {
+            "one constant batch": partial(constant_step, raw),
+            "batches from the store": partial(loading_step, raw),
+        }
         passes = {
-            "a pass of ImageFolder": (plain_pass, (folder,)),
-            "raw store": (prepared, (folder, "raw")), "JPEG store": (prepared, (folder, "jpeg")),
+            "a pass of ImageFolder": partial(plain_pass, folder),
+            "raw store": partial(prepared, folder, "raw"), "JPEG store": partial(prepared, folder, "jpeg"),
         }  # fmt: skip
         found = speeds("batches of 128 crops of 224 pixels", batches)
         found += speeds(f"training step of {STEP_BATCH} images", steps)
         found += speeds(f"prepare, {IMAGES:,} files", passes)
-    small = {"DataLoader(num_workers=2)": (stock_small_batches, ()), "Batches": (our_small_batches, ())}
+    small = {"DataLoader(num_workers=2)": stock_small_batches, "Batches": our_small_batches}
     return found + speeds("batches of 128 crops of 24 pixels", small)

@@ -28,6 +28,7 @@ from unittest.mock import patch
 
 import torch
 from data import random_dataset
+from network import DECAY, torch_norm
 from torch import nn
 
 from alexnet_repro import Dataset, InputConfig, LocalResponseNorm, NetConfig, PCAColor, TrainConfig, build, train
@@ -44,7 +45,6 @@ TESTS = 200  # seconds that the tests may take
 PRECISIONS = ("bfloat16", "float32")
 LATE = {"left out": "for lack of time"}
 SMALL = (("lrn-cifar", "paper", "with", 32), ("alexnet", "laptop", "run145", 128))  # study, scale, arm, pixels
-DECAY = TrainConfig.preset("run145").weight_decay
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,13 @@ class Bench:
             times.append((perf_counter() - start) / calls)
         return median(times[1:])
 
-    def peak(self, work: Callable[[], object]) -> int | None:
-        """Peak GPU memory of a call in bytes, beyond what was allocated before; None on a CPU."""
+    def peak(self, work: Callable[[], Any]) -> tuple[Any, int | None]:
+        """The result of a call, and its peak GPU memory in bytes, beyond what was allocated before; None on a CPU."""
         if self.device.type != "cuda":
-            return work() and None
+            return work(), None
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        work()
-        return torch.cuda.max_memory_allocated(self.device) - before
+        return work(), torch.cuda.max_memory_allocated(self.device) - before
 
 
 # --- sections: each returns its measurements ------------------------------------------------------------------------
@@ -136,20 +135,25 @@ def tests(bench: Bench) -> dict[str, Any]:
             return {"failed": f"they took more than {TESTS} s", "output": (error.stdout or b"").decode()[-3000:]}
         print(done.stdout[-6000:], done.stderr[-1000:], sep="\n")
         cases = list(ET.parse(report).iter("testcase"))
-    failed = {case.get("name"): case.find("failure") for case in cases if case.find("failure") is not None}
+    failed = {  # an error is one of a fixture, or of a module
+        case.get("name"): part.get("message", "")[:1500]
+        for case in cases
+        for part in case
+        if part.tag in ("failure", "error")
+    }
     counts = {"run": len(cases), "failed": len(failed), "skipped": sum(c.find("skipped") is not None for c in cases)}
     slowest = sorted(cases, key=lambda case: -float(case.get("time")))[:5]
     return {
         "status": done.returncode,
         **counts,
-        "failures": {name: failure.get("message", "")[:1500] for name, failure in failed.items()},
+        "failures": failed,
         "slowest_s": {case.get("name"): float(case.get("time")) for case in slowest},
     }
 
 
 def norms(bench: Bench) -> dict[str, Any]:
     """Times forward and backward; the least memory traffic is the input twice, both gradients and the output."""
-    made = {"torch": lambda: nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), "ours": LocalResponseNorm}
+    made = {"torch": torch_norm, "ours": LocalResponseNorm}
     found: dict[str, Any] = {}
     for shape in bench.sizes.norms:
         for precision in PRECISIONS:
@@ -169,7 +173,7 @@ def norms(bench: Bench) -> dict[str, Any]:
                         found[key] = {"error": str(error)}
                         continue
                     share = 5 * a.nbytes / seconds / bench.measured["machine"]["copy_bytes_per_s"]
-                    found[key] = {"ms": 1e3 * seconds, "share_of_bandwidth": share, "peak_bytes": bench.peak(work)}
+                    found[key] = {"ms": 1e3 * seconds, "share_of_bandwidth": share, "peak_bytes": bench.peak(work)[1]}
     return found
 
 
@@ -189,12 +193,11 @@ def steps(bench: Bench) -> dict[str, Any]:
                 continue
             inputs = 60 * torch.randn(batch, 3, net.image_size, net.image_size, device=bench.device)
             minibatch = inputs, torch.arange(batch, device=bench.device) % net.num_classes
-            speeds: list[float] = []
             several = [minibatch] * (bench.sizes.steps + 5)
-            peak = bench.peak(partial(timed, bench, net, several, recipe(precision), speeds))
+            speed, peak = bench.peak(partial(timed, bench, net, several, recipe(precision)))
             rate = bench.measured["machine"][f"matrix_{precision}_flop_per_s"]
             found[f"{precision} {batch}"] = {
-                "images_per_s": speeds[0], "share_of_matrix_rate": work * speeds[0] / rate, "peak_bytes": peak,
+                "images_per_s": speed, "share_of_matrix_rate": work * speed / rate, "peak_bytes": peak,
             }  # fmt: skip
     return found
 
@@ -203,8 +206,8 @@ def recipe(precision: str) -> TrainConfig:
     return TrainConfig(epochs=1, lr=1e-9, weight_decay=DECAY, precision=precision)
 
 
-def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speeds: list[float]) -> None:
-    """Trains on every batch once; appends the images per second after the fifth step to ``speeds``."""
+def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig) -> float:
+    """Trains on every batch once; returns the images per second after the fifth step."""
     marks, seen, last = [], [0], len(batches)
 
     def on_step(training: Any) -> None:
@@ -215,7 +218,7 @@ def timed(bench: Bench, net: NetConfig, batches: Any, config: TrainConfig, speed
 
     train(build(net).to(bench.device, memory_format=torch.channels_last), batches, config, on_step=on_step)
     (images, start), (more, end) = marks
-    speeds.append((more - images) / (end - start))
+    return (more - images) / (end - start)
 
 
 def small_steps(bench: Bench) -> dict[str, Any]:
@@ -226,10 +229,9 @@ def small_steps(bench: Bench) -> dict[str, Any]:
         dataset, transform = stored(run.net, bench.sizes.images, side)
         batches = Batches(dataset, transform, torch.Generator().manual_seed(0), bench.device)
         for name, graphs in (("kernel by kernel", "0"), ("as a graph", "1")):
-            speeds: list[float] = []
             with patch.dict(os.environ, ALEXNET_REPRO_GRAPHS=graphs):
-                timed(bench, run.net, batches, replace(run.train, epochs=1, lr=1e-9, lr_drops=()), speeds)
-            found[f"{study} {scale} {arm} {name}"] = {"images_per_s": speeds[0]}
+                speed = timed(bench, run.net, batches, replace(run.train, epochs=1, lr=1e-9, lr_drops=()))
+            found[f"{study} {scale} {arm} {name}"] = {"images_per_s": speed}
     return found
 
 
@@ -243,9 +245,7 @@ def loader(bench: Bench) -> dict[str, Any]:
         seconds = bench.seconds(lambda batches=batches: sum(len(labels) for _, labels in batches), 3, 1)
         found[where] = {"images_per_s": sizes.images / seconds}
         for precision in PRECISIONS:
-            speeds: list[float] = []
-            timed(bench, sizes.net, batches, recipe(precision), speeds)
-            found[where][f"with_{precision}_steps_images_per_s"] = speeds[0]
+            found[where][f"with_{precision}_steps_images_per_s"] = timed(bench, sizes.net, batches, recipe(precision))
     return found
 
 

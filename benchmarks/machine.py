@@ -28,7 +28,7 @@ def this_machine() -> dict[str, Any]:
     """This machine's environment, the time, and its rate in a product of large float32 matrices, which allows times on
     other machines to be compared."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    [times] = race({"sgemm": (sgemm, ())})
+    [times] = race({"sgemm": sgemm})
     rate = 2 * MATRIX**3 / times["sgemm"] / 1e9
     return {"machine": environment("cpu"), "started": started, "sgemm GFLOP/s": rate}
 

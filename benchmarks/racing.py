@@ -22,16 +22,16 @@ from typing import Any
 import torch
 
 Work = Callable[[], object]
-Contestants = dict[str, tuple[Callable[..., Work], tuple]]
+Contestants = dict[str, Callable[[], Work]]  # name -> what its process calls to set it up
 
 ROUNDS = 5
 
 
-def serve(connection: Connection, threads: int, make: Callable[..., Work], arguments: tuple) -> None:
+def serve(connection: Connection, threads: int, make: Callable[[], Work]) -> None:
     """One contestant: times itself once for every message."""
     torch.set_num_threads(threads)
     logging.disable(logging.WARNING)
-    work = make(*arguments)
+    work = make()
     work()
     while connection.recv():
         start = perf_counter()
@@ -64,7 +64,7 @@ def busy(processes: int) -> Iterator[None]:
 def race(contestants: Contestants, beside: Sequence[int] = (0,)) -> list[dict[str, float]]:
     """For each number of busy processes in ``beside``, name -> median seconds."""
     threads = torch.get_num_threads()
-    children = {name: started(serve, threads, make, arguments) for name, (make, arguments) in contestants.items()}
+    children = {name: started(serve, threads, make) for name, make in contestants.items()}
     processes = [process for process, _ in children.values()]
     connections = {name: connection for name, (_, connection) in children.items()}
     try:

@@ -11,6 +11,7 @@ import re
 import socket
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,13 +19,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from network import training_step
+from network import one_batch, our_training_step
 from racing import Work, race, started
-from torch import nn
 
 from alexnet_repro import NetConfig, build, place
 from alexnet_repro.support.environment import keep_large_blocks
-from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
 from alexnet_repro.training.parallel import processes
 
 NET = NetConfig.preset("paper")
@@ -40,20 +39,16 @@ HALF = replace(NET, width=0.5)  # small enough for many processes
 NUMBER = 4  # bytes of a float32
 
 
-def trained(model: nn.Module, net: NetConfig, batch: int) -> Work:
-    optimizer = KrizhevskySGD(parameter_groups(model, 1e-6, 1.0, {}), lr=1e-6)
-    return training_step(model, optimizer, torch.channels_last, net.image_size, batch)
-
-
 def step(net: NetConfig, batch: int) -> Work:
     keep_large_blocks()
-    return trained(build(net).to(memory_format=torch.channels_last), net, batch)
+    images = one_batch(torch.channels_last, net.image_size, batch)
+    return our_training_step(build(net).to(memory_format=torch.channels_last), images)
 
 
 def curves() -> list[dict[str, Any]]:
     """Time and multiply-adds per image, as multiples of the full network's with ``BATCH`` images."""
     cases = {case for values in CURVES.values() for case in values.values()}
-    (times,) = race({str(case): (step, case) for case in cases})
+    (times,) = race({str(case): partial(step, *case) for case in cases})
     seconds = {case: times[str(case)] / case[1] for case in cases}  # per image
     multiply_adds = {net: sum(cost.multiply_adds for cost in build(net).costs()) for net in {net for net, _ in cases}}
     return [
@@ -105,7 +100,8 @@ def member(connection: Connection, towers: int, variables: dict[str, str]) -> No
     with processes("cpu", towers) as here:
         batch = SHARE * towers
         batches = SimpleNamespace(place=(here.shard * batch, here.shards * batch))
-        work = trained(here.spread(build(HALF).to(memory_format=torch.channels_last), batches), HALF, batch)
+        model = here.spread(build(HALF).to(memory_format=torch.channels_last), batches)
+        work = our_training_step(model, one_batch(torch.channels_last, HALF.image_size, batch))
         with suppress(EOFError):  # the parent needs this process no more
             while connection.recv():
                 work()
@@ -116,8 +112,8 @@ def weak_scaling() -> list[dict[str, Any]]:
     """Speed of processes that never communicate, against perfect scaling; and of those that do, relative to these."""
     rows = []
     for count, ways in SHARED.items():
-        contestants = {"one": (apart, (1,)), "apart": (apart, (count,))}
-        (times,) = race(contestants | {shared: (together, (count, towers)) for shared, towers in ways.items()})
+        contestants = {"one": partial(apart, 1), "apart": partial(apart, count)}
+        (times,) = race(contestants | {shared: partial(together, count, towers) for shared, towers in ways.items()})
         rows += [
             {
                 "processes": count,

@@ -7,16 +7,16 @@ flipped at random; the images are random numbers.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from data import random_dataset, stock_loader
+from data import small_batches, stock_loader
+from network import training_step
 from racing import Work, speeds
 
-from alexnet_repro import InputConfig, TrainConfig, build, train
-from alexnet_repro.data import Batches
-from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.networks.presets import PRESETS
 from alexnet_repro.support.environment import keep_large_blocks
 from alexnet_repro.training.optim import KrizhevskySGD, parameter_groups
@@ -51,10 +51,7 @@ def plain_epoch() -> Work:
 
 def our_epoch(images: int = IMAGES) -> Work:
     keep_large_blocks()
-    dataset = random_dataset(images)
-    transform = InputTransform.fit(InputConfig(crop=24, reshuffle=True, batch_size=BATCH), dataset.images)
-    batches = Batches(dataset, transform, torch.Generator().manual_seed(0))
-    model = network().to(memory_format=torch.channels_last)
+    batches, model = small_batches(images), network().to(memory_format=torch.channels_last)
     return lambda: train(model, batches, RECIPE)
 
 
@@ -65,15 +62,8 @@ def constant() -> list[tuple[torch.Tensor, torch.Tensor]]:
 def bare_steps() -> Work:
     keep_large_blocks()
     model, data = network().to(memory_format=torch.channels_last), constant()
-    optimizer = KrizhevskySGD(parameter_groups(model, 1e-6, 2.0, {}), 1e-6)
-
-    def steps() -> None:
-        for inputs, labels in data:
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs), labels).backward()
-            optimizer.step()
-
-    return steps
+    step = training_step(model, KrizhevskySGD(parameter_groups(model, 1e-6, 2.0, {}), 1e-6), cycle(data))
+    return lambda: [step() for _ in data]
 
 
 def trainer_steps() -> Work:
@@ -83,6 +73,6 @@ def trainer_steps() -> Work:
 
 
 def figures() -> list[dict[str, Any]]:
-    epochs = {"a plain loop with stock parts": (plain_epoch, ()), "train": (our_epoch, ())}
-    steps = {"the bare steps": (bare_steps, ()), "train": (trainer_steps, ())}
+    epochs = {"a plain loop with stock parts": plain_epoch, "train": our_epoch}
+    steps = {"the bare steps": bare_steps, "train": trainer_steps}
     return speeds(f"an epoch of {IMAGES:,} images, {NET}", epochs) + speeds(f"steps on constant batches, {NET}", steps)

@@ -172,7 +172,6 @@ def _root(folder: str | os.PathLike[str] | None) -> Path:
 
 
 def _paths(study: Study, scale: str, root: Path) -> list[Path]:
-    study.protocol(scale)  # raises ``ValueError`` for an unknown scale
     return sorted((root / study.id / scale).glob("*.json"))
 
 

@@ -84,24 +84,28 @@ def run_claim(
         Traceback (most recent call last):
         ValueError: arms of relu are tanh, relu, not gelu
     """
-    study, wanted = _planned(claim, scale, seeds, arms)
     check_whole("threads", threads)
     check_whole("parallel", parallel)
     device = resolve_device(device)
-    done, todo = _missing(study, scale, wanted, data_root, out)
+    study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
+    todo = [run for run in wanted if run not in done]
     workers = min(threads if device == "cpu" else parallel, len(todo)) or 1
+
+    def look() -> None:
+        on_change(_states(study, scale, wanted, done, workers, out))
+
     with clean_processes(workers, __name__) as pool:
         runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
-        on_change(_states(study, scale, wanted, done, workers, out))
         try:
+            look()
             while runs:
                 finished, runs = wait(runs, LOOK_EVERY, FIRST_COMPLETED)
                 for record in (run.result() for run in finished):
                     done[record.arm, record.seed] = record
                     on_record(record)
-                    on_change(_states(study, scale, wanted, done, workers, out))
+                    look()
                 if not finished:
-                    on_change(_states(study, scale, wanted, done, workers, out))
+                    look()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -141,11 +145,10 @@ def submit_claim(
         import submitit
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster needs submitit: pip install 'alexnet_repro[slurm]'") from None
-    study, wanted = _planned(claim, scale, seeds, arms)
-    _, todo = _missing(study, scale, wanted, data_root, out)
-    if not todo:
+    study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
+    tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in wanted if (arm, seed) not in done]
+    if not tasks:
         return []
-    tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
     folder = Path(logs) / f"{find(claim).id}-{secrets.token_hex(4)}"
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
@@ -248,30 +251,27 @@ def _settled(device: str) -> str:
 
 
 def _planned(
-    claim: str | Claim | Study, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None
-) -> tuple[Study, list[tuple[str, int]]]:
-    """The study and the requested runs, seed by seed, without duplicates."""
+    claim: str | Claim | Study,
+    scale: str,
+    seeds: int | Sequence[int] | None,
+    arms: Sequence[str] | None,
+    data_root: str | os.PathLike[str] | None,
+    out: str | os.PathLike[str] | None,
+) -> tuple[Study, list[tuple[str, int]], dict[tuple[str, int], Record]]:
+    """The study; the requested runs, seed by seed, without duplicates; and the study's recorded runs.
+
+    A missing data set is one error here, not one per run.
+    """
     study, needed = study_of(claim)
     if study is None:
         name = find(claim).id
         raise ValueError(f"{name} has no runs here; `alexnet-repro claims show {name}` says what it is")
-    return study, study.runs(scale, seeds, needed if arms is None else arms)
-
-
-def _missing(
-    study: Study,
-    scale: str,
-    wanted: Sequence[tuple[str, int]],
-    data_root: str | os.PathLike[str] | None,
-    out: str | os.PathLike[str] | None,
-) -> tuple[dict[tuple[str, int], Record], list[tuple[str, int]]]:
-    """The recorded runs, and those left to run; a missing data set is one error here, not one per run."""
+    wanted = study.runs(scale, seeds, needed if arms is None else arms)
     protocol = study.protocol(scale)
     if protocol.dataset != "photos":  # always available, and made within seconds
         load_dataset(protocol.dataset, data_root, size=protocol.size)
     recorded = [] if out is None else load_evidence(study, scale, out)
-    done = {(record.arm, record.seed): record for record in recorded}
-    return done, [run for run in wanted if run not in done]
+    return study, wanted, {(record.arm, record.seed): record for record in recorded}
 
 
 def _states(

@@ -225,19 +225,18 @@ def measured(record: Record, what: Measurement, target: float | None = None) -> 
     Raises:
         ValueError: the metric needs a target and there is none, or the record lacks its error after some epoch.
     """
-    guesses = 5 if what.metric == "top5_error" else 1
+    metric = what.metric
+    guesses = 5 if metric == "top5_error" else 1
     chance = max(0.0, 1 - guesses / record.config["net"]["num_classes"])
-    if what.metric in AT_TARGET:
-        return _at_target(record, what.metric, target, chance)
-    match what.metric:
-        case "epochs_to_target":
-            return record.final["epochs_to_target"]
-        case "generalization_gap" if record.ended != "diverged":
-            return record.final["centre_error"] - record.final["train_eval_error"]
-        case metric if record.ended != "diverged":
-            return record.final[metric]
-        case metric:
-            return chance if metric.endswith("error") else 0.0
+    if metric in AT_TARGET:
+        return _at_target(record, metric, target, chance)
+    if metric == "epochs_to_target":
+        return record.final["epochs_to_target"]
+    if record.ended == "diverged":
+        return chance if metric.endswith("error") else 0.0
+    if metric == "generalization_gap":
+        return record.final["centre_error"] - record.final["train_eval_error"]
+    return record.final[metric]
 
 
 def _at_target(record: Record, metric: Metric, target: float | None, chance: float) -> float | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import EVIDENCE_FOLDER, problems
 from alexnet_repro.claims.sweep import States, run_claim, submit_claim
@@ -16,7 +16,7 @@ from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreb
 from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.overrides import read
 from alexnet_repro.support.table import Table
-from alexnet_repro.support.values import differences
+from alexnet_repro.support.values import check_choice, differences
 from alexnet_repro.training.record import EvidenceError, Record
 
 app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
@@ -38,7 +38,8 @@ def list_claims() -> None:
 @app.command()
 def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
     """Show everything about one claim: its arms, its protocol at every scale, its records seed by seed, its verdict."""
-    found = _claim(claim)
+    check_choice("claim", claim, tuple(CLAIMS))
+    found = CLAIMS[claim]
     (result,) = judged(claim)
     typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
     typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
@@ -118,7 +119,8 @@ def run(
 
     def records_in(folder: Path) -> tuple[list[Record], int]:
         """All records that are asked for, and how many of them were run just now."""
-        with Board() as board:
+        board = Board()
+        with board.live or nullcontext():
             watch = {"on_record": board.record, "on_change": board.change}
             at_a_time = {"threads": threads, "parallel": parallel}
             records = run_claim(claim, scale, _seeds(seeds), out=folder, **at_a_time, **watch, **chosen)
@@ -134,20 +136,10 @@ class Board:
     """Shows a sweep: on a terminal a table of arms and seeds with the time left, elsewhere a line per record."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         self.running, self.seconds, self.left = 1, [], 0
-        self.live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
-
-    def __enter__(self) -> Board:
-        if self.live is not None:
-            self.live.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.live is not None:
-            self.live.__exit__(*error)
+        self.live = Live(auto_refresh=False) if sys.stdout.isatty() else None
 
     def record(self, record: Record) -> None:
         """Takes the record of a run that has ended."""
@@ -191,12 +183,6 @@ def _compared(recorded: list[Record], repeated: list[Record]) -> str:
     ]
     changes = dict.fromkeys(change for old, new in conditions for change in differences(old, new))
     return "\n".join([repr(repeat_table(recorded, repeated)), *changes])
-
-
-def _claim(name: str) -> Claim:
-    if name not in CLAIMS:
-        raise ValueError(f"claim must be one of {', '.join(CLAIMS)}, not {name!r}")
-    return CLAIMS[name]
 
 
 def _seeds(text: str | None) -> int | list[int] | None:

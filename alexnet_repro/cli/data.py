@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,7 @@ from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.store import MANIFEST
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
+from alexnet_repro.support.values import check_choice
 
 app = typer.Typer(help="Find, fetch, prepare and check data sets.", no_args_is_help=True)
 
@@ -50,8 +51,7 @@ def list_(root: Root = None, size: Size = None) -> None:
 @app.command()
 def get(name: Annotated[str, typer.Argument(help=f"one of {', '.join(NAMES)}")], root: Root = None) -> None:
     """Fetch a data set, check its md5 and unpack it; an interrupted download resumes where it stopped."""
-    if name not in NAMES:
-        raise ValueError(f"data set must be one of {', '.join(NAMES)}, not {name!r}")
+    check_choice("data set", name, NAMES)
     if KNOWN[name].source is None:
         dataset = load_dataset(name, root, download=True)
         typer.echo(f"{name}: {len(dataset):,} images for training, {dataset.origin}")
@@ -120,7 +120,7 @@ def show(
     for std, axis in zip(stds.tolist(), axes.T.tolist(), strict=True):
         typer.echo(f"axis ({', '.join(f'{value:+.3f}' for value in axis)}): standard deviation {std:.1f}")
     if sheet is not None:
-        write_atomically(sheet, _sheet(dataset))
+        write_atomically(sheet, partial(_sheet(dataset).save, format="PNG"))
         typer.echo(f"{sheet}: one row a class")
 
 
@@ -139,15 +139,11 @@ def _describe(store: Store) -> None:
             typer.echo(f"  skipped {name}: it {reason}")
 
 
-def _sheet(dataset: Dataset, columns: int = 10, classes: int = 50) -> bytes:
-    """A PNG of the first images of the first classes."""
-    rows = []
-    for label in range(min(classes, len(dataset.classes))):
+def _sheet(dataset: Dataset, columns: int = 10, classes: int = 50) -> Image.Image:
+    """The first images of the first classes, one row a class, on white."""
+    rows = min(classes, len(dataset.classes))
+    sheet = torch.full((rows, columns, *dataset.images.shape[1:]), 255, dtype=torch.uint8)
+    for label in range(rows):
         chosen = (dataset.labels == label).nonzero()[:columns, 0]
-        images = dataset.images.index_select(0, chosen)
-        row = torch.full((columns, *dataset.images.shape[1:]), 255, dtype=torch.uint8)
-        row[: len(images)] = images
-        rows.append(torch.cat(list(row), 2))
-    content = io.BytesIO()
-    Image.fromarray(torch.cat(rows, 1).permute(1, 2, 0).numpy()).save(content, "PNG")
-    return content.getvalue()
+        sheet[label, : len(chosen)] = dataset.images.index_select(0, chosen)
+    return Image.fromarray(sheet.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).numpy())

@@ -81,10 +81,10 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
             than 16 bits per channel, or reading it fails for any other reason than lack of memory.
     """
     name = str(file) if name is None else name
-    if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
-        raise ImageError(name, "is not a readable image: no regular file. Replace or remove it.")
     _read_long_texts()
     try:
+        if isinstance(file, Path) and not file.is_file():  # a folder, a link to itself, a pipe that would never end
+            raise ImageError(name, "is not a readable image: no regular file. Replace or remove it.")
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(name, f"has {image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")

@@ -117,20 +117,10 @@ class Source:
         files = list(strictly(self.listed(split)))
         if not files:
             raise ValueError(f"{self.name} has no images for {split}")
-        repaired: Counter[str] = Counter()
-
-        def pixels(decoded: Iterator[tuple[np.ndarray, str]]) -> Iterator[np.ndarray]:
-            for image, repair in decoded:
-                repaired.update([repair] if repair else [])
-                yield image
-
-        with ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda file: decode(file.open(), size, file.name), files)
-            images = _stacked(pixels(decoded), len(files), size)
+        images, labels, repairs = _loaded(files, size, lambda file: decode(file.open(), size, file.name))
         origin = f"{self.origin}, central squares at {size} pixels" + "".join(
-            f"; {count} {repair}" for repair, count in sorted(repaired.items())
+            f"; {count} {repair}" for repair, count in sorted(repairs.items()) if repair
         )
-        labels = torch.tensor([file.label for file in files], dtype=torch.int64)
         return Dataset(self.name, split, images, labels, self.classes, origin)
 
 
@@ -164,7 +154,7 @@ def folder_source(folder: Path) -> Source:
 
 def class_folders(folder: Path) -> tuple[str, ...]:
     """Names of the folders in a folder, sorted, without hidden ones."""
-    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    return tuple(entry.name for entry in visible(folder) if Path(entry).is_dir())
 
 
 def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> Listing:
@@ -202,9 +192,8 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
         ImageError: a file is not a usable image, or has another size; names the file.
     """
     files = list(strictly(class_folder_listing(folder, "", classes)()))
-    with ThreadPoolExecutor() as pool:
-        images = _stacked(pool.map(lambda file: _of_size(file, size), files), len(files), size)
-    return images, torch.tensor([file.label for file in files], dtype=torch.int64)
+    images, labels, _ = _loaded(files, size, lambda file: _of_size(file, size))
+    return images, labels
 
 
 def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[ImageFile | Problem]:
@@ -215,13 +204,18 @@ def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[Im
         yield Problem(place, f"can't be listed: {error.strerror}")
         return
     for entry in entries:
-        try:
-            length = entry.stat().st_size
-        except OSError:
-            length = 0  # opening it will show the reason
-        yield ImageFile(f"{place}/{entry.name}", label, Path(entry), length)
+        yield image_file(f"{place}/{entry.name}", label, Path(entry))
     if not entries:
         yield Problem(place, f"has no images: add some, or {remedy}")
+
+
+def image_file(name: str, label: int, path: Path) -> ImageFile:
+    """An image that is a file of its own; if its length can't be found out, 0: opening it will show the reason."""
+    try:
+        length = path.stat().st_size
+    except OSError:
+        length = 0
+    return ImageFile(name, label, path, length)
 
 
 def visible(folder: Path) -> list[os.DirEntry]:
@@ -230,16 +224,27 @@ def visible(folder: Path) -> list[os.DirEntry]:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _stacked(pixels: Iterator[np.ndarray], count: int, size: int) -> Tensor:
-    """Stacks images, (size, size, 3) each, into (count, 3, size, size), without holding all of them twice."""
-    images = torch.empty(count, 3, size, size, dtype=torch.uint8)
-    for row, image in zip(images.numpy(), pixels, strict=True):
+def _loaded(
+    files: Sequence[ImageFile], size: int, pixels: Callable[[ImageFile], tuple[np.ndarray, str]]
+) -> tuple[Tensor, Tensor, Counter[str]]:
+    """The images, (N, 3, size, size) uint8, their labels, and how often ``pixels`` made each repair.
+
+    Every image that ``pixels`` returns, (size, size, 3), goes to its place at once: none is held twice.
+    """
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+
+    def load(row: np.ndarray, file: ImageFile) -> str:
+        image, repairs = pixels(file)
         row[:] = image.transpose(2, 0, 1)
-    return images
+        return repairs
+
+    with ThreadPoolExecutor() as pool:
+        repairs = Counter(pool.map(load, images.numpy(), files))
+    return images, torch.tensor([file.label for file in files], dtype=torch.int64), repairs
 
 
-def _of_size(file: ImageFile, size: int) -> np.ndarray:
-    image, _ = read(file.file)
+def _of_size(file: ImageFile, size: int) -> tuple[np.ndarray, str]:
+    image, repairs = read(file.file)
     if image.size != (size, size):
         raise ImageError(str(file.file), f"has {image.width}x{image.height} pixels; here {size}x{size} are needed")
-    return np.array(image)
+    return np.array(image), repairs

@@ -20,6 +20,8 @@ from alexnet_repro.data.folders import (
     class_folder_listing,
     class_folders,
     folder_source,
+    image_file,
+    visible,
 )
 
 IMAGENETTE = {  # name -> folder, archive; the number is the shorter side, pixels
@@ -151,7 +153,7 @@ def _train_tar(path: Path, classes: Sequence[str]) -> Listing:
 def _val_tar(path: Path, truth: np.ndarray) -> Listing:
     def listing() -> Iterator[ImageFile | Problem]:
         with path.open("rb") as file:
-            files = [(Path(member.name).name, path, member.size, member.offset_data) for member in _files(file)]
+            files = [ImageFile(Path(m.name).name, 0, path, m.size, m.offset_data) for m in _files(file)]
         yield from _by_number(files, truth)
 
     return listing
@@ -159,23 +161,22 @@ def _val_tar(path: Path, truth: np.ndarray) -> Listing:
 
 def _val_folder(folder: Path, truth: np.ndarray) -> Listing:
     def listing() -> Iterator[ImageFile | Problem]:
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        files = [(path.name, path, path.stat().st_size if path.is_file() else 0, None) for path in paths]
-        yield from _by_number(files, truth)
+        yield from _by_number([image_file(entry.name, 0, Path(entry)) for entry in visible(folder)], truth)
 
     return listing
 
 
-def _by_number(files: Sequence[tuple[str, Path, int, int | None]], truth: np.ndarray) -> Iterator[ImageFile | Problem]:
-    """Lists validation images, (name, file, length, offset), labelled by their number; by class, then by name."""
+def _by_number(files: Sequence[ImageFile], truth: np.ndarray) -> Iterator[ImageFile | Problem]:
+    """Lists validation images in ``val`` with the labels that their numbers give; by class, then by name."""
     images = []
-    for name, *place in files:
-        match = VAL_IMAGE.fullmatch(name)
+    for file in files:
+        name = f"val/{file.name}"
+        match = VAL_IMAGE.fullmatch(file.name)
         if match is None or not 1 <= int(match[1]) <= len(truth):
             allowed = f"ILSVRC2012_val_{1:08d}.JPEG to ILSVRC2012_val_{len(truth):08d}.JPEG"
-            yield Problem(f"val/{name}", f"is none of {allowed}: its name must say its number. Rename or remove it.")
+            yield Problem(name, f"is none of {allowed}: its name must say its number. Rename or remove it.")
         else:
-            images.append(ImageFile(f"val/{name}", int(truth[int(match[1]) - 1]), *place))
+            images.append(file._replace(name=name, label=int(truth[int(match[1]) - 1])))
     yield from sorted(images, key=lambda image: image.label)
 
 

@@ -89,9 +89,7 @@ class InputTransform:
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""
-        crop = self._whole
-        if self.config.crop is not None:
-            crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
+        crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
         crops = send(crop(images), self.mean.device)
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
         shifts = None if draws.color is None else self.color.along_axes(draws.color)
@@ -112,9 +110,7 @@ class InputTransform:
             "grid": lambda x: grid_views(x, self.config.crop),
             "ten": lambda x: ten_crop(x, self.config.crop),
             "centre": lambda x: self._centre(x)[None],
-        }[self.config.views]
-        if self.config.crop is None:
-            views = lambda x: x[None]  # noqa: E731
+        }["centre" if self.config.crop is None else self.config.views]
         if self._mean_is_matched():
             return self._scale_(views(images - self.mean))
         return self._scale_(views(images) - self._mean())
@@ -123,7 +119,7 @@ class InputTransform:
         """The same transform with other evaluation views; without crops, the view remains the whole image."""
         check_choice("views", views, get_args(Views))
         config = self.config if self.config.crop is None else replace(self.config, views=views)
-        return InputTransform(config, self.mean, self.scale, self.color)
+        return replace(self, config=config)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors that were fitted to the training set."""
@@ -144,21 +140,18 @@ class InputTransform:
 
     def to(self, device: torch.device) -> InputTransform:
         color = None if self.color is None else self.color.to(device)
-        return InputTransform(self.config, self.mean.to(device), self.scale.to(device), color)
+        return replace(self, mean=self.mean.to(device), scale=self.scale.to(device), color=color)
 
     def _mean_is_matched(self) -> bool:
         return self.config.mean_position == "matched" and self.mean.shape[-1] > 1
 
     def _mean(self) -> Tensor:
         """The mean to subtract from every crop; of a mean image, its centre."""
-        return self._centre(self.mean) if self.config.crop is not None and self.mean.shape[-1] > 1 else self.mean
+        return self._centre(self.mean) if self.mean.shape[-1] > 1 else self.mean
 
     def _centre(self, images: Tensor) -> Tensor:
-        return centre_crop(images, self.config.crop)
-
-    @staticmethod
-    def _whole(images: Tensor) -> Tensor:
-        return images
+        """The centre of each image; without crops, all of it."""
+        return images if self.config.crop is None else centre_crop(images, self.config.crop)
 
     def _scale_(self, inputs: Tensor) -> Tensor:
         return inputs if self.config.pixels == "minus-mean-image" else inputs.mul_(self.scale)

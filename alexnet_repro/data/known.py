@@ -40,11 +40,6 @@ class Known:
     load: Callable[[str, int, Path, bool], Dataset] | None = None  #: takes split, size, root, download
     source: Callable[[Path, bool], Source] | None = None  #: takes root, download
 
-    @property
-    def evaluation_split(self) -> str:
-        """The split on which errors are measured: "val" for data sets that can be prepared, "test" for the others."""
-        return "test" if self.source is None else "val"
-
     def is_in(self, root: Path) -> bool:
         """Whether its files or archives are in the folder; whether they are complete is not checked."""
         return any(all((root / file).exists() for file in files) for files in self.traces)

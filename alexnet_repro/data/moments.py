@@ -88,11 +88,6 @@ class PixelSums:
         products = np.einsum("ibk,jbk->ijb", values, values).sum(-1, dtype=np.float64)
         self.products += torch.from_numpy(products).long()
 
-    def merge(self, other: PixelSums) -> None:
-        self.count += other.count
-        self.image += other.image
-        self.products += other.products
-
     def moments(self) -> Moments:
         if not self.count:
             raise ValueError("there are no images to take a mean of")

@@ -8,7 +8,7 @@ import os
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from alexnet_repro.data.moments import Moments, PixelSums
 from alexnet_repro.support.files import write_atomically
 
 Form = Literal["raw", "jpeg"]
-FORMS = get_args(Form)
 
 PART = {"raw": 128, "jpeg": 1024}  # images
 JPEG_QUALITY = 95  # as in cuda-convnet2's make-data
@@ -30,7 +29,8 @@ class RawPart:
     """Pixels, (n, 3, size, size), written to their place in the array of all images from ``make_array``."""
 
     def __init__(self, stem: Path, first: int) -> None:
-        self.path, self.first = array_path(stem), first
+        self.path = stem.with_name(f"{stem.name.rpartition('-')[0]}-images.npy")  # one file for all parts of the split
+        self.first = first
         self.buffer = io.BytesIO()
 
     def add(self, pixels: np.ndarray, label: int) -> None:
@@ -114,17 +114,8 @@ def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, fo
 
 def moments_of_parts(stems: Sequence[Path], count: int, size: int) -> Moments:
     """The moments of ``count`` images in total, from the sums that ``write_part`` wrote."""
-    total = PixelSums.of_none(size, size)
-    for stem in stems:
-        flat = torch.from_numpy(np.load(stem.with_suffix(".npy")))
-        total.merge(PixelSums(0, flat[9:].view(3, size, size), flat[:9].view(3, 3)))
-    total.count = count
-    return total.moments()
-
-
-def array_path(stem: Path) -> Path:
-    """The path of the array with all images of a part's split."""
-    return stem.with_name(f"{stem.name.rpartition('-')[0]}-images.npy")
+    flat = torch.from_numpy(sum(np.load(stem.with_suffix(".npy")) for stem in stems))
+    return PixelSums(count, flat[9:].view(3, size, size), flat[:9].view(3, 3)).moments()
 
 
 def make_array(path: Path, images: int, size: int) -> None:
@@ -155,7 +146,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """An array as the content of a .npy file."""
+    """An array as the content of a .npy file; ``np.save`` to a file on a full disk raises an error without a number."""
     content = io.BytesIO()
     np.save(content, array)
     return content.getvalue()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import PIL
@@ -23,11 +23,11 @@ from alexnet_repro.data.archives import check
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import ImageFile, Problem, Source
-from alexnet_repro.data.parts import FORMS, PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
-from alexnet_repro.data.store import FORMAT, MANIFEST, Store, file_sha256, stored_images
+from alexnet_repro.data.parts import PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
+from alexnet_repro.data.store import FORMAT, MANIFEST, SEAL, Store, file_sha256, stored_images
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
-from alexnet_repro.support.values import digest
+from alexnet_repro.support.values import check_choice, write_sealed
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger data sets become JPEG files unless ``form`` says otherwise
 UNFINISHED, LOCK = ".unfinished", ".lock"
@@ -66,8 +66,8 @@ def prepare(
         ImageError: a file is not a usable image.
         OSError: the disk is full; what has been done so far is kept.
     """
-    if form is not None and form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    if form is not None:
+        check_choice("form", form, get_args(Form))
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
     workers = (os.cpu_count() or 1) if workers is None else workers
@@ -107,9 +107,7 @@ def _prepared(
         splits = {split: _assemble(split, request, counts[split], problems[split], out) for split in source.listings}
         if not tolerant:
             _refuse_skipped(splits, problems)
-        manifest = request | {"splits": splits}
-        text = json.dumps(manifest | {"sha256": digest(manifest)}, indent=1) + "\n"
-        write_atomically(unfinished / MANIFEST, text)
+        write_sealed(unfinished / MANIFEST, request | {"splits": splits}, SEAL)
         (unfinished / MANIFEST).replace(out / MANIFEST)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

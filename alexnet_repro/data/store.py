@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,9 @@ from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError, pixels_sha256
 from alexnet_repro.data.moments import Moments
-from alexnet_repro.support.values import digest
+from alexnet_repro.support.values import digest, read_sealed
 
-MANIFEST = "manifest.json"
+MANIFEST, SEAL = "manifest.json", "sha256"  # the file, and the field with its checksum
 FORMAT = 1
 OPEN = 64  # tar files of a split that are open at a time; ImageNet has more than a process may open
 
@@ -55,12 +54,9 @@ class Store:
         if not path.is_file():
             raise DatasetNotFoundError(f"{folder} holds no prepared data set: there is no {MANIFEST}")
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            intact = manifest.pop("sha256") == digest(manifest)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            intact = False
-        if not intact:
-            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set again.")
+            manifest = read_sealed(path, SEAL)
+        except ValueError as error:
+            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set again.") from error
         if manifest["format"] != FORMAT:
             raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. Prepare it again.")
         return cls(folder, manifest)
@@ -143,7 +139,7 @@ class _Tar:
     """A file that stays open while anything refers to it, so that no thread closes a file that another one reads."""
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):  # opening succeeded

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_repro.data.archives import Archive, unpacked
 from alexnet_repro.data.dataset import DatasetNotFoundError
-from alexnet_repro.data.folders import ImageFile, Listing, Problem, Source, visible
+from alexnet_repro.data.folders import ImageFile, Listing, Problem, Source, image_file, visible
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVE = Archive(
@@ -85,7 +85,7 @@ def _train(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> List
             names = _names(folder / place)
             for name in names:
                 if name.startswith(f"{wnid}_") and name.endswith(".JPEG"):
-                    yield _image(folder, f"{place}/{name}", label)
+                    yield image_file(f"{place}/{name}", label, folder / place / name)
                 else:
                     yield Problem(f"{place}/{name}", f"is no image of this class, {wnid}_<number>.JPEG. Remove it.")
             if not names:
@@ -119,15 +119,10 @@ def _val(folder: Path, wnids: Collection[str], classes: Sequence[str]) -> Listin
         for name in sorted(there - annotated):
             yield Problem(f"{VAL}/{name}", f"has no line in {ANNOTATIONS}. Remove it, or add the line.")
         for label, name in sorted(images):
-            yield _image(folder, f"{VAL}/{name}", label)
+            yield image_file(f"{VAL}/{name}", label, folder / VAL / name)
 
     return listing
 
 
 def _names(folder: Path) -> list[str]:
     return [entry.name for entry in visible(folder)]
-
-
-def _image(folder: Path, name: str, label: int) -> ImageFile:
-    path = folder / name
-    return ImageFile(name, label, path, path.stat().st_size if path.is_file() else 0)  # opening it will fail

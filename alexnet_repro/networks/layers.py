@@ -54,16 +54,14 @@ class CeilAvgPool2d(nn.AvgPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
             return super().forward(x)
-        right, below = (-(side - self.kernel_size) % self.stride for side in x.shape[:-3:-1])
-        means = F.avg_pool2d(F.pad(x, (0, right, 0, below)), self.kernel_size, self.stride)
-        rows, columns = (x.new_tensor(self._shares(side)) for side in x.shape[-2:])
-        return means / (rows[:, None] * columns)
-
-    def _shares(self, side: int) -> list[float]:
-        """For each window along a side, the fraction of it that is inside."""
-        size, stride = self.kernel_size, self.stride
-        windows = 1 + -(-(side - size) // stride)
-        return [(min(start + size, side) - start) / size for start in range(0, windows * stride, stride)]
+        size, (height, width) = self.kernel_size, x.shape[-2:]
+        tops, lefts = (range(0, min(side, side - size + self.stride), self.stride) for side in (height, width))
+        padding = (0, lefts[-1] + size - width, 0, tops[-1] + size - height)  # negative: pixels that no window reaches
+        rows, columns = (
+            x.new_tensor([(min(start + size, side) - start) / size for start in starts])  # the part that is inside
+            for starts, side in ((tops, height), (lefts, width))
+        )
+        return F.avg_pool2d(F.pad(x, padding), size, self.stride) / (rows[:, None] * columns)
 
 
 class TowerLinear(nn.Module):

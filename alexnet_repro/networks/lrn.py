@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_repro.networks.lrn_kernels import ResponseNorm, inverse_power, transformed, working_dtype
+from alexnet_repro.networks.lrn_kernels import ResponseNorm, inverse_power, transformed, window_sum, working_dtype
 
 
 class LocalResponseNorm(nn.Module):
@@ -116,6 +116,5 @@ class WithinChannelResponseNorm(nn.Module):
 def equation(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
     """The paper's equation, in operations that torch can differentiate, transform and compile."""
     x = a.to(working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups))
-    squares = F.pad(x.square(), (0, 0) * (x.ndim - 3) + (size // 2, (size - 1) // 2))
-    energy = sum(squares.narrow(2, i, x.shape[2]) for i in range(size))
+    energy = window_sum(x.square(), size // 2, size)
     return (x * inverse_power(k + coefficient * energy, beta)).flatten(1, 2).to(a.dtype)

@@ -103,13 +103,13 @@ def _plain_backward(
 ) -> Tensor:
     """``_backward`` in operations that torch can differentiate."""
     x, g = (part.to(working_dtype(a)).unflatten(1, (groups, a.shape[1] // groups)) for part in (a, grad))
-    d = k + coefficient * _window_sum(x.square(), size // 2, size)
+    d = k + coefficient * window_sum(x.square(), size // 2, size)
     passed = inverse_power(d, beta) * g
-    windows = _window_sum(passed * x / d, (size - 1) // 2, size)
+    windows = window_sum(passed * x / d, (size - 1) // 2, size)
     return (passed - 2 * beta * coefficient * x * windows).flatten(1, 2).to(a.dtype)
 
 
-def _window_sum(x: Tensor, below: int, size: int) -> Tensor:
+def window_sum(x: Tensor, below: int, size: int) -> Tensor:
     """The sum over each window along dim 2, which starts ``below`` channels lower; channels outside count as 0."""
     padded = F.pad(x, (0, 0) * (x.ndim - 3) + (below, size - 1 - below))
     return sum(padded.narrow(2, i, x.shape[2]) for i in range(size))

@@ -23,11 +23,6 @@ from alexnet_repro.networks.spec import (
 # Unless a preset differs, conv1 has 55 x 55 positions, from 224 pixels plus 3 zero pixels on the right and bottom (the
 # 2012 code's size rule rounds up), and there are two towers, of which conv3 and the fully connected layers read both.
 
-
-def _printed_norm(name: str) -> Norm:
-    return Norm(name, size=5, alpha=1e-4, beta=0.75, k=2.0, average=False)
-
-
 _PAPER = NetConfig(
     name="paper",
     image_size=224,
@@ -36,11 +31,11 @@ _PAPER = NetConfig(
     layers=(
         Conv("conv1", channels=96, kernel=11, stride=4, padding=(0, 3), std=0.01),  # 96 x 55 x 55
         Activation("relu1"),
-        _printed_norm("norm1"),
+        Norm("norm1", size=5, alpha=1e-4, beta=0.75, k=2.0, average=False),
         Pool("pool1", "max"),  # 96 x 27 x 27
         Conv("conv2", channels=256, kernel=5, std=0.01, bias=1.0, reads="own"),  # 256 x 27 x 27
         Activation("relu2"),
-        _printed_norm("norm2"),
+        Norm("norm2", size=5, alpha=1e-4, beta=0.75, k=2.0, average=False),
         Pool("pool2", "max"),  # 256 x 13 x 13
         Conv("conv3", channels=384, kernel=3, std=0.01),  # 384 x 13 x 13
         Activation("relu3"),
@@ -60,22 +55,18 @@ _PAPER = NetConfig(
 )
 """Sec. 3 to 5 as printed. OURS: where the 3 pixels of padding are (the paper is silent), as in the 2012 code."""
 
-
-def _run_norm(name: str) -> Norm:
-    return Norm(name, size=5, alpha=1e-4, beta=0.75, k=2.0, average=True)
-
-
 _RUN145 = replace(
     _PAPER,
     name="run145",
     layers=(
         Conv("conv1", channels=96, kernel=11, stride=4, padding=(0, 3), std=0.01),  # 96 x 55 x 55
-        _run_norm("norm1"),  # before the ReLU: negative responses count in the denominators
+        # before relu1: the denominators include negative responses
+        Norm("norm1", size=5, alpha=1e-4, beta=0.75, k=2.0, average=True),
         Pool("pool1", "max"),  # 96 x 27 x 27
         Activation("relu1"),
         Conv("conv2", channels=256, kernel=5, std=0.01, bias=1.0, reads="own"),  # 256 x 27 x 27
         Activation("relu2"),
-        _run_norm("norm2"),
+        Norm("norm2", size=5, alpha=1e-4, beta=0.75, k=2.0, average=True),
         WithinChannelNorm("cnorm2", size=5, scale=1e-3),
         Pool("pool2", "max"),  # 256 x 13 x 13
         Conv("conv3", channels=384, kernel=3, std=0.03),  # 384 x 13 x 13

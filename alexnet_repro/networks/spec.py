@@ -208,7 +208,8 @@ class NetConfig:
 
     def effective_layers(self) -> tuple[Layer, ...]:
         """The layers as they are built: with width, norms, norm_average and pool_size applied."""
-        return tuple(self._effective(layer) for layer in self.layers if self.norms or not _is_norm(layer))
+        kept = self.layers if self.norms else [x for x in self.layers if not isinstance(x, Norm | WithinChannelNorm)]
+        return tuple(self._effective(layer) for layer in kept)
 
     def _effective(self, layer: Layer) -> Layer:
         match layer:
@@ -245,10 +246,6 @@ class NetConfig:
             raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
         new = tuple(dataclasses.replace(layer, **layers.get(layer.name, {})) for layer in self.layers)
         return dataclasses.replace(self, name=name, layers=new)
-
-
-def _is_norm(layer: Layer) -> bool:
-    return isinstance(layer, Norm | WithinChannelNorm)
 
 
 def _whole(number: float) -> int | float:

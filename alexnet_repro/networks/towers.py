@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.layers import Dropout, PaddedConv2d, TowerLinear
 from alexnet_repro.networks.lrn import LocalResponseNorm
-from alexnet_repro.networks.spec import Conv, Layer, Linear, Local, NetConfig, Norm
+from alexnet_repro.networks.spec import Conv, Linear, Local, NetConfig, Norm
 
 
 def place(network: Network, devices: Sequence[torch.device | str]) -> PlacedNetwork:
@@ -64,7 +64,11 @@ class _Divided(nn.Module):
         _check(config)
         self.count, self.output = config.towers, config.layers[-1].name
         #: the layers that read all towers, except the first layer, which reads the image
-        self.meetings = frozenset(layer.name for layer in config.effective_layers()[1:] if _reads_all(layer))
+        self.meetings = frozenset(
+            layer.name
+            for layer in config.effective_layers()[1:]
+            if isinstance(layer, Conv | Linear) and layer.reads == "all"
+        )
         self.traffic: Counter[str] = Counter()
         self.register_state_dict_post_hook(_join)
         self.register_load_state_dict_pre_hook(_cut)
@@ -227,10 +231,6 @@ def _check_copies(devices: Sequence[torch.device]) -> None:
 
 def _arrived(sent: Tensor, here: torch.device, there: torch.device) -> Tensor:
     return sent.to(here).to(there).cpu()
-
-
-def _reads_all(layer: Layer) -> bool:
-    return isinstance(layer, Conv | Linear) and layer.reads == "all"
 
 
 def _tower(network: Network, tower: int) -> nn.ModuleDict:

@@ -9,24 +9,24 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from alexnet_repro.support.files import write_atomically
 
-T = TypeVar("T")
-
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-_TORCHVISION = dict(
-    zip(
+_TORCHVISION = {
+    f"{ours}.{kind}": f"{theirs}.{kind}"
+    for ours, theirs in zip(
         LAYERS,
         ("features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4",
          "classifier.6"),
         strict=True,
     )
-)  # fmt: skip
+    for kind in ("weight", "bias")
+}  # fmt: skip
+"""Our name of each parameter -> torchvision's name."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -45,7 +45,7 @@ def plain_name(parameter: str) -> str:
     return re.sub(r"^((module|_orig_mod)\.)+", "", parameter).replace("._orig_mod.", ".")
 
 
-def _plain(state_dict: Mapping[str, T]) -> dict[str, T]:
+def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {plain_name(name): tensor for name, tensor in state_dict.items()}
 
 
@@ -100,9 +100,9 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
-    names, state_dict = _torchvision_names(), _plain(state_dict)
-    _check_names(state_dict, names.values(), "torchvision.models.alexnet")
-    return {ours: state_dict[theirs] for ours, theirs in names.items()}
+    state_dict = _plain(state_dict)
+    _check_names(state_dict, _TORCHVISION.values(), "torchvision.models.alexnet")
+    return {ours: state_dict[theirs] for ours, theirs in _TORCHVISION.items()}
 
 
 def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,9 +114,9 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
-    names, state_dict = _torchvision_names(), _plain(state_dict)
-    _check_names(state_dict, names, "preset torchvision")
-    return {theirs: state_dict[ours] for ours, theirs in names.items()}
+    state_dict = _plain(state_dict)
+    _check_names(state_dict, _TORCHVISION, "preset torchvision")
+    return {theirs: state_dict[ours] for ours, theirs in _TORCHVISION.items()}
 
 
 def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
@@ -149,19 +149,12 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
-    _check_names(state_dict, _torchvision_names(), "preset caffe")
+    _check_names(state_dict, _TORCHVISION, "preset caffe")
     blobs = {}
     for layer in LAYERS:
         weight = state_dict[f"{layer}.weight"]
         blobs[layer] = (weight.flip(1) if layer == "conv1" else weight, state_dict[f"{layer}.bias"])
     return blobs
-
-
-def _torchvision_names() -> dict[str, str]:
-    """Our name of each parameter -> torchvision's name."""
-    return {
-        f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in _TORCHVISION.items() for kind in ("weight", "bias")
-    }
 
 
 def _check_names(found: Mapping[str, object], expected: Sequence[str], layout: str) -> None:

@@ -14,8 +14,8 @@ from alexnet_repro.support.environment import resolve_device
 from alexnet_repro.support.values import check_choice, check_whole
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
-CLONED = (BOOK.parent / "Makefile").exists()
-RUNS = BOOK.parent / "runs" if CLONED else Path("runs")  # in a clone the same folder wherever a notebook runs
+# In a clone, which has a Makefile, the same folder wherever a notebook runs.
+RUNS = BOOK.parent / "runs" if (BOOK.parent / "Makefile").exists() else Path("runs")
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 

@@ -108,8 +108,11 @@ def _described(net: NetConfig) -> dict[str, str]:
 
 def _settings(layer: Layer, gaussian: bool) -> str:
     match layer:
-        case Conv() | Linear():
-            initial = f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
+        case Conv():
+            padding = "" if layer.padding is None else f", padding {layer.padding}"
+            return f"{layer.channels} channels{padding}, {_initial(layer, gaussian)}"
+        case Linear():
+            return f"{_initial(layer, gaussian)}, reads {layer.reads}"
         case Pool():
             return f"{layer.size}x{layer.size}, stride {layer.stride}"
         case Norm():
@@ -119,12 +122,11 @@ def _settings(layer: Layer, gaussian: bool) -> str:
             return f"{layer.size}x{layer.size} pixels, scale {layer.scale:g}"
         case Dropout():
             return "rescaled in training" if layer.rescale else "halved at test time"
-        case _:
-            return "yes"
-    if isinstance(layer, Linear):
-        return f"{initial}, reads {layer.reads}"
-    padding = "" if layer.padding is None else f", padding {layer.padding}"
-    return f"{layer.channels} channels{padding}, {initial}"
+    return "yes"
+
+
+def _initial(layer: Conv | Linear, gaussian: bool) -> str:
+    return f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -193,9 +193,9 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
             (STYLES[0], "color_difference_chance", "random halves, mean"),
         ):
             marks = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "fillstyle": "none"}
-            marks["clip_on"] = False  # so that a mark at zero is drawn whole
             values = [100 * network[name] for network in networks]
-            ax.plot(values, [row] * len(values), **marks, label=None if row else label)
+            # not clipped, so that a mark at zero is drawn whole
+            ax.plot(values, [row] * len(values), **marks, clip_on=False, label=None if row else label)
     ax.set(yticks=range(len(runs)), yticklabels=list(runs), ylim=(len(runs) - 0.5, -0.5))
     ax.set_xlabel("difference of the mean share of colour, points")
     ax.set_xlim(left=0)

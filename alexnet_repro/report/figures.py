@@ -11,7 +11,7 @@ try:
     import matplotlib.pyplot as plt
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 except ModuleNotFoundError:
     raise ModuleNotFoundError("figures need matplotlib: pip install 'alexnet_repro[book]'") from None
 
@@ -30,6 +30,9 @@ STYLES = (
 )
 
 
+ROUND = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80)  # percent, marked on a logarithmic axis
+
+
 def error_curves(
     runs: Mapping[str, Sequence[Record]],
     target: float | None = None,
@@ -38,6 +41,7 @@ def error_curves(
     """An error per epoch, a panel per entry: every run as a thin line, the mean of each arm as a thick one.
 
     The mean ends with the shortest run of its arm. All panels span the same epochs, so that they can be compared.
+    Validation errors have a logarithmic axis: arms differ most at the end, where the errors are small.
 
     Args:
         runs: title -> records of one claim; may be empty.
@@ -53,7 +57,12 @@ def error_curves(
             ax.axhline(100 * target, color="black", linewidth=0.8)
             ax.annotate(f"{100 * target:.0f} %", (1, 100 * target), (-2, 3), ("axes fraction", "data"),
                         textcoords="offset points", ha="right")  # fmt: skip
-        ax.set(title=title, xlabel="epochs", xlim=(0, 1.04 * longest), ylim=(0, 100))
+        ax.set(title=title, xlabel="epochs", xlim=(0, 1.04 * longest))
+        if error == "train_error":
+            ax.set_ylim(0, 100)
+        else:
+            ax.set_yscale("log")
+            ax.yaxis.set(major_locator=FixedLocator(ROUND), minor_locator=NullLocator(), major_formatter="{x:.0f}")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         if records:
@@ -116,7 +125,7 @@ def _effect_label(claims: Sequence[Claim]) -> str:
     """The label of the axis of ``effects``; it names the arms if they are the same in all claims."""
     sides = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
     without, with_ = sides.pop() if len(sides) == 1 else ("without", "with")
-    of = {claim.baseline.metric for claim in claims}
+    of = {side.metric for claim in claims for side in (claim.baseline, claim.treatment)}
     what = MEASURED.get(of.pop(), "") if len(of) == 1 else ""
     what = f"{what}: " if what else ""
     if claims[0].effect == "ratio":

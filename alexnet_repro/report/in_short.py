@@ -29,10 +29,7 @@ class InShort:
         ]
         return f"{text}\n\n{Table(['claim', 'paper', EFFECT, 'runs', 'verdict'], rows).to_markdown()}"
 
-    _repr_markdown_ = to_markdown
-
-    def __repr__(self) -> str:
-        return self.to_markdown()
+    _repr_markdown_ = __repr__ = to_markdown
 
 
 def _runs(result: Verdict) -> str:

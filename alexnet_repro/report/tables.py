@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from statistics import fmean
 
 from alexnet_repro import paper
@@ -186,14 +186,15 @@ def arm_table(*claims: str) -> Table:
     with the centre crop, and that on training images. The last column averages the predictions for all test-time views.
 
     Args:
-        claims: ids of claims of one study; every arm that one of them compares has a row.
+        claims: ids of claims of one study; every arm that one of them compares has a row, at each scale of its runs.
     """
-    records = {record.path: record for claim in claims for record in load_evidence(claim)}
+    records = {record.path: record for claim in claims for record in load_evidence(claim)}.values()
+    several = len({record.scale for record in records}) > 1
     rows = []
-    for arm in dict.fromkeys(record.arm for record in records.values()):
-        runs = [record for record in records.values() if record.arm == arm]
+    for arm, scale in dict.fromkeys((record.arm, record.scale) for record in records):
+        runs = [record for record in records if (record.arm, record.scale) == (arm, scale)]
         errors = [fmean(measured(record, Measurement(arm, metric)) for record in runs) for metric in ERRORS]
-        rows.append([arm, str(len(runs)), *map(percent, errors)])
+        rows.append([f"{arm}, scale {scale}" if several else arm, str(len(runs)), *map(percent, errors)])
     return Table(["arm", "runs", *ERRORS.values()], rows)
 
 
@@ -226,19 +227,20 @@ def lr_table(claims: Mapping[str, str]) -> Table:
     """
     rows = []
     for title, claim in claims.items():
-        records = load_evidence(LR_SEARCHES[claim].id, "paper")
-        activations = {record.arm: record.config["net"]["activation"] for record in records}
-        chosen = {name: fastest(r for r in records if activations[r.arm] == name) for name in activations.values()}
-        for record in sorted(records, key=lambda r: list(chosen).index(activations[r.arm])):
-            rows.append(
+        records = load_evidence(LR_SEARCHES[claim], "paper")  # one activation function after the other
+        for activation, group in groupby(records, lambda record: record.config["net"]["activation"]):
+            tried = list(group)
+            chosen = fastest(tried)
+            rows += [
                 [
-                    f"{title}: {activations[record.arm]}",
+                    f"{title}: {activation}",
                     f"{record.config['train']['lr']:g}",
                     number(record.final["epochs_to_target"]),
                     "diverged" if record.ended == "diverged" else percent(record.final["train_error"]),
-                    "chosen" if record is chosen[activations[record.arm]] else "",
+                    "chosen" if record is chosen else "",
                 ]
-            )
+                for record in tried
+            ]
     return Table(["runs", "learning rate", "epochs to target", "last training error, %", "choice"], rows)
 
 

@@ -23,9 +23,8 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], obj
     path = _followed(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             _write(file, content)
             file.flush()
             os.fsync(file.fileno())

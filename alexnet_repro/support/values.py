@@ -109,12 +109,18 @@ def digest(json_value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON object with a checksum over all of it, so that even one digit changed by hand is detected."""
-    write_atomically(path, json.dumps({**content, "checksum": digest(content)}, indent=1) + "\n")
+def write_sealed(path: Path, content: Mapping[str, Any], seal: str = "checksum") -> None:
+    """Writes a JSON object with a checksum over all of it, so that even one digit changed by hand is detected.
+
+    Args:
+        path: the file.
+        content: what the checksum is over.
+        seal: name of the field with the checksum, which becomes the last.
+    """
+    write_atomically(path, json.dumps({**content, seal: digest(content)}, indent=1) + "\n")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Path, seal: str = "checksum") -> dict[str, Any]:
     """Reads what ``write_sealed`` wrote, without the checksum.
 
     Raises:
@@ -123,7 +129,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        checksum, found = content.pop("checksum"), digest(content)
+        checksum, found = content.pop(seal), digest(content)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON object with a checksum ({error})") from error
     if checksum != found:

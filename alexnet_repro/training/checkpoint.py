@@ -55,7 +55,7 @@ class Files:
 
     @property
     def kept(self) -> list[Path]:
-        return [path for path in (self.last, self.result, self.best, self.config, self.log) if path is not None]
+        return [path for path in vars(self).values() if path is not None]
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

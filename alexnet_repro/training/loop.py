@@ -139,8 +139,9 @@ def _passes(training: Training) -> Passes:
         loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
         training.optimizer.zero_grad()
         share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
+        spread = isinstance(training.model, nn.parallel.DistributedDataParallel)
         for number, (x, y) in enumerate(parts, 1):
-            with training.model.no_sync() if number < len(parts) and _spread(training.model) else nullcontext():
+            with training.model.no_sync() if spread and number < len(parts) else nullcontext():
                 with config.autocast(training.device):
                     logits = training.forward(x)
                     part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
@@ -151,10 +152,6 @@ def _passes(training: Training) -> Passes:
         return loss, wrong
 
     return Replayed(passes, training.model) if replayable(training.model, training.device, training.config) else passes
-
-
-def _spread(model: nn.Module) -> bool:
-    return isinstance(model, nn.parallel.DistributedDataParallel)
 
 
 def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:

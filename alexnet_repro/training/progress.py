@@ -29,17 +29,19 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
         shards: number of processes that share a batch.
     """
     bars: list[tqdm] = []
+    before = 0  # images of the epoch, of all processes, that were trained on before the run was resumed
 
     def on_step(training: Training) -> None:
+        nonlocal before
         if not bars:
             total = round(len(training.batches.order) * training.batches.part)
             number = f"epoch {len(training.epochs) + 1}/{training.config.epochs}"
-            bars.append(tqdm(desc=number, total=total, unit=" images", disable=None, leave=False))
-            bars[0].initial = bars[0].n = 0
+            before = int(training.tally[2]) - len(training.inputs)
+            bars.append(tqdm(desc=number, total=total, initial=before, unit=" images", disable=None, leave=False))
         if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
             wrong, loss, seen = training.tally.tolist()
             bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
-            bars[0].update(min(shards * int(seen), bars[0].total) - bars[0].n)
+            bars[0].update(min(before + shards * (int(seen) - before), bars[0].total) - bars[0].n)
 
     def on_epoch(training: Training) -> None:
         while bars:

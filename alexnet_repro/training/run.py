@@ -182,7 +182,8 @@ class _Run:
 
             def step_over(training: Training) -> None:
                 self.forget()
-                _all(on_step, training)
+                for callback in on_step:
+                    callback(training)
                 if self.all_stop(training, bool(stop)):
                     self.save(training, self.files.last)
                     self.here.extremes(0)  # waits: if a process ended now, torchrun would kill the one that writes
@@ -192,7 +193,8 @@ class _Run:
 
             def epoch_over(training: Training) -> None:
                 self.save_epoch(training)
-                _all(on_epoch, training)
+                for callback in on_epoch:
+                    callback(training)
 
             try:
                 history = train(
@@ -289,8 +291,3 @@ def _check(config: RunConfig, training: Dataset, validated: bool) -> None:
             f"{config.dataset} has no validation images, at whose errors {config.train.schedule} looks: "
             "give them, or a schedule of another kind, e.g. train.schedule=null and train.lr_drops=[8]"
         )
-
-
-def _all(callbacks: Sequence[Callback], training: Training) -> None:
-    for callback in callbacks:
-        callback(training)

@@ -82,9 +82,10 @@ class Training:
     def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """Counts one more minibatch."""
         self.step, self.loss = self.step + 1, loss
-        self.tally += torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
+        counted = torch.stack([wrong.double(), loss.double() * images, torch.full_like(loss, images).double()])
+        self.tally += counted
         if self.config.stuck_after is not None:
-            self.recent += torch.stack([loss.double() * images, torch.full_like(loss, images).double()])
+            self.recent += counted[1:]
 
     def look(self) -> None:
         """Waits for the losses not yet looked at; raises ``TrainingError`` for the first that is not finite."""
@@ -148,29 +149,27 @@ class Training:
             CheckpointError: it is not the state of such a training.
         """
         with reading("the state to go on from"):
-            self._load(state)
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        typed(State, state)
-        counts = typed(Counts, state["counts"])
-        self.plain.load_state_dict(state["model"])
-        load_velocities(self.plain, self.optimizer, state["velocities"])
-        if state["batches"] is not None:
-            self.batches.load_state_dict(state["batches"])
-            if not state["tally"][2] and hasattr(self.batches, "begin"):
-                self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
-        for generator in self._generators():
-            generator.set_state(state["generators"][0])
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"], self.device)
-        self.scaler.load_state_dict(state["scaler"])
-        self.epochs = [typed(Epoch, epoch) for epoch in state["epochs"]]
-        self.stage()
-        self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
-        first = not dist.is_initialized() or dist.get_rank() == 0  # the first process keeps the sums of all from now on
-        self.tally.copy_(state["tally"].reshape(self.tally.shape) * first)
-        self.recent.copy_(state["recent"].reshape(self.recent.shape) * first)
+            found = typed(State, state)
+            counts = typed(Counts, found.counts)
+            self.plain.load_state_dict(found.model)
+            load_velocities(self.plain, self.optimizer, found.velocities)
+            if found.batches is not None:
+                self.batches.load_state_dict(found.batches)
+                if not found.tally[2] and hasattr(self.batches, "begin"):
+                    self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
+            for generator in self._generators():
+                generator.set_state(found.generators[0])
+            torch.set_rng_state(found.torch)
+            if found.cuda is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(found.cuda, self.device)
+            self.scaler.load_state_dict(found.scaler)
+            self.epochs = [typed(Epoch, epoch) for epoch in found.epochs]
+            self.stage()  # raises if the schedule needs an error that the epochs lack
+            self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
+            # from now on, the first process keeps the sums of all
+            first = not dist.is_initialized() or dist.get_rank() == 0
+            self.tally.copy_(found.tally.reshape(self.tally.shape) * first)
+            self.recent.copy_(found.recent.reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""

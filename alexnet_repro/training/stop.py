@@ -20,15 +20,16 @@ def stop_asked(once: bool = True) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def remember(number: int, _: object) -> None:
         asked.append(number)
         if once:
             signal.signal(number, before[number])
 
-    before.update({number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)})
     try:
+        for number in before:
+            signal.signal(number, remember)
         yield asked
     finally:
         for number, handler in before.items():

@@ -6,6 +6,7 @@ The records are inferred from the code: the cell's statements, and earlier ones 
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 import json
 import os
@@ -70,11 +71,11 @@ def records(statements: Sequence[ast.stmt]) -> list[Path]:
     chosen = any(isinstance(part, ast.Compare) and getattr(part.left, "attr", None) == "arm" for part in parts)
     found = []
     for call in (part for part in parts if isinstance(part, ast.Call) and _name(part.func) == "load_evidence"):
-        given = dict(enumerate(call.args)) | {keyword.arg: keyword.value for keyword in call.keywords}
-        scale = given.get(1, given.get("scale"))
-        for claim in _meant(given[0], texts, {**CLAIMS, **STUDIES}):
-            for records in (load_evidence(claim, x) for x in (_meant(scale, texts, SCALES) if scale else [None])):
-                found += [record for record in records if not chosen or record.arm in texts]
+        named = {keyword.arg: keyword.value for keyword in call.keywords}
+        given = inspect.signature(load_evidence).bind(*call.args, **named).arguments
+        scales = _meant(given["scale"], texts, SCALES) if "scale" in given else [None]
+        for claim, scale in itertools.product(_meant(given["claim"], texts, {**CLAIMS, **STUDIES}), scales):
+            found += [record for record in load_evidence(claim, scale) if not chosen or record.arm in texts]
     if any(_name(part) == "CHECKPOINT" for part in parts):
         found += load_evidence(FULL_RUN, "laptop")
     return sorted(dict.fromkeys(EVIDENCE_FOLDER / record.path for record in found), key=lambda path: path.parent)

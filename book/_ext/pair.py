@@ -20,6 +20,7 @@ from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.values import digest
 
 Side = Literal["text", "notebook"]
+FORM = {"extension": ".md", "format_name": "myst"}  # of a text
 MEMORY = "cells_in_step"  # in a notebook's metadata: sha256 of its cells when text and notebook last agreed
 
 
@@ -53,10 +54,9 @@ def step(text: Path, notebook: Path, keep: Side | None = None) -> str:
         raise ValueError(f"{text} and {notebook} were both edited: {where}. --keep says which stays.")
     side = keep if len(edited) == 2 else edited[0] if edited else "neither"
     if side == "notebook":
-        form = {"extension": ".md", "format_name": "myst"}
-        write_atomically(text, jupytext.writes(run, fmt=form, config=load_jupytext_config(str(text))))
+        write_atomically(text, jupytext.writes(run, fmt=FORM, config=load_jupytext_config(str(text))))
     if side == "text":
-        run = combine_inputs_with_outputs(written, run, fmt={"extension": ".md", "format_name": "myst"})
+        run = combine_inputs_with_outputs(written, run, fmt=FORM)
     if side != "neither" or before != digest(cells(run)):
         run.metadata[MEMORY] = digest(cells(run))
         write_atomically(notebook, nbformat.writes(run) + "\n")

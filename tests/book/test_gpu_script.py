@@ -2,9 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import gpu
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -42,6 +45,25 @@ def test_sections_that_are_measured_alone_are_put_into_the_file_that_is_there(ca
     assert status == 0
     assert list(found) == list(whole)
     assert {name: found[name]["of"] for name in sections} == {"machine": "machine", "steps": "steps", "loader": "later"}
+
+
+def test_a_test_whose_fixture_fails_counts_as_failed(monkeypatch):
+    """In pytest's report it is an error, not a failure."""
+    report = """<testsuites><testsuite>
+        <testcase name="a" time="1"><error message="no memory"/></testcase>
+        <testcase name="b" time="2"><failure message="no"/></testcase>
+        <testcase name="c" time="3"><skipped/></testcase>
+    </testsuite></testsuites>"""
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        (path,) = [Path(part.partition("=")[2]) for part in command if part.startswith("--junitxml=")]
+        path.write_text(report)
+        return SimpleNamespace(returncode=1, stdout="", stderr="")
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    found = gpu.tests(gpu.Bench(torch.device("cpu"), gpu.TINY, {}, 0.0))
+    assert (found["run"], found["failed"], found["skipped"]) == (3, 2, 1)
+    assert found["failures"] == {"a": "no memory", "b": "no"}
 
 
 def test_a_section_that_fails_leaves_its_error_and_the_others_go_on(called, monkeypatch):

@@ -189,6 +189,7 @@ def test_of_a_call_s_records_those_of_its_scale_and_of_the_arms_drawn_are_named(
     large = {f"lrn-cifar/paper {arm}" for arm in ("with", "without")}
     assert names('plot(load_evidence("lrn-cifar"), title="relu", scale="laptop")') == large
     assert names('load_evidence("lrn-cifar", "laptop")') == names('load_evidence("lrn-cifar", scale="laptop")') == set()
+    assert names('plot(load_evidence(scale="paper", claim="lrn-cifar"))') == large
     assert names('plot({s: load_evidence("full-run", s) for s in ("laptop", "paper")})') == {"full-run/laptop run145"}
     assert names('[verdict(CLAIMS[c], load_evidence(c)) for c in ("lrn-cifar", "relu")]') == large | {
         "relu/paper relu", "relu/paper tanh"

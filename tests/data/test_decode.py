@@ -1,7 +1,9 @@
+import errno
 import io
 import subprocess
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +111,15 @@ def test_truncated_empty_and_foreign_files_are_named(tmp_path):
             read(tmp_path / name)
     with pytest.raises(ImageError, match=r"missing\.jpg is not a readable image"):
         read(tmp_path / "missing.jpg")
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
+    def denied(path, **_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(ImageError, match=r"a\.png is not a readable image: Permission denied\. Replace or remove it"):
+        read(tmp_path / "a.png", "a.png")
 
 
 def test_a_damaged_png_is_named(tmp_path):

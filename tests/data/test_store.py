@@ -231,8 +231,7 @@ def test_whoever_looks_at_all_images_asks_for_a_few_at_a_time():
     assert dataset.moments.mean_image.equal(torch.full((3, 64, 64), 50.0, dtype=torch.float64))
     transform = InputTransform.fit(InputConfig(batch_size=128), dataset.moments)
     assert sum(len(inputs) for inputs, _ in Batches(dataset, transform, torch.Generator())) == 3_000
-    with Image.open(io.BytesIO(_sheet(dataset))) as sheet:
-        assert sheet.size == (640, 128)
+    assert _sheet(dataset).size == (640, 128)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "sha256": "0"}'])

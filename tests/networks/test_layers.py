@@ -149,9 +149,10 @@ def test_a_compiled_average_pool_has_its_gradient():
         torch.testing.assert_close(compiled, plain)
 
 
+@pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 2), (1, 2), (2, 5)])
 @pytest.mark.parametrize(("height", "width"), [(7, 7), (8, 9), (3, 3), (10, 4)])
-def test_windows_over_the_edge_are_averages_of_what_is_inside(height, width, monkeypatch):
-    pool, x = CeilAvgPool2d(3, 2), torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(0))
+def test_windows_over_the_edge_are_averages_of_what_is_inside(height, width, size, stride, monkeypatch):
+    pool, x = CeilAvgPool2d(size, stride), torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(0))
     plain = pool(x)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.testing.assert_close(pool(x), plain)

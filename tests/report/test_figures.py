@@ -36,6 +36,8 @@ def test_a_run_that_diverged_is_drawn_and_tabled_as_far_as_it_went(make_record):
         epoch["val_error"] = 0.6
     (ax,) = figures.error_curves({"": [whole, lost]}, error="val_error").axes
     assert [len(line.get_ydata()) for line in ax.lines] == [2, 1, 1]
+    assert ax.get_yscale() == "log"
+    assert "60" in [tick.get_text() for tick in ax.get_yticklabels()]
     assert [row[4] for row in tables.run_table({"": [whole, lost]}).rows] == ["30.0", "-"]
     assert tables.full_run_table({"lost": lost}).rows[0][-1] == "- / -"
     assert len(tables.evidence_table({"": [whole, lost]}).rows) == 1
@@ -99,6 +101,11 @@ def test_a_difference_is_drawn_in_points():
     lines = [tuple(line.get_xdata()) for line in figure.axes[0].lines]
     assert (-1.0, 3.0) in lines
     assert "points" in figure.axes[0].get_xlabel()
+
+
+def test_the_axis_names_a_metric_only_if_both_sides_are_measured_in_it():
+    result = Verdict(claim=CLAIMS["ten-crop"], outcome="open", seeds=(0, 1), estimate=0.01, low=-0.01, high=0.03)
+    assert figures.effects({"": result}).axes[0].get_xlabel() == "run145 minus run145, points (0: no effect)"
 
 
 def test_the_bars_of_every_quantity_add_up_to_all_of_it():

@@ -50,6 +50,15 @@ def test_an_arm_s_errors_are_the_means_of_its_runs_each_counted_once(make_record
     assert tables.arm_table("first", "second").rows == rows
 
 
+def test_an_arm_s_runs_at_two_scales_are_not_averaged(make_record, monkeypatch):
+    small = make_record("tanh", 0, [0.5], train_eval_error=0.1, centre_error=0.3, top1_error=0.25)
+    large = replace(small, scale="paper", final={name: error + 0.2 for name, error in small.final.items() if error})
+    monkeypatch.setattr(tables, "load_evidence", {"first": [small], "second": [large]}.get)
+    rows = [["tanh, scale smoke", "1", "10.0", "30.0", "20.0", "25.0"],
+            ["tanh, scale paper", "1", "30.0", "50.0", "20.0", "45.0"]]  # fmt: skip
+    assert tables.arm_table("first", "second").rows == rows
+
+
 def test_a_chapter_counts_pairs_and_where_one_run_is_measured_twice_seeds():
     results = [
         Verdict(claim=CLAIMS[name], outcome="open", scale="laptop", seeds=tuple(range(pairs)))

@@ -42,10 +42,27 @@ def test_the_bar_counts_whole_images(monkeypatch):
     )
     training = SimpleNamespace(
         batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=1,
-        device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 8.0]),
+        device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 8.0]), inputs=torch.zeros(8),
     )  # fmt: skip
     progress_bar()[0](training)
     assert " 8/30 [" in shown.getvalue()
+
+
+def test_in_a_resumed_epoch_the_images_before_are_neither_multiplied_nor_counted_into_the_speed(monkeypatch):
+    bars = []
+    monkeypatch.setattr(
+        progress, "tqdm", lambda **how: bars.append(tqdm(**how | {"disable": False, "file": io.StringIO()})) or bars[0]
+    )
+    training = SimpleNamespace(
+        batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=4,
+        device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 12.0 + 2.0]), inputs=torch.zeros(2),
+    )  # fmt: skip
+    on_step, _ = progress_bar(shards=2)  # of which the first has the sums of both up to the checkpoint
+    on_step(training)
+    assert (bars[0].initial, bars[0].n) == (12, 16)
+    training.tally += torch.tensor([0.0, 0.0, 2.0])
+    on_step(training)
+    assert bars[0].n == 20
 
 
 def epochs_of(errors: list[float]) -> SimpleNamespace:

@@ -38,6 +38,7 @@ from alexnet_repro.training.evaluate import evaluate, predict
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import Record
 from alexnet_repro.training.run import Interrupted, run
+from alexnet_repro.training.stop import stop_asked
 from alexnet_repro.training.trained import load_trained
 
 
@@ -130,6 +131,23 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, nu
     run(config, Files.of_folder(tmp_path / "whole"))
     run(config, Files.of_folder(tmp_path / "out"))
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+
+
+def test_a_signal_that_comes_at_once_is_kept_and_handlers_are_put_back(monkeypatch):
+    numbers = signal.SIGINT, signal.SIGTERM
+    before, install = [signal.getsignal(number) for number in numbers], signal.signal
+
+    def install_and_ask(number, handler):
+        old = install(number, handler)
+        if handler not in before:
+            os.kill(os.getpid(), number)
+        return old
+
+    monkeypatch.setattr(signal, "signal", install_and_ask)
+    with stop_asked() as asked:
+        pass
+    assert asked == list(numbers)
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def stopped(config: RunConfig, out: Path, step: int) -> None:
