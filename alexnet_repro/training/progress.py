@@ -36,8 +36,10 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
         if not bars:
             total = round(len(training.batches.order) * training.batches.part)
             number = f"epoch {len(training.epochs) + 1}/{training.config.epochs}"
-            before = int(training.tally[2]) - len(training.inputs)
-            bars.append(tqdm(desc=number, total=total, initial=before, unit=" images", disable=None, leave=False))
+            bars.append(tqdm(desc=number, total=total, unit=" images", disable=None, leave=False))
+            if not bars[0].disable:  # a GPU has to be waited for
+                before = int(training.tally[2]) - len(training.inputs)
+                bars[0].initial = bars[0].n = bars[0].last_print_n = before
         if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
             wrong, loss, seen = training.tally.tolist()
             bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
