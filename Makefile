@@ -44,7 +44,7 @@ help:
 	@echo "make dist       source archive and wheel in _build/dist, checked"
 	@echo "make bench      speed and memory on this machine, into benchmarks/results and README: under 10 minutes, alone"
 	@echo "make gpu        tests and speed on a GPU, some five minutes; OUT=folder for their numbers, a file of JSON"
-	@echo "make lint       ruff's complaints and codespell's;  make format: its fixes"
+	@echo "make lint       the complaints of ruff, mypy and codespell;  make format: ruff's fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
 # $(call usable,PYTHON,MODULE,PYTHONS): whether it runs, is one of these versions, and has the module.
@@ -157,6 +157,7 @@ dist:
 lint: .venv/.installed
 	ruff check
 	ruff format --check
+	mypy
 	codespell
 
 format: .venv/.installed

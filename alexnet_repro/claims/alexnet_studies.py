@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from alexnet_repro.claims.study import Arm, Protocol, ScaleName, Study
 from alexnet_repro.data.config import InputConfig
@@ -17,7 +18,7 @@ from alexnet_repro.training.config import TrainConfig
 # --- the whole recipe: run 145, at three scales ---------------------------------------------------------------------
 
 
-def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, epochs: int, **inputs: int) -> Protocol:
+def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, epochs: int, **inputs: Any) -> Protocol:
     """Run 145, unchanged except for classes, image sizes, width, epochs and the fields in ``inputs``."""
     arm = Arm(
         net=replace(NetConfig.preset("run145"), num_classes=classes, image_size=crop, width=width),
@@ -65,7 +66,7 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
         conv5_padding: padding of conv5 in run 147, whose last feature maps must be as large as run 145's; originally 0.
     """
     net, inputs, train = base.net, base.input, base.train
-    kept = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
+    kept: dict[str, Any] = {"num_classes": net.num_classes, "image_size": net.image_size, "width": net.width}
     stds = {layer.name: {"std": layer.std} for layer in net.layers if isinstance(layer, Conv | Linear)}
     own = {"reads": "own"}
     conv1 = {name: getattr(net.layers[0], name) for name in ("kernel", "stride", "padding", "std")}
@@ -79,7 +80,7 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
     )
     channels = {name: {"channels": number} for name, number in _ONE_TOWER.items()}
     named["one-wide-tower"] = replace(net, towers=1).changed("one-wide-tower", **channels)
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "run145": {},
         **{name: {"net": changed} for name, changed in named.items()},
         "no-dropout": {"net": replace(net, dropout=0.0)},
@@ -153,10 +154,12 @@ def _gpu() -> Arm:
     conv1 has filters of 5x5 at stride 2, about half the original's; the feature maps are 28, 14, 7 and 3 wide instead
     of 55, 27, 13 and 6. The standard deviations of conv1 and fc6 grow by the square root of how much fan-in shrinks.
     """
-    net = replace(NetConfig.preset("run145"), num_classes=100, image_size=56).changed(
+    whole = NetConfig.preset("run145")
+    stds = {layer.name: layer.std for layer in whole.layers if isinstance(layer, Conv | Linear)}
+    net = replace(whole, num_classes=100, image_size=56).changed(
         "run145",
-        conv1={"kernel": 5, "stride": 2, "padding": (1, 2), "std": 0.01 * 11 / 5},
-        fc6={"std": NetConfig.preset("run145").layers[-7].std * 6 / 3},
+        conv1={"kernel": 5, "stride": 2, "padding": (1, 2), "std": stds["conv1"] * 11 / 5},
+        fc6={"std": stds["fc6"] * 6 / 3},
     )
     inputs = replace(InputConfig.preset("run145"), crop=56)
     return Arm(net=net, input=inputs, train=TrainConfig.preset("run145").shortened(90))

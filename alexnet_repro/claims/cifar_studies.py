@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal
 
 from alexnet_repro import paper
 from alexnet_repro.claims.study import Arm, Protocol, Study
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import ActivationName, Conv
 from alexnet_repro.training.config import TrainConfig
 
 # --- ReLU against tanh: Sec. 3.1, Figure 1 -------------------------------------------------------------------------
@@ -31,10 +31,10 @@ CHOSEN_LOCAL = (0.01, 0.001)
 CHOSEN_SCALED = (0.03, 0.03)
 CHOSEN_MODERN = (0.03, 0.03)
 
-_Activation = Literal["relu", "tanh"]
+_ACTIVATIONS: tuple[ActivationName, ...] = ("tanh", "relu")
 
 
-def _relu_2012(activation: _Activation, lr: float, epochs: int) -> Arm:
+def _relu_2012(activation: ActivationName, lr: float, epochs: int) -> Arm:
     """The 2012 protocol: pixels minus the mean image, small Gaussian weights, biases at twice the learning rate."""
     return Arm(
         net=replace(PRESETS["cifar-19pct"], activation=activation),
@@ -43,21 +43,21 @@ def _relu_2012(activation: _Activation, lr: float, epochs: int) -> Arm:
     )
 
 
-def _relu_local(activation: _Activation, lr: float, epochs: int) -> Arm:
+def _relu_local(activation: ActivationName, lr: float, epochs: int) -> Arm:
     """The 2012 protocol with the other candidate network, on whole images."""
     net = replace(PRESETS["cifar-13pct"], activation=activation, image_size=32)
     return replace(_relu_2012(activation, lr, epochs), net=net)
 
 
-def _relu_scaled(activation: _Activation, lr: float, epochs: int) -> Arm:
+def _relu_scaled(activation: ActivationName, lr: float, epochs: int) -> Arm:
     """The 2012 protocol on standardized pixels, conv1's weights scaled up to match: nearly the same initial network."""
     arm = _relu_2012(activation, lr, epochs)
-    conv1, *others = arm.net.layers
-    layers = (replace(conv1, std=conv1.std * PIXEL_STD), *others)
-    return replace(arm, net=replace(arm.net, layers=layers), input=replace(arm.input, pixels="standardized"))
+    stds = {layer.name: layer.std for layer in arm.net.layers if isinstance(layer, Conv)}
+    net = arm.net.changed(arm.net.name, conv1={"std": stds["conv1"] * PIXEL_STD})
+    return replace(arm, net=net, input=replace(arm.input, pixels="standardized"))
 
 
-def _relu_modern(activation: _Activation, lr: float, epochs: int) -> Arm:
+def _relu_modern(activation: ActivationName, lr: float, epochs: int) -> Arm:
     """The same network trained as is usual today: standardized input, PyTorch's initialization, one learning rate."""
     arm = _relu_2012(activation, lr, epochs)
     return Arm(
@@ -67,7 +67,7 @@ def _relu_modern(activation: _Activation, lr: float, epochs: int) -> Arm:
     )
 
 
-MakeArm = Callable[[_Activation, float, int], Arm]
+MakeArm = Callable[[ActivationName, float, int], Arm]
 
 # Study -> function that makes its arms; learning rates chosen and tried; learning rates and epochs at scale smoke.
 _PROTOCOLS: Mapping[str, tuple[MakeArm, tuple[float, float], tuple[float, ...], tuple[float, float], int]] = {
@@ -79,7 +79,7 @@ _PROTOCOLS: Mapping[str, tuple[MakeArm, tuple[float, float], tuple[float, ...], 
 
 
 def _activations(make_arm: MakeArm, lrs: tuple[float, float], epochs: int) -> dict[str, Arm]:
-    return {name: make_arm(name, lr, epochs) for name, lr in zip(("tanh", "relu"), lrs, strict=True)}
+    return {name: make_arm(name, lr, epochs) for name, lr in zip(_ACTIVATIONS, lrs, strict=True)}
 
 
 def _relu_study(name: str) -> Study:
@@ -98,7 +98,7 @@ def _relu_study(name: str) -> Study:
 
 def _lr_search(name: str) -> Study:
     make_arm, _, lrs, *_ = _PROTOCOLS[name]
-    runs = [(activation, lr) for activation in ("tanh", "relu") for lr in lrs]
+    runs = [(activation, lr) for activation in _ACTIVATIONS for lr in lrs]
     arms = {f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS) for activation, lr in runs}
     protocol = Protocol(dataset="cifar10", seeds=1, first_seed=SEARCH_SEED, arms=arms)
     return Study(id=f"{name}-lr-search", protocols={"paper": protocol})

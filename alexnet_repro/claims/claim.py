@@ -197,7 +197,7 @@ def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> O
     if pairs < LOOKS[0] or low is None or high is None:
         return "open"
     none, value = claim.no_effect, claim.paper_value
-    if claim.effect == "level":
+    if claim.effect == "level" and value is not None:
         bound = value + LEVEL_MARGIN
         return "reproduced" if high <= bound else "opposite" if low > bound else "open"
     if high < none:

@@ -105,11 +105,11 @@ def load_evidence(
         return Evidence()
     if scale is None:
         some = Evidence()
-        for other in reversed(study.protocols):
-            records = load_evidence(claim, other, folder)
-            if _enough(records, arms):
-                return records
-            some = some or records
+        for other in reversed(list(study.protocols)):
+            there = load_evidence(claim, other, folder)
+            if _enough(there, arms):
+                return there
+            some = some or there
         return some
     if isinstance(claim, Claim) and scale not in claim.scales:
         return Evidence()
@@ -130,7 +130,8 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
         folder: folder of evidence; None: the book's own.
     """
     root = _root(folder)
-    found, right = [], set()
+    found: list[str] = []
+    right: set[Path] = set()
     for study in STUDIES.values():
         for scale in study.protocols:
             right.update((root / study.id / scale).glob(f"*{CHECKPOINT}"))
@@ -177,7 +178,7 @@ def _paths(study: Study, scale: str, root: Path) -> list[Path]:
 
 def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
     protocol, record = study.protocol(scale), Record.load(path)
-    if record.study is None:  # made by ``alexnet-repro train``: its path says which run it is
+    if not record.study:  # made by ``alexnet-repro train``: its path says which run it is
         record = record.placed(study.id, scale, path.stem.rpartition("-seed")[0])
     if root / record.path != path or record.arm not in protocol.arms:
         raise EvidenceError(f"{path} holds {record.path}, which does not belong there")

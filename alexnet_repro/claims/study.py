@@ -59,7 +59,7 @@ class Study:
     """Arms to be run side by side, at one or several scales."""
 
     id: str  #: name of its folder of records
-    protocols: Mapping[ScaleName, Protocol]  #: by scale, the smallest first
+    protocols: Mapping[str, Protocol]  #: by scale, the smallest first
 
     def protocol(self, scale: str) -> Protocol:
         """The protocol for that scale; ``ValueError`` lists the scales if there is none."""

@@ -95,7 +95,7 @@ def run_claim(
         on_change(_states(study, scale, wanted, done, workers, out))
 
     with clean_processes(workers, __name__) as pool:
-        runs = [pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
+        runs = {pool.submit(run_one, study, scale, arm, seed, data_root, device, out) for arm, seed in todo}
         try:
             look()
             while runs:
@@ -289,10 +289,10 @@ def _states(
 
 def _progress(study: Study, scale: str, arm: str, seed: int, out: str | os.PathLike[str] | None) -> str:
     """The state of a run under way: how many epochs are finished if it has a checkpoint, else "running"."""
-    if out is None:
+    path = None if out is None else Files.of_record(Path(out) / record_path(study.id, scale, arm, seed)).last
+    if path is None:
         return "running"
     try:
-        path = Files.of_record(Path(out) / record_path(study.id, scale, arm, seed)).last
         checkpoint = load_checkpoint(path, mmap=True)
     except CheckpointError:
         return "running"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -63,7 +64,8 @@ class Verdict:
     def words(self) -> str:
         """The outcome with its scale: "reproduced, larger (small scale)", "open"."""
         value, low = self.claim.paper_value, self.low
-        larger = self.outcome == "reproduced" and self.claim.effect != "level" and value is not None and low > value
+        reproduced = self.outcome == "reproduced" and self.claim.effect != "level"
+        larger = reproduced and value is not None and low is not None and low > value
         small = self.scale != "paper" and self.outcome not in NO_VERDICT
         return self.outcome + ", larger" * larger + " (small scale)" * small
 
@@ -119,17 +121,18 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         'not run'
     """
     pairs, scale = _pairs(claim, records)
-    target = claim.target.get(scale)
+    target = claim.target.get(scale or "")
     before, after = (
         [_judged(claim, pair[side.arm], side, target) for pair in pairs.values()]
         for side in (claim.baseline, claim.treatment)
     )
-    sides = {"seeds": tuple(pairs), "baseline": tuple(before), "treatment": tuple(after)}
-    judged = {"claim": claim, "scale": scale, **sides}
+    judged = partial(
+        Verdict, claim=claim, scale=scale, seeds=tuple(pairs), baseline=tuple(before), treatment=tuple(after)
+    )
     if not pairs:
-        return Verdict(outcome="not run", **judged)
+        return judged(outcome="not run")
     if (None in before and None in after) or (claim.effect != "ratio" and None in before + after):
-        return Verdict(outcome="open", **judged)
+        return judged(outcome="open")
     reached = [
         [len(pair[side.arm].epochs) if x is None else x for x, pair in zip(values, pairs.values(), strict=True)]
         for values, side in ((before, claim.baseline), (after, claim.treatment))
@@ -142,7 +145,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     outcome = decide(claim, len(pairs), low, high)
     if outcome != "open" and _exploratory(claim, pairs):
         outcome = "exploratory"
-    return Verdict(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects), **judged)
+    return judged(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects))
 
 
 def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
@@ -169,7 +172,8 @@ def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str,
 
 def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
     """``EvidenceError`` unless all are of the claim's study and of one scale that can decide the claim."""
-    own = None if claim.study is None else claim.study.id
+    study = claim.study
+    own = None if study is None else study.id
     for record in records:
         if own is None or record.study != own:
             raise EvidenceError(
@@ -177,7 +181,7 @@ def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
                 f"by records of {own or 'no study'}: load_evidence({claim.id!r}) gives them"
             )
     scales = list(dict.fromkeys(record.scale for record in records))
-    able = [] if own is None else [scale for scale in claim.study.protocols if scale in claim.scales]
+    able = [] if study is None else [scale for scale in study.protocols if scale in claim.scales]
     if len(scales) > 1 or not set(scales) <= set(able):
         raise EvidenceError(
             f"records of {claim.id} are of scale {' and '.join(map(str, scales))}: a verdict is of one of "
@@ -197,7 +201,8 @@ def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> boo
         return False
     records = [record for pair in pairs.values() for record in pair.values()]
     since = [record.started or COMMITTED.get(str(record.environment.get("revision"))) for record in records]
-    return None in since or min(map(datetime.fromisoformat, since)) < datetime.fromisoformat(claim.fixed.date)
+    dates = [datetime.fromisoformat(date) for date in since if date is not None]
+    return len(dates) < len(since) or min(dates) < datetime.fromisoformat(claim.fixed.date)
 
 
 def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:
@@ -235,24 +240,30 @@ def measured(record: Record, what: Measurement, target: float | None = None) -> 
     if record.ended == "diverged":
         return chance if metric.endswith("error") else 0.0
     if metric == "generalization_gap":
-        return record.final["centre_error"] - record.final["train_eval_error"]
+        return _known(record.final, "centre_error") - _known(record.final, "train_eval_error")
     return record.final[metric]
+
+
+def _known(numbers: Mapping[str, float | None], name: str) -> float:
+    if (value := numbers.get(name)) is None:
+        raise ValueError(f"there is no {name}")
+    return value
 
 
 def _at_target(record: Record, metric: Metric, target: float | None, chance: float) -> float | None:
     name = {"val_error_at_target": "train_eval_error"}.get(metric, metric.removeprefix("epochs_to_"))
-    if target is None or any(epoch.get(name) is None for epoch in record.epochs if record.ended != "diverged"):
+    errors = [error for epoch in record.epochs if (error := epoch.get(name)) is not None]
+    if target is None or (len(errors) < len(record.epochs) and record.ended != "diverged"):
         missing = "target" if target is None else f"{name} after every epoch"
         raise ValueError(f"{metric} of {record.path}: there is no {missing}")
     if record.ended == "diverged":
         return chance if metric == "val_error_at_target" else None
-    epochs = epochs_to_target([epoch[name] for epoch in record.epochs], target, chance)
+    epochs = epochs_to_target(errors, target, chance)
     if metric != "val_error_at_target" or epochs is None:
         return epochs
     after = min(math.ceil(epochs), len(record.epochs))
-    before, reached = (
-        chance if number == 0 else record.epochs[number - 1]["val_error"] for number in (after - 1, after)
-    )
+    validation = [chance, *(_known(epoch, "val_error") for epoch in record.epochs)]  # of guessing, of every epoch
+    before, reached = validation[after - 1], validation[after]
     return before + (epochs - (after - 1)) * (reached - before)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,7 +109,7 @@ def run(
         raise ValueError("the records of an installed package are not added to: name a folder with --out")
     if again is not None and launcher != "processes":
         raise ValueError(f"--again runs in processes of this machine, not with --launcher {launcher}")
-    chosen = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
+    chosen: dict[str, Any] = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
     if launcher == "slurm":
         jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **chosen)
         typer.echo(f"{len(jobs)} tasks: {', '.join(job.job_id for job in jobs)}; their records go to {out}")
@@ -121,9 +121,10 @@ def run(
         """All records that are asked for, and how many of them were run just now."""
         board = Board()
         with board.live or nullcontext():
-            watch = {"on_record": board.record, "on_change": board.change}
-            at_a_time = {"threads": threads, "parallel": parallel}
-            records = run_claim(claim, scale, _seeds(seeds), out=folder, **at_a_time, **watch, **chosen)
+            records = run_claim(
+                claim, scale, _seeds(seeds), threads=threads, parallel=parallel, out=folder,
+                on_record=board.record, on_change=board.change, **chosen,
+            )  # fmt: skip
         typer.echo(f"{len(records)} records in {folder / records[0].study / scale}")
         return records, len(board.seconds)
 
@@ -138,7 +139,8 @@ class Board:
     def __init__(self) -> None:
         from rich.live import Live
 
-        self.running, self.seconds, self.left = 1, [], 0
+        self.running, self.left = 1, 0
+        self.seconds: list[float] = []
         self.live = Live(auto_refresh=False) if sys.stdout.isatty() else None
 
     def record(self, record: Record) -> None:
@@ -155,7 +157,7 @@ class Board:
         if self.live is not None:
             self.live.update(self.table(states), refresh=True)
 
-    def table(self, states: States) -> object:
+    def table(self, states: States) -> Any:
         """The states as a ``rich`` table."""
         from rich.table import Table as RichTable
 

@@ -84,7 +84,15 @@ def prepare_(
                 bar.initial = bar.n = bar.last_print_n = done  # so that the speed shown is that of this call
             bar.update(done - bar.n)
 
-        store = prepare(source, out, size=size, form=form, tolerant=tolerant, workers=workers, on_progress=show)
+        store = prepare(
+            source,
+            out,
+            size=size,
+            form=form,  # type: ignore[arg-type]  # prepare says what is allowed
+            tolerant=tolerant,
+            workers=workers,
+            on_progress=show,
+        )
     _describe(store)
 
 

@@ -46,7 +46,7 @@ def _options(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="print the version and the code's commit"),
     ] = False,
-):
+) -> None:
     """The AlexNet paper, claim by claim."""  # ``main`` looks for --debug itself
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from alexnet_repro.support.overrides import override
 from alexnet_repro.training.checkpoint import BEST, CheckpointError, Files
 from alexnet_repro.training.config import RunConfig, TrainConfig
 from alexnet_repro.training.evaluate import class_table, errors, mean_log, predict, predictions_csv
+from alexnet_repro.training.loop import Callback
 from alexnet_repro.training.parallel import Processes, processes
 from alexnet_repro.training.progress import progress_bar, step_speed, tensorboard
 from alexnet_repro.training.run import run
@@ -133,7 +135,7 @@ def _run(
             typer.echo(f"{len(record.epochs)} epochs, ended by {record.ended}: {out}")
 
 
-def _reports(here: Processes, out: Path, with_tensorboard: bool):
+def _reports(here: Processes, out: Path, with_tensorboard: bool) -> tuple[Sequence[Callback], Sequence[Callback]]:
     if here.rank:
         return (), ()
     on_step, on_epoch = progress_bar(here.shards)
@@ -165,7 +167,9 @@ def evaluate(
         order = network.order(testing.classes)
         if network.classes is None:
             typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
-        transform = network.transform if views is None else network.transform.viewed(views)
+        transform = network.transform
+        if views is not None:
+            transform = transform.viewed(views)  # type: ignore[arg-type]  # it says what is allowed
         with network.config.train.autocast(device):  # as when the run's record was made
             found, right = predict(network.network, testing.images, transform, order[testing.labels])
         probabilities.append(found[:, order.to(found.device)])

@@ -26,11 +26,12 @@ CACHED = 2**18  # values of a batch processed at a time, few enough for the proc
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Where the crop of each image begins and whether it is flipped: three tensors (n,)."""
+    """Where the crop of each of n images begins, and whether it is flipped."""
 
-    top: Tensor  #: first row, pixels
-    left: Tensor  #: first column, pixels
-    flipped: Tensor  #: whether mirrored left to right, bool
+    size: int  #: side of the crops, pixels
+    top: Tensor  #: (n,), first row, pixels
+    left: Tensor  #: (n,), first column, pixels
+    flipped: Tensor  #: (n,), whether mirrored left to right, bool
 
     @classmethod
     def draw(
@@ -55,20 +56,19 @@ class Crops:
             torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]
             for choices in (rows, columns, 2)
         )
-        return cls(top, left, flipped.bool())
+        return cls(size, top, left, flipped.bool())
 
     def __getitem__(self, rows: slice) -> Crops:
-        return Crops(self.top[rows], self.left[rows], self.flipped[rows])
+        return Crops(self.size, self.top[rows], self.left[rows], self.flipped[rows])
 
-    def of(self, images: Tensor, size: int) -> Tensor:
+    def of(self, images: Tensor) -> Tensor:
         """Shape: images (n, C, H, W) -> (n, C, size, size)."""
-        n = len(images)
+        n, size = len(images), self.size
         if images.device.type == "cpu" and images.dtype != torch.bfloat16:  # far faster; numpy lacks bfloat16
             windows = sliding_window_view(images.numpy(), (size, size), axis=(2, 3))
-            flipped = self.flipped.numpy()
-            crops = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()]
-            crops[flipped] = crops[flipped][..., ::-1]
-            return torch.from_numpy(crops)
+            cut, mirrored = windows[np.arange(n), :, self.top.numpy(), self.left.numpy()], self.flipped.numpy()
+            cut[mirrored] = cut[mirrored][..., ::-1]
+            return torch.from_numpy(cut)
         top, left, flipped = (send(draw, images.device) for draw in (self.top, self.left, self.flipped))
         crops = images.unfold(2, size, 1).unfold(3, size, 1)[torch.arange(n, device=images.device), :, top, left]
         return torch.where(flipped[:, None, None, None], crops.flip(-1), crops)
@@ -92,7 +92,7 @@ def random_crop_flip(
     Shape: images (N, C, H, W), any dtype -> (N, C, size, size).
     """
     n, _, height, width = images.shape
-    return Crops.draw((n, height, width), size, generator, offsets=offsets, share=share).of(images, size)
+    return Crops.draw((n, height, width), size, generator, offsets=offsets, share=share).of(images)
 
 
 def grid_views(images: Tensor, size: int) -> Tensor:

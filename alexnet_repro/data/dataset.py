@@ -90,6 +90,6 @@ def pixels_sha256(images: Tensor, labels: Tensor) -> str:
     """
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
     for part in images.split(AT_A_TIME):
-        digest.update(part.contiguous().numpy())
-    digest.update(labels.numpy().astype("<i8"))
+        digest.update(part.contiguous().numpy().data)
+    digest.update(labels.numpy().astype("<i8").data)
     return digest.hexdigest()

@@ -32,7 +32,7 @@ REFUSED = {  # first bytes of a file -> its format
     b"\x00\x00\x01\xb3": "MPEG",
     b"\xb1\x68\xde\x3a": "DCX",
 }
-TURNS = {  # EXIF orientation -> the operation that turns the image upright
+TURNS: dict[int | None, Image.Transpose] = {  # EXIF orientation -> the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -122,7 +123,8 @@ def _devkit(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         with tarfile.open(path) as tar:
             files = {Path(member.name).name: member for member in tar.getmembers()}
             synsets = loadmat(tar.extractfile(files["meta.mat"]), squeeze_me=True)["synsets"]
-            truth = np.loadtxt(tar.extractfile(files["ILSVRC2012_validation_ground_truth.txt"]), dtype=int, ndmin=1)
+            lines = tar.extractfile(files["ILSVRC2012_validation_ground_truth.txt"])
+            truth = np.loadtxt(lines, dtype=int, ndmin=1)  # type: ignore[call-overload]  # None only for a folder
         ids = {int(s["ILSVRC2012_ID"]): str(s["WNID"]) for s in synsets if s["num_children"] == 0}
         classes = tuple(sorted(ids.values()))
         return classes, np.array([classes.index(ids[number]) for number in truth])
@@ -180,7 +182,7 @@ def _by_number(files: Sequence[ImageFile], truth: np.ndarray) -> Iterator[ImageF
     yield from sorted(images, key=lambda image: image.label)
 
 
-def _files(file: object) -> list[tarfile.TarInfo]:
+def _files(file: BinaryIO) -> list[tarfile.TarInfo]:
     """The files in the uncompressed archive that begins at the current position, sorted by name."""
     with tarfile.open(fileobj=file, mode="r:") as tar:
         return sorted((member for member in tar if member.isfile()), key=lambda member: member.name)

@@ -31,7 +31,8 @@ class Draws:
     color: Tensor | None
 
     def __getitem__(self, rows: slice) -> Draws:
-        return Draws(*(None if draw is None else draw[rows] for draw in (self.crops, self.color)))
+        crops = None if self.crops is None else self.crops[rows]
+        return Draws(crops, None if self.color is None else self.color[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,31 +90,33 @@ class InputTransform:
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""
-        crop = self._centre if draws.crops is None else lambda x: draws.crops.of(x, self.config.crop)
+        crop = self._centre if draws.crops is None else draws.crops.of
         crops = send(crop(images), self.mean.device)
         mean = crop(self.mean.expand_as(images)) if self._mean_is_matched() else self._mean()[None]
-        shifts = None if draws.color is None else self.color.along_axes(draws.color)
+        color, normal = self.color, draws.color
+        shifts = None if color is None or normal is None else color.along_axes(normal)
         inputs = float32_like(crops)
         for rows in slices(crops):  # few images at a time, so that they stay in the cache
-            under = mean[rows] if len(mean) > 1 else mean
-            operations, (part, under, scale, out) = arrays(crops[rows], under, self.scale, inputs[rows])
+            own = mean[rows] if len(mean) > 1 else mean
+            operations, (part, under, scale, out) = arrays(crops[rows], own, self.scale, inputs[rows])
             operations.subtract(part, under, out=out)
-            if shifts is not None:
-                self.color.apply(operations, out, arrays(shifts[rows])[1][0], out)
+            if color is not None and shifts is not None:
+                color.apply(operations, out, arrays(shifts[rows])[1][0], out)
             if self.config.pixels == "standardized":
                 operations.multiply(out, scale, out=out)
         return inputs
 
     def views(self, images: Tensor) -> Tensor:
         """The evaluation views of each image: (views, N, 3, h, w)."""
-        views = {
-            "grid": lambda x: grid_views(x, self.config.crop),
-            "ten": lambda x: ten_crop(x, self.config.crop),
-            "centre": lambda x: self._centre(x)[None],
-        }["centre" if self.config.crop is None else self.config.views]
         if self._mean_is_matched():
-            return self._scale_(views(images - self.mean))
-        return self._scale_(views(images) - self._mean())
+            return self._scale_(self._views(images - self.mean))
+        return self._scale_(self._views(images) - self._mean())
+
+    def _views(self, images: Tensor) -> Tensor:
+        size, views = self.config.crop, self.config.views
+        if size is None or views == "centre":
+            return self._centre(images)[None]
+        return grid_views(images, size) if views == "grid" else ten_crop(images, size)
 
     def viewed(self, views: Views) -> InputTransform:
         """The same transform with other evaluation views; without crops, the view remains the whole image."""

@@ -70,7 +70,7 @@ class JpegPart:
         write_atomically(self.path, self.buffer.getvalue())
 
 
-PARTS = {"raw": RawPart, "jpeg": JpegPart}
+PARTS: dict[Form, type[RawPart | JpegPart]] = {"raw": RawPart, "jpeg": JpegPart}
 
 
 def write_part(files: Sequence[ImageFile], stem: Path, first: int, size: int, form: Form, tolerant: bool) -> int:

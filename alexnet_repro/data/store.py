@@ -204,12 +204,12 @@ class JpegImages:
             raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
 
 
-def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor | JpegImages:
+def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor:
     """The images of a split, (N, 3, size, size) uint8, read from these files of its store."""
     if f"{split}-images.npy" in files:  # "c": changes would stay in memory, and torch asks for a writable array
         return torch.from_numpy(np.load(folder / f"{split}-images.npy", mmap_mode="c"))
     tars = [folder / name for name in files if name.endswith(".tar")]
-    return JpegImages(tars, folder / f"{split}-index.npy", size)
+    return JpegImages(tars, folder / f"{split}-index.npy", size)  # type: ignore[return-value]  # used like a tensor
 
 
 def file_sha256(path: Path) -> str:

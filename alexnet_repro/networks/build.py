@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import nn
@@ -67,9 +68,9 @@ class Network(nn.Sequential):
         masks, *weights = streams(
             generator or torch.Generator().manual_seed(0), "dropout's masks", *(layer.name for layer in wanted)
         )
-        shape = (3, config.image_size, config.image_size)
+        shape: tuple[int, ...] = (3, config.image_size, config.image_size)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
-        shapes = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for layer, drawn in zip(wanted, weights, strict=True):
             try:
                 module = _module(layer, shape, config, masks)
@@ -82,6 +83,10 @@ class Network(nn.Sequential):
         super().__init__(modules)
         self.config, self.generator, self.shapes = config, masks, shapes
 
+    @overload
+    def __getitem__(self, index: slice) -> nn.Sequential: ...
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
     def __getitem__(self, index: int | slice) -> nn.Module:
         """One layer, or for a slice an ``nn.Sequential`` of those layers, which are shared and not copied."""
         return (
@@ -96,7 +101,7 @@ class Network(nn.Sequential):
         for name, module in self.named_children():
             parameters = sum(p.numel() for p in module.parameters())
             positions = torch.Size(self.shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
-            multiply_adds = positions * module.weight.numel() if parameters else 0
+            multiply_adds = positions * module.get_parameter("weight").numel() if parameters else 0
             costs.append(LayerCost(name, self.shapes[name], parameters, multiply_adds))
         return costs
 
@@ -165,16 +170,17 @@ def _module(layer: Layer, shape: tuple[int, ...], config: NetConfig, masks: torc
     groups = config.towers if getattr(layer, "reads", "all") == "own" else 1
     match layer:
         case Local():
-            return layers.LocallyConnected2d(shape[0], layer.channels, *shape[1:], layer.kernel)
+            channels, height, width = shape
+            return layers.LocallyConnected2d(channels, layer.channels, height, width, layer.kernel)
         case Conv():
             padding = (layer.kernel - 1) // 2 if layer.padding is None else layer.padding
             pair = (padding, padding) if isinstance(padding, int) else padding
             return skip_init(
                 layers.PaddedConv2d, shape[0], layer.channels, layer.kernel, layer.stride, padding=pair, groups=groups
             )
-        case Pool(kind="max"):
-            return nn.MaxPool2d(layer.size, layer.stride, ceil_mode=True)
-        case Pool(kind="avg"):
+        case Pool():
+            if layer.kind == "max":
+                return nn.MaxPool2d(layer.size, layer.stride, ceil_mode=True)
             return layers.CeilAvgPool2d(layer.size, layer.stride)
         case Norm():
             return LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average, groups)
@@ -199,10 +205,11 @@ def _shape_after(module: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
 @torch.no_grad()
 def _initialize(module: nn.Module, layer: Conv | Linear, config: NetConfig, generator: torch.Generator) -> None:
     """Sets the paper's Gaussian weights and constant biases, or PyTorch's uniform ones within 1 / sqrt(fan in)."""
+    weight, bias = module.get_parameter("weight"), module.get_parameter("bias")
     if config.initialization == "gaussian":
-        module.weight.normal_(0.0, layer.std, generator=generator)
-        module.bias.fill_(layer.bias)
+        weight.normal_(0.0, layer.std, generator=generator)
+        bias.fill_(layer.bias)
     else:
-        fan_in = module.weight.shape[-1] if isinstance(layer, Local) else module.weight[0].numel()
-        module.weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-        module.bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        fan_in = weight.shape[-1] if isinstance(layer, Local) else weight[0].numel()
+        weight.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        bias.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)

@@ -48,6 +48,9 @@ class CeilAvgPool2d(nn.AvgPool2d):
     Shape: (N, C, H, W) -> (N, C, H', W').
     """
 
+    kernel_size: int
+    stride: int
+
     def __init__(self, kernel_size: int, stride: int) -> None:
         super().__init__(kernel_size, stride, ceil_mode=True)
 
@@ -152,7 +155,8 @@ class Dropout(nn.Module):
         if self.numbers is not None:
             return self.numbers
         first, images = (0, len(x)) if self.place is None else self.place()
-        units, generator = x.shape[1:], self.generator
+        units: tuple[int, ...] = x.shape[1:]
+        generator = self.generator
         if self.towers > 1:
             units = (units[0] * self.towers, *units[1:])
         if generator is not None and x.device != generator.device:

@@ -112,7 +112,10 @@ def _plain_backward(
 def window_sum(x: Tensor, below: int, size: int) -> Tensor:
     """The sum over each window along dim 2, which starts ``below`` channels lower; channels outside count as 0."""
     padded = F.pad(x, (0, 0) * (x.ndim - 3) + (below, size - 1 - below))
-    return sum(padded.narrow(2, i, x.shape[2]) for i in range(size))
+    total = padded.narrow(2, 0, x.shape[2])
+    for offset in range(1, size):
+        total = total + padded.narrow(2, offset, x.shape[2])
+    return total
 
 
 def inverse_power(d: Tensor, exponent: float, out: Tensor | None = None) -> Tensor:
@@ -187,7 +190,7 @@ _ARGUMENTS = "Tensor a, int size, float coefficient, float beta, float k, int gr
 
 
 def _second_derivative(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    _, pull_back = torch.func.vjp(lambda *tensors: _plain_backward(*tensors, *ctx.arguments), *ctx.saved_tensors)
+    pull_back = torch.func.vjp(lambda *tensors: _plain_backward(*tensors, *ctx.arguments), *ctx.saved_tensors)[1]
     return *pull_back(grad), *[None] * 5
 
 

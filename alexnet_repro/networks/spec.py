@@ -198,9 +198,9 @@ class NetConfig:
                 f"{self.name}: with towers={self.towers} the first layer, which reads the image, must be a Conv, "
                 f"not {layers[0].name}"
             )
-        for layer in layers:
-            units = getattr(layer, "channels", None) or getattr(layer, "outputs", None)
-            if units is not None and (units != int(units) or int(units) % self.towers):
+        for layer in self.layers:
+            units = self.width * (getattr(layer, "channels", None) or getattr(layer, "outputs", None) or 0)
+            if not math.isclose(units, round(units)) or round(units) % self.towers:
                 raise ValueError(
                     f"{self.name}: {layer.name} would have {units:g} channels or units, which is not a multiple of "
                     f"towers={self.towers}; change width={self.width:g}, towers or the layer"
@@ -214,9 +214,9 @@ class NetConfig:
     def _effective(self, layer: Layer) -> Layer:
         match layer:
             case Conv():
-                return dataclasses.replace(layer, channels=_whole(layer.channels * self.width))
-            case Linear(outputs=int()):
-                return dataclasses.replace(layer, outputs=_whole(layer.outputs * self.width))
+                return dataclasses.replace(layer, channels=round(layer.channels * self.width))
+            case Linear(outputs=int() as outputs):
+                return dataclasses.replace(layer, outputs=round(outputs * self.width))
             case Norm() if self.norm_average is not None:
                 return dataclasses.replace(layer, average=self.norm_average)
             case Pool() if self.pool_size is not None:
@@ -246,8 +246,3 @@ class NetConfig:
             raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
         new = tuple(dataclasses.replace(layer, **layers.get(layer.name, {})) for layer in self.layers)
         return dataclasses.replace(self, name=name, layers=new)
-
-
-def _whole(number: float) -> int | float:
-    """A whole number (up to rounding errors) as an int; any other unchanged, for an error message to name."""
-    return round(number) if math.isclose(number, round(number)) else number

@@ -102,8 +102,9 @@ class PlacedNetwork(_Divided):
 
     def forward(self, x: Tensor) -> Tensor:
         states = [x.to(device) for device in self.devices]
-        for name in self.towers[0]:
-            parts = [tower[name] for tower in self.towers if name in tower]  # the output layer is in the first only
+        towers = [dict(tower.named_children()) for tower in self.towers]
+        for name in towers[0]:
+            parts = [tower[name] for tower in towers if name in tower]  # the output layer is in the first only
             if name in self.meetings:
                 states = [self._meet(states, tower, name) for tower in range(len(parts))]
             states = [part(state) for part, state in zip(parts, states, strict=True)]
@@ -172,7 +173,7 @@ class _Gather(torch.autograd.Function):
     """Concatenates all processes' feature maps; backward, sums all processes' gradients for this process's own."""
 
     @staticmethod
-    def forward(ctx, x, group, traffic, layer):
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup, traffic: Counter[str], layer: str) -> Tensor:
         ctx.group, ctx.count, ctx.traffic, ctx.layer = group, dist.get_world_size(group), traffic, layer
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(ctx.count)]
         dist.all_gather(parts, x.contiguous(), group)
@@ -180,7 +181,7 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts, 1)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         asked = torch.stack(grad.chunk(ctx.count, 1)).contiguous()
         of_mine = torch.empty_like(asked)
         dist.all_to_all_single(of_mine, asked, group=ctx.group)  # gloo's reduce-scatter would send the whole sum
@@ -193,14 +194,14 @@ class _FromFirst(torch.autograd.Function):
     """Sends the first process's logits to all; backward, only the first passes its gradient on, since all are equal."""
 
     @staticmethod
-    def forward(ctx, x, num_classes, group):
+    def forward(ctx: Any, x: Tensor, num_classes: int, group: dist.ProcessGroup) -> Tensor:
         ctx.first, ctx.shape = dist.get_rank(group) == 0, x.shape
         logits = x.contiguous().clone() if ctx.first else x.new_empty(len(x), num_classes)
         dist.broadcast(logits, group=group, group_src=0)
         return logits
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad if ctx.first else grad.new_zeros(ctx.shape), None, None
 
 
@@ -238,7 +239,7 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
     generator = torch.Generator()
     generator.set_state(network.generator.get_state())
     towers, output = network.config.towers, network.config.layers[-1].name
-    parts = {}
+    parts: dict[str, nn.Module] = {}
     for name, layer in network.named_children():
         match layer:
             case PaddedConv2d() | TowerLinear() if name == output:
@@ -249,8 +250,8 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
             case LocalResponseNorm():
                 parts[name] = LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k, layer.average)
             case Dropout():
-                parts[name] = Dropout(layer.p, layer.rescale, generator)
-                parts[name].tower, parts[name].towers = tower, towers
+                parts[name] = dropout = Dropout(layer.p, layer.rescale, generator)
+                dropout.tower, dropout.towers = tower, towers
             case _:
                 parts[name] = copy.deepcopy(layer)
     return nn.ModuleDict(parts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
         elif hasattr(model, "_orig_mod"):  # of torch.compile
-            model = model._orig_mod
+            model = model.get_submodule("_orig_mod")
         else:
             return model
 
@@ -157,7 +157,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
     return blobs
 
 
-def _check_names(found: Mapping[str, object], expected: Sequence[str], layout: str) -> None:
+def _check_names(found: Iterable[str], expected: Iterable[str], layout: str) -> None:
     missing, extra = set(expected) - set(found), set(found) - set(expected)
     if missing or extra:
         raise ValueError(

@@ -109,10 +109,12 @@ def _described(net: NetConfig) -> dict[str, str]:
 def _settings(layer: Layer, gaussian: bool) -> str:
     match layer:
         case Conv():
+            stride = "" if layer.stride == 1 else f", stride {layer.stride}"
             padding = "" if layer.padding is None else f", padding {layer.padding}"
-            return f"{layer.channels} channels{padding}, {_initial(layer, gaussian)}"
+            filters = f"{layer.channels} channels, {layer.kernel}x{layer.kernel}{stride}{padding}"
+            return f"{filters}, {_weights(layer, gaussian)}"
         case Linear():
-            return f"{_initial(layer, gaussian)}, reads {layer.reads}"
+            return _weights(layer, gaussian)
         case Pool():
             return f"{layer.size}x{layer.size}, stride {layer.stride}"
         case Norm():
@@ -125,8 +127,9 @@ def _settings(layer: Layer, gaussian: bool) -> str:
     return "yes"
 
 
-def _initial(layer: Conv | Linear, gaussian: bool) -> str:
-    return f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
+def _weights(layer: Conv | Linear, gaussian: bool) -> str:
+    initial = f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
+    return initial + ", reads own tower" * (layer.reads == "own")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -147,8 +147,8 @@ def color_axes(dataset: Dataset, color: PCAColor, sample: int = 2000) -> Figure:
         sample: roughly how many pixels are drawn, evenly spaced, from evenly spaced images.
     """
     images = dataset.images[evenly_spaced(len(dataset), AT_A_TIME)]
-    pixels = images.permute(0, 2, 3, 1).reshape(-1, 3)
-    pixels, mean = pixels[:: max(1, len(pixels) // sample)].numpy(), dataset.moments.mean.numpy()
+    whole = images.permute(0, 2, 3, 1).reshape(-1, 3)
+    pixels, mean = whole[:: max(1, len(whole) // sample)].numpy(), dataset.moments.mean.numpy()
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained", facecolor="white")
     for ax, (x, y) in zip(axes, ((0, 1), (2, 1), (0, 2)), strict=True):
         ax.scatter(pixels[:, x], pixels[:, y], c=pixels / 255, s=3)
@@ -192,7 +192,7 @@ def tower_colors(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
             (STYLES[1], "color_difference", "the two towers"),
             (STYLES[0], "color_difference_chance", "random halves, mean"),
         ):
-            marks = {"color": style["color"], "marker": style["marker"], "linestyle": "none", "fillstyle": "none"}
+            marks = style | {"linestyle": "none", "fillstyle": "none"}
             values = [100 * network[name] for network in networks]
             # not clipped, so that a mark at zero is drawn whole
             ax.plot(values, [row] * len(values), **marks, clip_on=False, label=None if row else label)

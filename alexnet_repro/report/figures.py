@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from alexnet_repro.report.tables import counted
 from alexnet_repro.training.record import Record
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; dashes and markers differ too, for print.
-STYLES = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     {"color": "#009E73", "linestyle": "-.", "marker": "^"},
@@ -102,14 +102,14 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
             continue
         pairs = [scale * value for value in result.values]
         ax.plot(pairs, [row + 0.2] * len(pairs), "|", color="black", markersize=8, label="each pair of runs")
-        bounded = result.low is not None and result.high is not None
-        label = f"ours, {'95 % interval' if bounded else 'no interval yet'}"
+        low, high = result.low, result.high
+        label = "ours, no interval yet" if low is None or high is None else "ours, 95 % interval"
         ax.plot(scale * result.estimate, row, "o", color="#0072B2", label=label)
-        if bounded:
-            high = result.high if np.isfinite(result.high) else max(claim.paper_value or 0, result.estimate) * 1.3
-            ax.plot([scale * result.low, scale * high], [row, row], color="#0072B2")
-            if not np.isfinite(result.high):
-                ax.plot(scale * high, row, ">", color="#0072B2")
+        if low is not None and high is not None:
+            end = high if np.isfinite(high) else max(claim.paper_value or 0, result.estimate) * 1.3
+            ax.plot([scale * low, scale * end], [row, row], color="#0072B2")
+            if not np.isfinite(high):
+                ax.plot(scale * end, row, ">", color="#0072B2")
     ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
     ax.set_yticks(range(len(claims)), list(verdicts))
     ax.set_ylim(len(claims) - 0.5, -0.5)
@@ -193,13 +193,11 @@ def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float
     made = {title: record for title, record in runs.items() if record is not None}
     figure, axes = panels(len(made), "top-1 error, %", height=3.4)
     for ax, (title, record) in zip(axes, made.items(), strict=True):
-        curves = {"training": [epoch["train_error"] for epoch in record.epochs]}
-        curves["validation, centre"] = [epoch["val_error"] for epoch in record.epochs if "val_error" in epoch]
+        curves = {"training": _curve(record, "train_error"), "validation, centre": _curve(record, "val_error")}
         for style, (label, errors) in zip(STYLES, curves.items(), strict=False):
             if errors:
                 every = max(1, len(errors) // 8)
-                percents = [100 * error for error in errors]
-                ax.plot(range(1, len(errors) + 1), percents, **style, markevery=every, markersize=5, label=label)
+                ax.plot(range(1, len(errors) + 1), errors, **style, markevery=every, markersize=5, label=label)
         for i, (label, error) in enumerate((references or {}).items()):
             ax.axhline(100 * error, color="black", linestyle=("-", ":")[i % 2], linewidth=0.8, label=label)
         ax.set(title=title, xlabel="epoch", ylim=(0, 100))
@@ -210,9 +208,13 @@ def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float
     return finished(figure)
 
 
-def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, str], error: str) -> None:
-    measured = [[epoch.get(error) for epoch in record.epochs] for record in records]
-    curves = [[100 * value for value in curve if value is not None] for curve in measured]  # None: it diverged
+def _curve(record: Record, error: str) -> list[float]:
+    """An error after every epoch for which it is recorded, in percent; it is not if the run diverged."""
+    return [100 * value for epoch in record.epochs if (value := epoch.get(error)) is not None]
+
+
+def _curves_of_arm(ax: Axes, arm: str, records: Sequence[Record], style: Mapping[str, Any], error: str) -> None:
+    curves = [_curve(record, error) for record in records]
     for curve in curves:
         ax.plot(range(1, len(curve) + 1), curve, color=style["color"], alpha=0.35, linewidth=0.8)
     common = min(len(curve) for curve in curves)

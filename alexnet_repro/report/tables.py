@@ -8,7 +8,7 @@ from statistics import fmean
 
 from alexnet_repro import paper
 from alexnet_repro.claims.cifar_studies import LR_SEARCHES
-from alexnet_repro.claims.claim import Measurement
+from alexnet_repro.claims.claim import Measurement, Metric
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import load_evidence
 from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
@@ -170,7 +170,7 @@ def pair_table(*claims: str) -> Table:
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
 
 
-ERRORS = {  # metric -> head of its column: what a run ended with
+ERRORS: Mapping[Metric, str] = {  # metric -> head of its column: what a run ended with
     "train_eval_error": "training images, %",
     "centre_error": "held-out images, centre crop, %",
     "generalization_gap": "gap, points",
@@ -193,7 +193,8 @@ def arm_table(*claims: str) -> Table:
     rows = []
     for arm, scale in dict.fromkeys((record.arm, record.scale) for record in records):
         runs = [record for record in records if (record.arm, record.scale) == (arm, scale)]
-        errors = [fmean(measured(record, Measurement(arm, metric)) for record in runs) for metric in ERRORS]
+        found = [[measured(record, Measurement(arm, metric)) for record in runs] for metric in ERRORS]
+        errors = [fmean(error for error in of_runs if error is not None) for of_runs in found]
         rows.append([f"{arm}, scale {scale}" if several else arm, str(len(runs)), *map(percent, errors)])
     return Table(["arm", "runs", *ERRORS.values()], rows)
 

@@ -175,5 +175,7 @@ def _settle(variables: dict[str, str]) -> None:
 
 def _end_with_parent() -> None:
     """Ends this worker with its parent: a killed parent can't stop its workers, which would wait for work forever."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)

@@ -63,7 +63,7 @@ def typed(cls: type, fields: Mapping[str, Any]) -> Any:
 def check_types(config: Any, of: str = "") -> None:
     """Raises ``ValueError`` unless each field of a dataclass has its type; the message has ``of`` after the name."""
     for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), _hints(type(config))[field.name]
+        value, hint = getattr(config, field.name), _hints(config.__class__)[field.name]
         if not fits(value, hint):
             raise ValueError(f"{field.name}{of} must be {in_words(hint)}, not {_short(value)}")
 
@@ -77,7 +77,9 @@ def in_words(hint: Any, nothing: str = "None") -> str:
     return nothing if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
-_hints = lru_cache(get_type_hints)
+@lru_cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def fits(value: object, hint: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import pickle
 import zipfile
 import zlib
@@ -82,9 +83,9 @@ class Saved:
     training: dict[str, Any]  #: ``Training.state_dict()``
     input: dict[str, Tensor]  #: ``InputTransform.state_dict()``
     classes: list[str] | None = None  #: names of the classes
-    best: float | None = None  #: the lowest validation error so far
-    seconds: float | None = None  #: duration of the run so far
-    started: str | None = None  #: date and time, UTC
+    best: float = math.inf  #: the lowest validation error so far
+    seconds: float = 0.0  #: duration of the run so far
+    started: str = ""  #: date and time, UTC
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Counts:
 
     step: int
     seconds: float
-    first_loss: float | None
+    first_loss: float
 
 
 @contextmanager
@@ -180,7 +181,7 @@ def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) ->
     """
     with reading(path):
         saved = typed(Saved, load_checkpoint(path, config)["state"])
-        if None in (saved.best, saved.seconds, saved.started):
+        if not saved.started:
             raise ValueError("it has no training state, like an exported network")
         typed(Counts, typed(State, saved.training).counts)
     check_classes(path, saved.classes, classes)

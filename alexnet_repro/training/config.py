@@ -80,18 +80,17 @@ class TrainConfig:
 
     def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
         """The stage of epoch number ``epoch`` (1, 2, ...), given the validation errors of the epochs before it."""
-        return self._schedule().stage(epoch, self.epochs, val_errors)
-
-    def _schedule(self) -> Schedule:
-        return self.schedule or Stages.of_drops(self.lr_drops, self.epochs)
+        schedule = self.schedule or Stages.of_drops(self.lr_drops, self.epochs)
+        return schedule.stage(epoch, self.epochs, val_errors)
 
     def shortened(self, epochs: int) -> TrainConfig:
         """The same training in ``epochs`` epochs, stages or drops in proportion; ``ValueError`` if they are too few."""
-        whole = self._schedule()
-        short = whole.shortened(epochs) if isinstance(whole, Stages) else whole
+        if isinstance(self.schedule, Stages):
+            return dataclasses.replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs))
         if self.schedule is not None:
-            return dataclasses.replace(self, epochs=epochs, schedule=short)
-        ends = [accumulate(stage.epochs for stage in schedule.stages) for schedule in (whole, short)]
+            return dataclasses.replace(self, epochs=epochs)
+        whole = Stages.of_drops(self.lr_drops, self.epochs)
+        ends = [accumulate(x.epochs or 0 for x in stages.stages) for stages in (whole, whole.shortened(epochs))]
         moved = dict(zip(*ends, strict=True))
         return dataclasses.replace(self, epochs=epochs, lr_drops=tuple(moved[x] for x in self.lr_drops if x in moved))
 

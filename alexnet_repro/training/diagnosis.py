@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from alexnet_repro.training.optim import layer_of
 
 if TYPE_CHECKING:
+    from alexnet_repro.training.loop import History
     from alexnet_repro.training.state import Training
 
 EXPLODED = 2.0  # a first loss this many times that of chance means that the initial weights are too large
@@ -30,7 +31,7 @@ class TrainingError(RuntimeError):
     def __init__(self, step: int, layer: str | None, cause: str, loss: float) -> None:
         super().__init__(step, layer, cause, loss)  # the arguments that a pickle keeps
         self.step, self.layer, self.cause, self.loss = step, layer, cause, loss
-        self.history = None
+        self.history: History | None = None
 
     def __str__(self) -> str:
         where = "" if self.layer is None else f", layer {self.layer}"
@@ -90,8 +91,12 @@ def _first(training: Training, found: Callable[[nn.Module, Tensor], bool]) -> st
     """The first layer in a forward pass of the last minibatch for which ``found(module, output)`` is true."""
     names: list[str] = []
 
-    def hook(name: str):
-        return lambda module, _, out: names.append(name) if not names and found(module, out) else None
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def look(module: nn.Module, _: object, out: Tensor) -> None:
+            if not names and found(module, out):
+                names.append(name)
+
+        return look
 
     leaves = [(name, module) for name, module in training.plain.named_modules() if not any(module.children())]
     handles = [module.register_forward_hook(hook(name)) for name, module in leaves]

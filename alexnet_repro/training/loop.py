@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.diagnosis import TrainingError, stuck
@@ -139,9 +140,10 @@ def _passes(training: Training) -> Passes:
         loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
         training.optimizer.zero_grad()
         share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
-        spread = isinstance(training.model, nn.parallel.DistributedDataParallel)
+        model = training.model
         for number, (x, y) in enumerate(parts, 1):
-            with training.model.no_sync() if spread and number < len(parts) else nullcontext():
+            more = number < len(parts)
+            with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 with config.autocast(training.device):
                     logits = training.forward(x)
                     part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from alexnet_repro.data.dataset import AT_A_TIME
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
+from alexnet_repro.networks.weights import unwrapped
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict, share
 from alexnet_repro.training.loop import History
@@ -41,51 +44,52 @@ class Measures:
         testing: Dataset | None, here: Processes,
     ) -> None:  # fmt: skip
         self.config, self.network, self.model, self.transform = config, network, model, transform
-        self.training, self.testing, self.here = training, testing, here
-        self.tested = None if testing is None else resident(testing.images, torch.device(here.device))
+        self.training, self.here = training, here
+        device = torch.device(here.device)
+        self.testing = None if testing is None else replace(testing, images=resident(testing.images, device))
         self.mistakes: str | None = None
 
     def validate(self) -> dict[str, float]:
         """The errors after an epoch, in eval mode on centre crops: on ``testing`` and on some training images."""
-        rows = evenly_spaced(len(self.training), FITTED_IMAGES)
-        fitted = self._centre(self.training.images, self.training.labels, rows)
-        return self._centre(self.tested, self.testing.labels) | {"train_eval_error": fitted["top1_error"]}
+        fitted = self._centre(self.training, evenly_spaced(len(self.training), FITTED_IMAGES))
+        found = {} if self.testing is None else self._centre(self.testing)
+        return found | {"train_eval_error": fitted["top1_error"]}
 
     def final(self, history: History) -> dict[str, float | None]:
         """The measurements of the trained network, which a record has as ``final``."""
-        config, train_errors = self.config, [epoch.train_error for epoch in history.epochs]
+        config, testing, train_errors = self.config, self.testing, [epoch.train_error for epoch in history.epochs]
         found: dict[str, float | None] = {"train_error": train_errors[-1]}
         if config.train.target_error is not None:
             chance = 1 - 1 / config.net.num_classes
             found["epochs_to_target"] = epochs_to_target(train_errors, config.train.target_error, chance)
-        if history.ended == "diverged" or self.testing is None:
+        if history.ended == "diverged" or testing is None:
             return found
-        found |= self._tested()
+        found |= self._tested(testing)
         if config.input.crop is not None:  # else there is one view, and the last training error is of the same images
-            centre = history.epochs[-1].val or self._centre(self.tested, self.testing.labels)
+            centre = history.epochs[-1].val or self._centre(testing)
             found["centre_error"] = centre["top1_error"]
-            found["train_eval_error"] = self._centre(self.training.images, self.training.labels)["top1_error"]
+            found["train_eval_error"] = self._centre(self.training)["top1_error"]
         if self.model is not self.network:  # undivided, wherever its towers were
-            self.network.load_state_dict(self.model.module.state_dict())
+            self.network.load_state_dict(unwrapped(self.model).state_dict())
         if config.net.towers == 2:
-            found |= tower_color(self.network[0].weight)
-        firsts = torch.arange(len(self.tested))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
-        views = [self.transform.views(self.tested[rows].to(self.here.device))[0] for rows in firsts]
+            found |= tower_color(self.network[0].get_parameter("weight"))
+        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        views = [self.transform.views(testing.images[rows].to(self.here.device))[0] for rows in firsts]
         derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
 
-    def _centre(self, images: Tensor, labels: Tensor, rows: Tensor | None = None) -> dict[str, float]:
+    def _centre(self, dataset: Dataset, rows: Tensor | None = None) -> dict[str, float]:
         here, centre = self.here, self.transform.viewed("centre")
         with self.config.train.autocast(here.device):
-            return evaluate(self.model, images, labels, centre, here.shard, here.shards, rows)
+            return evaluate(self.model, dataset.images, dataset.labels, centre, here.shard, here.shards, rows)
 
-    def _tested(self) -> dict[str, float]:
+    def _tested(self, testing: Dataset) -> dict[str, float]:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
-        here, labels = self.here, self.testing.labels.to(self.here.device)
+        here, labels = self.here, testing.labels.to(self.here.device)
         viewed = self.transform.viewed(self.config.input.views)
         own = share(torch.arange(len(labels)), here.shard, here.shards)
         with self.config.train.autocast(here.device):
-            probabilities, logs = predict(self.model, self.tested, viewed, labels, rows=own)
+            probabilities, logs = predict(self.model, testing.images, viewed, labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (~hits(probabilities, labels[own])).float()
         self.mistakes = packed(summed(wrong).bool())

@@ -44,7 +44,7 @@ class KrizhevskySGD(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Does one update; as in torch, ``closure`` may compute the gradients first, and its result is returned."""
         loss = None
         if closure is not None:
@@ -55,16 +55,16 @@ class KrizhevskySGD(torch.optim.Optimizer):
             if group["lr"]:
                 settings = group["lr"], group["momentum"], group["weight_decay"]
                 equal[settings] += [p for p in group["params"] if p.grad is not None]
-        slices = []
+        slices: list[tuple[Any, ...]] = []
         for settings, params in equal.items():
-            lists = params, [self.velocity(p) for p in params], [p.grad for p in params]
-            for parts in _in_slices(*lists):
+            gradients = [p.grad for p in params if p.grad is not None]
+            for parts in _in_slices(params, [self.velocity(p) for p in params], gradients):
                 first = parts[0][0]
                 if first.device.type == "cpu" and first.numel() >= CACHED:
                     slices.append((settings, *parts))
                 else:
                     _update(settings, *parts)
-        share_out(lambda pieces: [_update(*piece) for piece in pieces], slices)
+        share_out(_update_all, slices)
         return loss
 
     def velocity(self, p: Tensor) -> Tensor:
@@ -73,6 +73,11 @@ class KrizhevskySGD(torch.optim.Optimizer):
         if not state:
             state["velocity"] = torch.zeros_like(p)
         return state["velocity"]
+
+
+def _update_all(pieces: Iterable[tuple[Any, ...]]) -> None:
+    for piece in pieces:
+        _update(*piece)
 
 
 def _update(settings: tuple[float, float, float], w: list[Tensor], v: list[Tensor], g: list[Tensor]) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -92,7 +93,7 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def _meeting_place(world: int) -> dict[str, object]:
+def _meeting_place(world: int) -> dict[str, Any]:
     """The store through which the processes of one machine find each other, with a new prefix after every restart.
 
     torchrun keeps its store across restarts, with the addresses of processes that have ended. On several machines, each

@@ -120,7 +120,7 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
     inputs = 60 * torch.randn(shape, generator=generator)
     labels = torch.randint(config.net.num_classes, shape[:1], generator=generator)
     batches = [(inputs.to(device), labels.to(device))] * (steps + 2)
-    model = build(config.net).to(device, memory_format=torch.channels_last)
+    model = build(config.net).to(device).to(memory_format=torch.channels_last)
     still = replace(config.train, epochs=1, lr=1e-9, schedule=None, stuck_after=None)
     train(model, batches, still, on_step=on_step)
     lengths = sorted(b - a for a, b in pairwise(times[1:]))

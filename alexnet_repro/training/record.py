@@ -26,9 +26,9 @@ class EvidenceError(ValueError):
 class Record:
     """The record of one run, in plain JSON values."""
 
-    study: str | None = None  #: id of the study; None: the run belongs to none
-    scale: str | None = None  #: "smoke", "laptop", "gpu" or "paper"
-    arm: str | None = None  #: name of the arm in the study's protocol
+    study: str = ""  #: id of the study; empty, like the next two: the run belongs to none
+    scale: str = ""  #: "smoke", "laptop", "gpu" or "paper"
+    arm: str = ""  #: name of the arm in the study's protocol
     seed: int  #: seed of all random numbers in the run
     config: dict[str, Any]  #: the whole ``RunConfig``
     config_hash: str  #: sha256 of ``config``
@@ -67,7 +67,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Writes the record, with a checksum over all of it."""
-        write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value is not None})
+        write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, "")})
 
     @classmethod
     def load(cls, path: Path) -> Record:
@@ -78,7 +78,7 @@ class Record:
             raise EvidenceError(f"{error}. Restore it, or delete it and run it again.") from error
         try:
             record = typed(cls, content)
-            if len({record.study is None, record.scale is None, record.arm is None}) > 1:
+            if len({bool(label) for label in (record.study, record.scale, record.arm)}) > 1:
                 raise ValueError("study, scale and arm go together")
             if record.started is not None:
                 datetime.fromisoformat(record.started)
@@ -103,7 +103,7 @@ def plain_epoch(epoch: Epoch) -> dict[str, float | None]:
 
 def packed(wrong: Tensor) -> str:
     """One bit per image, in base64, as in a record."""
-    return base64.b64encode(np.packbits(wrong.cpu().numpy())).decode()
+    return base64.b64encode(np.packbits(wrong.cpu().numpy()).tobytes()).decode()
 
 
 def finite(values: dict[str, float | None]) -> dict[str, float | None]:

@@ -55,6 +55,10 @@ class Replayed:
         capture: see the function of this name.
     """
 
+    replay: Callable[[], object]
+    outputs: tuple[Tensor, Tensor]
+    gradients: list[Tensor | None]
+
     def __init__(self, passes: Passes, model: nn.Module, capture: Capture = capture) -> None:
         self.passes, self.model, self.capture = passes, model, capture
         self.last: object = None  # ``_like`` of the last step, and how many in a row had the same
@@ -89,7 +93,9 @@ class Replayed:
         return inputs.shape, inputs.stride(), inputs.dtype, labels.shape, weights, modes
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
-        self.captured, self.replay, self.outputs, self.gradients = None, None, None, None  # frees memory
+        self.captured = None
+        for name in ("replay", "outputs", "gradients"):
+            vars(self).pop(name, None)  # frees memory
         self.inputs, self.labels = inputs.clone(), labels.clone()
         self.numbers = self._room()
 
@@ -128,7 +134,7 @@ class Replayed:
         return room
 
 
-def _hooks(of: nn.Module | nn.Parameter) -> bool:
+def _hooks(of: object) -> bool:
     """Whether a module has hooks for its calls, or a parameter for its gradients."""
     kinds = "forward", "forward_pre", "backward", "backward_pre", "post_accumulate_grad"
     return any(getattr(of, f"_{kind}_hooks", None) for kind in kinds)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -43,7 +45,7 @@ def run(
     files: Files | None = None,
     *,
     study: Mapping[str, str] | None = None,
-    data_root: str | Path | None = None,
+    data_root: str | os.PathLike[str] | None = None,
     processes: Processes | None = None,
     save_every: int | None = None,
     on_step: Sequence[Callback] = (),
@@ -209,7 +211,7 @@ class _Run:
             except CheckpointError as error:
                 raise CheckpointError(f"{self.files.last}: {error}") from error
             except TrainingError as error:
-                if self.study is None:
+                if self.study is None or error.history is None:
                     raise
                 history = error.history
         self.log(history.epochs)  # it may have been killed between the last checkpoint and its line
@@ -240,9 +242,8 @@ class _Run:
     def save_epoch(self, training: Training) -> None:
         """Writes the checkpoints and the log after an epoch."""
         val = training.epochs[-1].val
-        better = val is not None and val["top1_error"] < self.best
-        if better:
-            self.best = val["top1_error"]
+        error = math.inf if val is None else val["top1_error"]
+        better, self.best = error < self.best, min(self.best, error)
         self.save(training, *([self.files.best] if better else []), self.files.last)
         self.log(training.epochs)
 

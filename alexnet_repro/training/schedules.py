@@ -61,7 +61,7 @@ class Stages:
 
     def stage(self, epoch: int, epochs: int, val_errors: Sequence[float]) -> Stage:
         """The stage of epoch number ``epoch`` (1, 2, ...) of ``epochs``, given the validation errors before it."""
-        ends = accumulate(stage.epochs for stage in self.stages[:-1])
+        ends = accumulate(stage.epochs or 0 for stage in self.stages[:-1])  # all of these have a number
         return self.stages[sum(epoch > end for end in ends)]
 
     def shortened(self, epochs: int) -> Stages:
@@ -70,10 +70,11 @@ class Stages:
         Raises:
             ValueError: there are fewer epochs than stages, or the last stage has no number of epochs.
         """
-        whole = [stage.epochs for stage in self.stages]
-        if None in whole or epochs < len(whole):
+        whole = [stage.epochs for stage in self.stages if stage.epochs is not None]
+        if len(whole) < len(self.stages) or epochs < len(whole):
+            given = [stage.epochs for stage in self.stages]
             raise ValueError(
-                f"{len(whole)} stages of {whole} epochs can't be shortened to {epochs} epochs in all: give at least as "
+                f"{len(given)} stages of {given} epochs can't be shortened to {epochs} epochs in all: give at least as "
                 "many as there are stages, or set epochs alone, and the first stages are what is trained"
             )
         ends = [round(end * epochs / sum(whole)) for end in accumulate(whole)]

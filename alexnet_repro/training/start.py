@@ -31,7 +31,7 @@ def fresh(
     side = config.input.crop or training.images.shape[-1]
     if config.net.image_size != side:
         raise ValueError(f"net.image_size is {config.net.image_size}, but the input makes images of {side} pixels")
-    model = untrained(config).to(device, memory_format=torch.channels_last)
+    model = untrained(config).to(device).to(memory_format=torch.channels_last)
     transform = InputTransform.fit(config.input, training.moments).to(torch.device(device))
     batches = Batches(training, transform, stream(config.seed, "batches"), device, rank=shard, ranks=shards)
     return model, transform, batches

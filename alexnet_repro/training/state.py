@@ -47,7 +47,8 @@ class Training:
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
-        self.model, self.batches, self.config = model, batches, config
+        self.model, self.config = model, config
+        self.batches: Any = batches  # those of ``Batches`` have a state, and stages to enter
         self.plain = unwrapped(model)
         stages = getattr(config.schedule, "stages", ())
         factors = [layer for stage in stages for layer in stage.layer_lr_factors]
@@ -61,11 +62,11 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
         self.step, self.seconds = 0, 0.0  # in total; in the current epoch
-        self.loss: Tensor | None = None
+        self.loss = torch.full((), math.nan, device=self.device)
         self.chance = math.inf  # the loss of guessing, nats
-        self.first_loss: float | None = None
+        self.first_loss = math.nan
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self.inputs: Tensor | None = None  # of the last minibatch
+        self.inputs = torch.empty(0)  # of the last minibatch
         self.unseen: list[Tensor] = []  # losses not yet looked at, on the model's device
         self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
 
@@ -92,14 +93,14 @@ class Training:
         losses = torch.stack(self.unseen).tolist() if self.unseen else []
         self.unseen.clear()
         for step, loss in enumerate(losses, self.step - len(losses) + 1):
-            self.first_loss = loss if self.first_loss is None else self.first_loss
+            self.first_loss = loss if step == 1 else self.first_loss
             if not math.isfinite(loss):
                 raise not_finite(self, step, loss)
 
     def check(self) -> None:
         """Raises ``TrainingError`` if a loss or a weight is not finite, before such a state could be saved."""
         self.look()
-        if self.loss is not None and (error := weights_not_finite(self, self.loss.item())) is not None:
+        if self.step and (error := weights_not_finite(self, self.loss.item())) is not None:
             raise error
 
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:

@@ -79,7 +79,7 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
         transform = InputTransform.from_state(config.input, state.input)
         if state.classes is not None and len(state.classes) != config.net.num_classes:
             raise ValueError(f"{len(state.classes)} names of {config.net.num_classes} classes")
-    network, transform = network.to(device, memory_format=torch.channels_last), transform.to(torch.device(device))
+    network, transform = network.to(device).to(memory_format=torch.channels_last), transform.to(torch.device(device))
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 

@@ -272,6 +272,7 @@ interactive.figures("network", (place, {file, megabytes}) => {
     async function open(blob, name, button) {
       const mine = ++opened;
       if (blob !== chooser.files[0]) chooser.value = "";  // or it would name another image, and not take that again
+      status.textContent = `Reading ${name}…`;
       let found;
       try {
         found = await rgba(blob);

@@ -17,12 +17,12 @@ def test_the_table_of_differences_names_what_differs_and_nothing_else():
 def test_initial_weights_are_in_the_table_of_differences_where_they_differ_and_are_drawn():
     table = config_tables.config_table({"2012": "relu", "scaled": "relu-scaled"}, scale="paper")
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["conv1"] == ["32 channels, std 0.0001, bias 0", "32 channels, std 0.0063, bias 0"]
+    assert rows["conv1"] == ["32 channels, 5x5, std 0.0001, bias 0", "32 channels, 5x5, std 0.0063, bias 0"]
     assert rows["train.lr"] == ["tanh: 0.01; relu: 0.003", "0.03"]
     assert "conv2" not in rows
     table = config_tables.config_table({"2012": "relu", "modern": "relu-modern"}, scale="paper")
     rows = {row[0]: row[1:] for row in table.rows}
-    assert rows["fc10"] == ["std 0.01, bias 0, reads all", "PyTorch's initialization, reads all"]
+    assert rows["fc10"] == ["std 0.01, bias 0", "PyTorch's initialization"]
 
 
 def test_variants_are_told_apart_by_what_differs():
@@ -32,6 +32,13 @@ def test_variants_are_told_apart_by_what_differs():
     assert rows["first stage"] == ["conv1, relu1, norm1, pool1", "conv1, norm1, pool1, relu1"]
     assert rows["norm1"] == ["n 5, alpha 0.0001, k 2, own tower", "n 5, alpha 0.0001/n, k 2, own tower"]
     assert rows["cnorm2"][0] == "-"
+    assert rows["conv4"][1] == "384 channels, 3x3, std 0.03, bias 1, reads own tower"
+    rows = {row[0]: row[1:] for row in config_tables.variant_table("paper", "torchvision").rows}
+    assert rows["conv1"] == [
+        "96 channels, 11x11, stride 4, padding (0, 3), std 0.01, bias 0",
+        "64 channels, 11x11, stride 4, padding 2, PyTorch's initialization",
+    ]
+    assert rows["conv2"][1] == "192 channels, 5x5, PyTorch's initialization"
 
 
 def test_counts_of_alexnet_agree_with_the_paper_but_for_one_slip_and_its_rounding():
