@@ -129,7 +129,7 @@ def _settings(layer: Layer, gaussian: bool) -> str:
 
 def _weights(layer: Conv | Linear, gaussian: bool) -> str:
     initial = f"std {layer.std:g}, bias {layer.bias:g}" if gaussian else "PyTorch's initialization"
-    return initial + ", reads own tower" * (layer.reads == "own")
+    return initial + ", own tower" * (layer.reads == "own")
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

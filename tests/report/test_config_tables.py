@@ -32,7 +32,7 @@ def test_variants_are_told_apart_by_what_differs():
     assert rows["first stage"] == ["conv1, relu1, norm1, pool1", "conv1, norm1, pool1, relu1"]
     assert rows["norm1"] == ["n 5, alpha 0.0001, k 2, own tower", "n 5, alpha 0.0001/n, k 2, own tower"]
     assert rows["cnorm2"][0] == "-"
-    assert rows["conv4"][1] == "384 channels, 3x3, std 0.03, bias 1, reads own tower"
+    assert rows["conv4"][1] == "384 channels, 3x3, std 0.03, bias 1, own tower"
     rows = {row[0]: row[1:] for row in config_tables.variant_table("paper", "torchvision").rows}
     assert rows["conv1"] == [
         "96 channels, 11x11, stride 4, padding (0, 3), std 0.01, bias 0",
