@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -55,7 +55,7 @@ class ImageError(ValueError):
         super().__init__(f"{name} {reason}")
         self.name, self.reason = name, reason
 
-    def __reduce__(self) -> tuple:  # pickled when a worker process sends it
+    def __reduce__(self) -> tuple[Any, ...]:  # pickled when a worker process sends it
         return type(self), (self.name, self.reason)
 
 

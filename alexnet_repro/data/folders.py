@@ -218,7 +218,7 @@ def image_file(name: str, label: int, path: Path) -> ImageFile:
     return ImageFile(name, label, path, length)
 
 
-def visible(folder: Path) -> list[os.DirEntry]:
+def visible(folder: Path) -> list[os.DirEntry[str]]:
     """The entries of a folder, sorted by name, without hidden files."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

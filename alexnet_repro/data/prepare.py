@@ -140,9 +140,9 @@ def _request(source: Source, listings: dict[str, str], size: int, form: Form) ->
     }
 
 
-def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter], dict[str, list[Problem]], dict[str, str]]:
+def _list(source: Source, tolerant: bool) -> tuple[dict[str, Counter[int]], dict[str, list[Problem]], dict[str, str]]:
     """For every split: images per class, problems, and a checksum of all names, labels and lengths."""
-    counts: dict[str, Counter] = {}
+    counts: dict[str, Counter[int]] = {}
     problems: dict[str, list[Problem]] = {}
     sums = {}
     for split in source.listings:
@@ -199,7 +199,7 @@ def _check_archives(source: Source, unfinished: Path) -> None:
             write_atomically(path, json.dumps(checked))
 
 
-def _make_arrays(counts: dict[str, Counter], size: int, out: Path) -> None:
+def _make_arrays(counts: dict[str, Counter[int]], size: int, out: Path) -> None:
     """Creates the missing arrays of pixels, one per split; raises ``OSError`` if the disk has no room for them."""
     needed = sum(count.total() for count in counts.values()) * 3 * size * size
     needed -= sum(path.stat().st_blocks * 512 for path in out.rglob("*-images.npy"))
@@ -249,7 +249,9 @@ def _write_parts(
         raise
 
 
-def _assemble(split: str, request: dict[str, Any], listed: Counter, problems: list[Problem], out: Path) -> dict:
+def _assemble(
+    split: str, request: dict[str, Any], listed: Counter[int], problems: list[Problem], out: Path
+) -> dict[str, Any]:
     """Makes the split's files from its parts; returns its entry in the manifest."""
     unfinished, size, form = out / UNFINISHED, request["size"], request["form"]
     stems = [unfinished / f"{split}-{number:05d}" for number in range(-(-listed.total() // PART[form]))]

@@ -112,7 +112,7 @@ class StoredDataset(Dataset):
 
     store: Store
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.store.folder.resolve(), digest(self.store.manifest), self.split)
 
     @cached_property
@@ -165,7 +165,7 @@ class JpegImages:
         self._index = index
         self._tar = lru_cache(OPEN)(lambda number: _Tar(tars[number]))
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), ([tar.resolve() for tar in self.tars], self._index.resolve(), self.shape[-1])
 
     def __len__(self) -> int:
