@@ -32,9 +32,9 @@ FINDINGS = (
     (
         "03_relu",
         {"relu": "reproduced", "relu-scaled": "smaller", "relu-modern": "smaller"},
-        "**ReLU was more than six times faster on the inputs of 2012.** With unscaled pixels tanh needs {relu} as many epochs as "
-        "ReLU to reach 25 % training error on CIFAR-10; the paper says 6x. With scaled pixels the ratio is "
-        "{relu-scaled}, under the modern protocol {relu-modern}.",
+        "**ReLU was more than six times faster on the inputs of 2012.** With unscaled pixels tanh needs {relu} as "
+        "many epochs as ReLU to reach 25 % training error on CIFAR-10; the paper says 6x. With scaled pixels the ratio "
+        "is {relu-scaled}, under the modern protocol {relu-modern}.",
     ),
     (
         "04_lrn",
