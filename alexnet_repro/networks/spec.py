@@ -187,6 +187,14 @@ class NetConfig:
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:
+        for layer in self.layers:
+            units = self.width * (getattr(layer, "channels", None) or getattr(layer, "outputs", None) or 0)
+            whole = math.isfinite(units) and math.isclose(units, round(units))
+            if not whole or round(units) % self.towers:
+                raise ValueError(
+                    f"{self.name}: {layer.name} would have {units:g} channels or units, which is not a multiple of "
+                    f"towers={self.towers}; change width={self.width:g}, towers or the layer"
+                )
         layers = self.effective_layers()
         if self.pool_size is not None:
             check_positive("pool_size", self.pool_size)
@@ -198,13 +206,6 @@ class NetConfig:
                 f"{self.name}: with towers={self.towers} the first layer, which reads the image, must be a Conv, "
                 f"not {layers[0].name}"
             )
-        for layer in self.layers:
-            units = self.width * (getattr(layer, "channels", None) or getattr(layer, "outputs", None) or 0)
-            if not math.isclose(units, round(units)) or round(units) % self.towers:
-                raise ValueError(
-                    f"{self.name}: {layer.name} would have {units:g} channels or units, which is not a multiple of "
-                    f"towers={self.towers}; change width={self.width:g}, towers or the layer"
-                )
 
     def effective_layers(self) -> tuple[Layer, ...]:
         """The layers as they are built: with width, norms, norm_average and pool_size applied."""

@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from alexnet_repro import AlexNet, LocalResponseNorm, NetConfig, build
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives
 from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import Linear, Local
 
 
 def parameters(net: nn.Module) -> int:
@@ -211,6 +213,20 @@ def test_the_summary_adds_up():
 def test_layers_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"paper: conv1 does not fit its input \(3, 4, 4\)"):
         build(replace(NetConfig.preset("paper"), image_size=4))
+
+
+def test_a_locally_connected_layer_does_not_fit_vectors():
+    fc, local = Linear("fc", outputs=4, std=0.1), Local("local", channels=2, kernel=3, std=0.1)
+    with pytest.raises(ValueError, match=r"flat: local does not fit its input \(4,\)"):
+        build(NetConfig(name="flat", image_size=8, layers=(fc, local, Linear("out", std=0.1))))
+
+
+@pytest.mark.parametrize(
+    ("width", "found"), [(0.3, "28.8"), (1 / 96, "1"), (math.inf, "inf")], ids=["a fraction", "too few", "no number"]
+)
+def test_a_width_that_leaves_towers_without_whole_channels_is_refused(width, found):
+    with pytest.raises(ValueError, match=f"paper: conv1 would have {found} channels or units, which is not a multiple"):
+        replace(NetConfig.preset("paper"), width=width)
 
 
 def test_a_new_network_is_in_training_mode_and_can_be_copied():
