@@ -73,8 +73,15 @@ def wait_for(visit, beginning: str) -> None:
     )
 
 
+OTHER = """old => {
+    const text = document.querySelector(".interactive .result").innerText;
+    return text !== old && !text.endsWith("…");
+}"""
+
+
 def wait_for_other(visit, before: str) -> None:
-    visit.page.wait_for_function("old => document.querySelector('.interactive .result').innerText !== old", arg=before)
+    """Wait for a result that is another, not for a sign that one is on its way."""
+    visit.page.wait_for_function(OTHER, arg=before)
 
 
 def choose(visit, name: str, content: bytes) -> None:
@@ -498,6 +505,13 @@ def test_an_image_of_one_s_own_is_classified_as_torch_does(way, offline):
     rows = visit.page.locator(".interactive tbody tr")
     assert rows.count() == 5
     assert rows.first.inner_text().split("\t")[0] == name
+
+
+def test_an_image_that_takes_a_while_to_read_is_announced(offline):
+    visit = loaded(offline(NETWORK))
+    visit.page.evaluate("() => { window.createImageBitmap = () => new Promise(() => {}); }")
+    choose(visit, "large.jpg", b"")
+    wait_for(visit, "Reading large.jpg…")
 
 
 SEEN = """canvas => {
