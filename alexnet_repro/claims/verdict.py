@@ -262,8 +262,9 @@ def _at_target(record: Record, metric: Metric, target: float | None, chance: flo
     if metric != "val_error_at_target" or epochs is None:
         return epochs
     after = min(math.ceil(epochs), len(record.epochs))
-    validation = [chance, *(_known(epoch, "val_error") for epoch in record.epochs)]  # of guessing, of every epoch
-    before, reached = validation[after - 1], validation[after]
+    before, reached = (
+        chance if number == 0 else _known(record.epochs[number - 1], "val_error") for number in (after - 1, after)
+    )
     return before + (epochs - (after - 1)) * (reached - before)
 
 
