@@ -27,8 +27,25 @@ RESERVED = frozenset({
 })  # fmt: skip
 
 
+class _Checked:
+    """A layer, whose fields are checked when it is made, once for all networks that have it."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        check_types(self, f" of {self.name}")
+        for field, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"the {field} of {self.name} must be finite, not {value}")
+        if (std := getattr(self, "std", 0)) < 0:
+            raise ValueError(f"the std of {self.name} must be at least 0, not {std}")
+        for size in ("channels", "outputs", "kernel", "stride", "size"):
+            if (value := getattr(self, size, None)) is not None:
+                check_positive(f"{size} of {self.name}", value)
+
+
 @dataclass(frozen=True)
-class Conv:
+class Conv(_Checked):
     """A convolution with one bias per feature map."""
 
     name: str  #: name of the layer
@@ -51,9 +68,17 @@ class Local(Conv):
     It keeps the size, and reads all channels: ``stride``, ``padding`` and ``reads`` must keep their default values.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.stride, self.padding, self.reads) != (1, None, "all"):
+            raise ValueError(
+                f"the locally connected {self.name} takes stride=1, padding=None and reads='all' only, "
+                f"not {self.stride}, {self.padding} and {self.reads!r}"
+            )
+
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(_Checked):
     """Pooling with windows clipped at the border (2012's ceil mode); an average counts only the pixels inside."""
 
     name: str  #: name of the layer
@@ -63,14 +88,14 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(_Checked):
     """The place where the network's activation function is applied."""
 
     name: str  #: name of the layer
 
 
 @dataclass(frozen=True)
-class Norm:
+class Norm(_Checked):
     """Response normalization across channels, with the arguments of ``alexnet_repro.LocalResponseNorm``."""
 
     name: str  #: name of the layer
@@ -84,7 +109,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class WithinChannelNorm:
+class WithinChannelNorm(_Checked):
     """Response normalization within each channel, with the arguments of ``networks.lrn.WithinChannelResponseNorm``."""
 
     name: str  #: name of the layer
@@ -95,7 +120,7 @@ class WithinChannelNorm:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(_Checked):
     """Sets units to 0 at random, with the network's probability ``dropout``.
 
     ``rescale=False`` is the paper's: no rescaling in training; at test time, outputs are multiplied by the probability
@@ -107,7 +132,7 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(_Checked):
     """A fully connected layer; as the last layer of a network it has one output per class."""
 
     name: str  #: name of the layer
@@ -169,21 +194,6 @@ class NetConfig:
             raise ValueError(
                 f"{self.name}: a layer can't have the name {wrong[0]!r}, which torch's modules use otherwise"
             )
-        for layer in self.layers:
-            check_types(layer, f" of {layer.name}")
-            for field, value in vars(layer).items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise ValueError(f"{self.name}: the {field} of {layer.name} must be finite, not {value}")
-            if getattr(layer, "std", 0) < 0:
-                raise ValueError(f"{self.name}: the std of {layer.name} must be at least 0")
-            if isinstance(layer, Local) and (layer.stride, layer.padding, layer.reads) != (1, None, "all"):
-                raise ValueError(
-                    f"{self.name}: the locally connected {layer.name} takes stride=1, padding=None and reads='all' "
-                    f"only, not {layer.stride}, {layer.padding} and {layer.reads!r}"
-                )
-            for size in ("channels", "outputs", "kernel", "stride", "size"):
-                if (value := getattr(layer, size, None)) is not None:
-                    check_positive(f"{size} of {layer.name}", value)
         self._check_contradictions()
 
     def _check_contradictions(self) -> None:
@@ -195,9 +205,9 @@ class NetConfig:
                     f"{self.name}: {layer.name} would have {units:g} channels or units, which is not a multiple of "
                     f"towers={self.towers}; change width={self.width:g}, towers or the layer"
                 )
-        layers = self.effective_layers()
         if self.pool_size is not None:
             check_positive("pool_size", self.pool_size)
+        layers = self.effective_layers()
         for field, kind in (("norm_average", Norm), ("pool_size", Pool)):
             if (value := getattr(self, field)) is not None and not any(isinstance(layer, kind) for layer in layers):
                 raise ValueError(f"{self.name}: {field}={value} needs a {kind.__name__} layer, but there is none")
@@ -214,9 +224,9 @@ class NetConfig:
 
     def _effective(self, layer: Layer) -> Layer:
         match layer:
-            case Conv():
+            case Conv() if self.width != 1:
                 return dataclasses.replace(layer, channels=round(layer.channels * self.width))
-            case Linear(outputs=int() as outputs):
+            case Linear(outputs=int() as outputs) if self.width != 1:
                 return dataclasses.replace(layer, outputs=round(outputs * self.width))
             case Norm() if self.norm_average is not None:
                 return dataclasses.replace(layer, average=self.norm_average)
@@ -245,5 +255,5 @@ class NetConfig:
         """
         if unknown := sorted(set(layers) - {layer.name for layer in self.layers}):
             raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
-        new = tuple(dataclasses.replace(layer, **layers.get(layer.name, {})) for layer in self.layers)
+        new = tuple(dataclasses.replace(x, **layers[x.name]) if x.name in layers else x for x in self.layers)
         return dataclasses.replace(self, name=name, layers=new)

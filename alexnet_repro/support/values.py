@@ -84,6 +84,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def fits(value: object, hint: Any) -> bool:
     """Whether a value fits the type hint of a field; an int is also a float, and a bool is not a number."""
+    if isinstance(hint, type) and hint is not Any:  # first, for most are
+        return hint is bool if isinstance(value, bool) else isinstance(value, int | float if hint is float else hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, option) for option in inner)
@@ -95,9 +97,7 @@ def fits(value: object, hint: Any) -> bool:
         return isinstance(value, origin) and all(fits(item, inner[0]) for item in value)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items())
-    if isinstance(value, bool):
-        return hint in (bool, Any)
-    return hint is Any or isinstance(value, int | float if hint is float else hint)
+    return hint is Any
 
 
 def _short(value: object) -> str:
