@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import logging
+import shutil
 import tarfile
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -44,7 +44,7 @@ def fetch(archive: Archive, root: Path) -> Path:
         BlockingIOError: another process is downloading it; says which.
         OSError: the disk is full, or the folder cannot be written; the part downloaded so far is kept.
     """
-    with locked(root / f".{archive.file}.lock"):
+    with locked(_lock(root / archive.file)):
         return _fetched(archive, root / archive.file, root / f".{archive.file}.part")
 
 
@@ -107,23 +107,30 @@ def unpack(archive: Path, folder: str) -> Path:
     Raises:
         ValueError: a member of a zip file would be written outside the folder.
         tarfile.FilterError: the same for a tar file.
+        BlockingIOError: another process is unpacking it; says which.
     """
-    target = archive.parent / folder
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{folder}.") as temporary:
-        if archive.suffix == ".zip":
-            _unzip(archive, temporary)
-        else:
-            with tarfile.open(archive) as tar:
-                tar.extractall(temporary, filter="data")
+    target, partial = archive.parent / folder, archive.parent / f".{folder}.part"
+    with locked(_lock(archive)):
+        if target.is_dir():  # another process unpacked it first
+            return target
+        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
         try:
-            Path(temporary, folder).replace(target)
-        except OSError:
-            if not target.is_dir():  # otherwise another process unpacked it first
-                raise
+            if archive.suffix == ".zip":
+                _unzip(archive, partial)
+            else:
+                with tarfile.open(archive) as tar:
+                    tar.extractall(partial, filter="data")
+            (partial / folder).replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
-def _unzip(archive: Path, folder: str) -> None:
+def _lock(archive: Path) -> Path:
+    return archive.with_name(f".{archive.name}.lock")
+
+
+def _unzip(archive: Path, folder: Path) -> None:
     """Refuses members whose paths lead out of the folder; ``zipfile`` itself would place them somewhere inside it."""
     with zipfile.ZipFile(archive) as file:
         for name in file.namelist():

@@ -174,8 +174,8 @@ def _begin(request: dict[str, Any], unfinished: Path) -> None:
 def _same(request: dict[str, Any], before: dict[str, Any], folder: Path) -> None:
     if different := [key for key in request if request[key] != before.get(key)]:
         raise ValueError(
-            f"{folder} was made from another source or with other settings ({', '.join(different)} differ). Choose "
-            f"another folder, or remove this one"
+            f"{folder} was made from another source or with other settings (different: {', '.join(different)}). "
+            f"Choose another folder, or remove this one"
         )
 
 

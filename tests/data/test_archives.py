@@ -9,6 +9,7 @@ import pytest
 
 from alexnet_repro.data import DatasetNotFoundError, archives
 from alexnet_repro.data.archives import Archive, check, fetch, unpack, unpacked
+from alexnet_repro.support.lock import locked
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -171,6 +172,25 @@ def test_an_archive_unpacks_whole_or_not_at_all(tmp_path):
     with pytest.raises(EOFError, match="Compressed file ended"):
         unpack(damaged, "other")
     assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "b.tgz", "folder"}
+
+
+def test_what_a_killed_process_had_unpacked_is_removed(tmp_path):
+    path = packed(tmp_path / "a.tgz", "folder/file.txt")
+    left = tmp_path / ".folder.part" / "folder"
+    left.mkdir(parents=True)
+    (left / "half.txt").write_bytes(b"he")
+    assert [p.name for p in unpack(path, "folder").iterdir()] == ["file.txt"]
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "folder"}
+
+
+def test_an_archive_that_another_process_is_unpacking_is_left_to_it(tmp_path):
+    path = packed(tmp_path / "a.tgz", "folder/file.txt")
+    with (
+        locked(tmp_path / ".a.tgz.lock"),
+        pytest.raises(BlockingIOError, match=r"process .* is working there\. Wait until it has finished"),
+    ):
+        unpack(path, "folder")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz"}
 
 
 @pytest.mark.parametrize("name", ["../stray.txt", "folder/../../stray.txt"])
