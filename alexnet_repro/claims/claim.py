@@ -146,7 +146,7 @@ class Claim:
         return math.exp(additive) if self.effect == "ratio" else additive
 
     def number(self, value: float | None, form: str = ".3g") -> str:
-        """An effect as text: "6x", "2 points", "37.5 %"; "-" for None. Measured effects are printed with form ".1f"."""
+        """An effect as text: "6x", "2 points", "37.5 %"; "-" for None."""
         if value is None:
             return "-"
         text = f"{self.factor * value:{form}}"

@@ -73,12 +73,22 @@ class Verdict:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
+        form = f".{self._decimals()}f"
         bound = "at least " * (None in self.baseline) + "at most " * (None in self.treatment)
-        text = f"{bound}{self.claim.number(self.estimate, '.1f')}"
+        text = f"{bound}{self.claim.number(self.estimate, form)}"
         if self.low is None or self.high is None:
             return text
         low, high = self.claim.factor * self.low, self.claim.factor * self.high
-        return f"{text} [{low:.1f}, {'∞' if math.isinf(high) else format(high, '.1f')}]"
+        return f"{text} [{low:{form}}, {'∞' if math.isinf(high) else format(high, form)}]"
+
+    def _decimals(self) -> int:
+        """1, or 2 if a bound would otherwise look equal to a number that the rule compares it with."""
+        claim = self.claim
+        compared, bounds = (
+            {round(claim.factor * number, 1) for number in numbers if number is not None}
+            for numbers in ((claim.no_effect, claim.paper_value), (self.low, self.high))
+        )
+        return 2 if compared & bounds else 1
 
     def smallest_effect(self) -> float | None:
         """The smallest effect that this many pairs, scattered like these, would find in four of five trials.

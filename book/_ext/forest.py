@@ -15,7 +15,7 @@ from alexnet_repro.report.tables import statements
 
 LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's effect
 WIDTH, HEIGHT = 170, 20  # of a row's drawing
-LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 830, 1000  # of the image: height of a row, x of its parts, width
+LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 850, 1110  # of the image: height of a row, x of its parts, width
 MARKS = {  # differ in shape too, for print and for the colour-blind
     "reproduced": '<circle class="ours" cx="{x}" cy="{y}" r="4.5"/>',
     "smaller": '<path class="ours" d="M{x},{y} m-5,0 l8,-5 v10 z"/>',

@@ -1,6 +1,8 @@
 """What a reader does: search, switch to dark, use the keyboard, take a notebook along."""
 
+import importlib
 import json
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import numpy as np
 import pytest
 from page import measure
 from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "book" / "_ext"))
+forest = importlib.import_module("forest")
 
 CHAPTER, SCOREBOARD = "book/05_pooling", "book/scoreboard"
 
@@ -32,6 +38,18 @@ def test_the_first_screen_of_the_front_page_has_a_figure_and_a_finding(reader, p
     visit = reader(pages[0])
     for first in ("main figure img", "#what-we-found li"):
         assert visit.page.locator(first).first.bounding_box()["y"] < 900, first
+
+
+def test_no_text_of_the_figure_of_all_claims_is_cut_off_or_runs_into_the_next(browser):
+    page = browser.new_page()
+    page.goto((ROOT / "book" / "_static" / "claims.svg").as_uri())
+    ends = """texts => texts.map(text => [text.getBBox().x, text.getBBox().x + text.getBBox().width])"""
+    texts = page.eval_on_selector_all("text", ends)
+    starts = [x for x, _ in texts if x > forest.DRAWING + forest.WIDTH]
+    assert sorted(set(starts)) == pytest.approx([forest.NUMBERS, forest.WORDS], abs=2)
+    for x, end in texts:
+        assert end < next(column for column in (forest.NUMBERS, forest.WORDS, forest.END) if column > x + 2)
+    page.close()
 
 
 @pytest.mark.parametrize("number", range(1, 12))

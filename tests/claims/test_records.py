@@ -128,6 +128,21 @@ def test_a_difference_is_baseline_minus_treatment_in_points(tiny_claim, make_rec
     assert result.outcome == "reproduced"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "summary"),
+    [
+        (0.001, 0.021, "1.1 points [0.1, 2.1]"),
+        (0.0002, 0.0218, "1.10 points [0.02, 2.18]"),  # above no effect
+        (-0.0002, 0.0222, "1.10 points [-0.02, 2.22]"),  # and below
+        (0.0024, 0.0196, "1.10 points [0.24, 1.96]"),  # below the paper's 2 points
+    ],
+)
+def test_an_interval_shows_on_which_side_of_no_effect_and_of_the_paper_s_number_it_ends(tiny_claim, low, high, summary):
+    claim = replace(tiny_claim, effect="difference", paper_value=0.02)
+    result = Verdict(claim=claim, outcome="open", seeds=(1, 2), estimate=0.011, low=low, high=high)
+    assert result.summary() == summary
+
+
 def test_a_record_comes_back_as_it_was_saved(make_record, tmp_path):
     record = make_record("relu", 3, [0.5, 0.2], 1.9, top1_error=0.3)
     save(record, tmp_path)
