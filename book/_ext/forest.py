@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from html import escape
+from textwrap import wrap
 
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report.tables import statements
@@ -16,6 +17,7 @@ from alexnet_repro.report.tables import statements
 LEFT, RIGHT = -1.0, 2.5  # ends of the axis: 0 is no effect, 1 the paper's effect
 WIDTH, HEIGHT = 170, 20  # of a row's drawing
 LINE, DRAWING, NUMBERS, WORDS, END = 24, 490, 680, 850, 1110  # of the image: height of a row, x of its parts, width
+LONGEST, NEXT = 74, 16  # characters in a line of a statement, and the height of a further line
 MARKS = {  # differ in shape too, for print and for the colour-blind
     "reproduced": '<circle class="ours" cx="{x}" cy="{y}" r="4.5"/>',
     "smaller": '<path class="ours" d="M{x},{y} m-5,0 l8,-5 v10 z"/>',
@@ -58,16 +60,20 @@ def _html_row(result: Verdict, book: str, statement: str) -> str:
 
 def image(results: Sequence[Verdict]) -> str:
     """The rows as an SVG image on a white background, with the statements of the claims."""
-    rows = []
-    for i, (words, result) in enumerate(zip(statements(results), results, strict=True)):
+    rows, y = [], LINE
+    for words, result in zip(statements(results), results, strict=True):
+        x = 10 if words == result.claim.statement else 30
+        lines = [
+            f'<text x="{x}" y="{14 + NEXT * i}">{escape(line)}</text>' for i, line in enumerate(wrap(words, LONGEST))
+        ]
         rows.append(
-            f'<g class="{_kind(result)}" transform="translate(0 {LINE * (i + 1)})">'
-            f'<text x="{10 if words == result.claim.statement else 30}" y="14">{escape(_shortened(words))}</text>'
+            f'<g class="{_kind(result)}" transform="translate(0 {y})">{"".join(lines)}'
             f'<g transform="translate({DRAWING})">{strip(result)}</g>'
             f'<text x="{NUMBERS}" y="14">{result.summary()}</text>'
             f'<text class="verdict" x="{WORDS}" y="14">{result.words}</text></g>'
         )
-    height = LINE * (len(rows) + 1) + 10
+        y += LINE + NEXT * (len(lines) - 1)
+    height = y + 10
     styles = (f".{kind}{{color:{colour}}}.{kind} .verdict{{font-weight:600}}" for kind, colour in COLOURS.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {END} {height}">'
@@ -124,7 +130,3 @@ def _families(results: Sequence[Verdict]) -> Iterator[list[Verdict]]:
 
 def _kind(result: Verdict) -> str:
     return result.outcome.replace(" ", "-")
-
-
-def _shortened(words: str, most: int = 78) -> str:
-    return words if len(words) <= most else words[: words.rindex(" ", 0, most)] + " …"
