@@ -84,11 +84,12 @@ MEASURED = {
 }
 
 
-def effects(verdicts: Mapping[str, Verdict]) -> Figure:
+def effects(verdicts: Mapping[str, Verdict], sides: tuple[str, str] = ("without", "with")) -> Figure:
     """For each claim the measured effect with its 95 % interval, that of every pair of runs, and the paper's number.
 
     Args:
         verdicts: title -> verdict on a claim; all claims have the same kind of effect.
+        sides: what to call baseline and treatment if they are not the same arms in all claims.
     """
     if not verdicts:
         return finished(panels(0)[0])
@@ -113,7 +114,7 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     ax.axvline(scale * claims[0].no_effect, color="black", linewidth=0.8)
     ax.set_yticks(range(len(claims)), list(verdicts))
     ax.set_ylim(len(claims) - 0.5, -0.5)
-    ax.set_xlabel(_effect_label(claims))
+    ax.set_xlabel(_effect_label(claims, sides))
     ax.grid(axis="x", alpha=0.3)
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # each label once
     if handles:
@@ -121,16 +122,16 @@ def effects(verdicts: Mapping[str, Verdict]) -> Figure:
     return finished(figure)
 
 
-def _effect_label(claims: Sequence[Claim]) -> str:
+def _effect_label(claims: Sequence[Claim], sides: tuple[str, str]) -> str:
     """The label of the axis of ``effects``; it names the arms if they are the same in all claims."""
-    sides = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
-    without, with_ = sides.pop() if len(sides) == 1 else ("without", "with")
+    arms = {(claim.baseline.arm, claim.treatment.arm) for claim in claims}
+    baseline, treatment = arms.pop() if len(arms) == 1 else sides
     of = {side.metric for claim in claims for side in (claim.baseline, claim.treatment)}
     what = MEASURED.get(of.pop(), "") if len(of) == 1 else ""
     what = f"{what}: " if what else ""
     if claims[0].effect == "ratio":
-        return f"{what}{without} / {with_} (1: no effect)"
-    return f"{what}{without} minus {with_}, points (0: no effect)"
+        return f"{what}{baseline} / {treatment} (1: no effect)"
+    return f"{what}{baseline} minus {treatment}, points (0: no effect)"
 
 
 def derivatives(records: Sequence[Record]) -> Figure:

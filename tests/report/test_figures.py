@@ -197,8 +197,8 @@ def test_an_effect_without_a_number_of_the_paper_has_no_mark_for_it_and_every_pa
     assert "D" not in marks
     assert marks["|"] == pytest.approx([1.0, 3.0])
     assert "no-dropout minus run145, points" in figure.axes[0].get_xlabel()
-    mixed = figures.effects(
-        {"lrn": replace(result, claim=CLAIMS["lrn"]), "colour": replace(result, claim=CLAIMS["colour"])}
-    )
+    two = {"lrn": replace(result, claim=CLAIMS["lrn"]), "colour": replace(result, claim=CLAIMS["colour"])}
+    mixed = figures.effects(two)
     assert "without minus with" in mixed.axes[0].get_xlabel()
+    assert "this minus that" in figures.effects(two, sides=("this", "that")).axes[0].get_xlabel()
     assert sum(line.get_marker() == "D" for line in mixed.axes[0].lines) == 2
