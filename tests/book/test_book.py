@@ -1,7 +1,6 @@
 """The book as it lies in the repository: texts, notebooks with their outputs, tables, and the files of the set-up."""
 
 import ast
-import importlib
 import itertools
 import os
 import re
@@ -12,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import house
 import jupytext
 import nbformat
 import numpy as np
+import page_tables
 import pytest
 import yaml
 from nbformat import NotebookNode
@@ -28,8 +29,6 @@ from alexnet_repro.claims.sweep import run_one
 from alexnet_repro.report import chapter, tables
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "book" / "_ext"))
-house, page_tables = importlib.import_module("house"), importlib.import_module("page_tables")
 TEXTS = sorted((ROOT / "book" / "text").glob("*.md"))
 CHAPTERS = [ROOT / "book" / text.with_suffix(".ipynb").name for text in TEXTS]
 

@@ -1,20 +1,18 @@
 """What the chapters' exercises say to expect is what happens, and what is said to match on another machine does."""
 
 import ast
-import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import figure_sources
 import jupytext
 import pytest
 import torch
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-sys.path.append(str(BOOK / "_ext"))
-figure_sources = importlib.import_module("figure_sources")
 
 EXERCISE = re.compile(
     r"\*\*(?P<number>\d)\.\*\* (?P<question>.*?)\n\n<details>\n<summary>What to expect</summary>\n\n"

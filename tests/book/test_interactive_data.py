@@ -1,11 +1,10 @@
 """The figures to touch, without a browser: where they are and where not, and what their scripts are given."""
 
-import importlib
 import json
 import re
-import sys
 from pathlib import Path
 
+import interactive
 import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
@@ -15,8 +14,6 @@ from alexnet_repro import load_evidence, paper
 from alexnet_repro.report.chapter import CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "book" / "_ext"))
-interactive = importlib.import_module("interactive")
 
 PAGE = "# A page\n\nBefore.\n\n:::{interactive} lrn\nTouch it.\n:::\n\nAfter.\n\n```{toctree}\nplain\n```\n"
 

@@ -1,12 +1,12 @@
-import importlib
 import io
 import math
 import re
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
+import costs
+import forest
 import numpy as np
+import page_tables
 import pytest
 from PIL import Image
 
@@ -15,8 +15,6 @@ from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
-page_tables, forest, costs = (importlib.import_module(name) for name in ("page_tables", "forest", "costs"))
 RUN145 = NetConfig.preset("run145")
 
 

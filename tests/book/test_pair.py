@@ -1,14 +1,12 @@
-import importlib
 import os
 import sys
 from pathlib import Path
 
 import nbformat
+import pair
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "book" / "_ext"))
-pair = importlib.import_module("pair")
 
 TEXT = """---
 kernelspec:

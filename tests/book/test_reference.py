@@ -6,9 +6,9 @@ import inspect
 import re
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import docstrings
 from torch import nn
 
 import alexnet_repro
@@ -17,16 +17,6 @@ from alexnet_repro.data import augment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "book").glob("api_*.md"))
-
-
-def load_extension(name: str):
-    spec = spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-docstrings = load_extension("docstrings")
 
 
 def entries(page: Path) -> list[str]:

@@ -1,7 +1,6 @@
 """What the book's pages have beyond Jupyter Book: the extensions in book/_ext, and addresses that agree."""
 
 import ast
-import importlib
 import os
 import re
 import shutil
@@ -10,7 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import figure_sources
 import nbformat
+import pages
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -21,8 +22,6 @@ from alexnet_repro import load_evidence
 from alexnet_repro.claims.records import EVIDENCE_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "book" / "_ext"))
-figure_sources, pages = importlib.import_module("figure_sources"), importlib.import_module("pages")
 
 PAGE = """
 # Arms and seeds

@@ -1,15 +1,13 @@
 """The figures to touch: what they compute is what the library computes, and the keyboard alone reaches all of it."""
 
 import copy
-import importlib
 import io
 import json
 import re
-import sys
 from base64 import b64encode
 from dataclasses import replace
-from pathlib import Path
 
+import interactive
 import numpy as np
 import pytest
 import torch
@@ -27,9 +25,6 @@ from alexnet_repro.report.chapter import CHECKPOINT
 from alexnet_repro.support.values import as_json
 from alexnet_repro.training.checkpoint import save_checkpoint
 from alexnet_repro.training.trained import Trained, load_trained
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
-interactive = importlib.import_module("interactive")
 
 RELU, LRN, NETWORK = "book/03_relu", "book/04_lrn", "book/10_features"
 # Numbers go in as base64 and come out as JSON: playwright takes long over lists.

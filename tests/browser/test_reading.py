@@ -1,11 +1,10 @@
 """What a reader does: search, switch to dark, use the keyboard, take a notebook along."""
 
-import importlib
 import json
-import sys
 from itertools import product
 from pathlib import Path
 
+import forest
 import nbformat
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ from page import measure
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "book" / "_ext"))
-forest = importlib.import_module("forest")
 
 CHAPTER, SCOREBOARD = "book/05_pooling", "book/scoreboard"
 
