@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +106,7 @@ def load_evidence(
         some = Evidence()
         for other in reversed(list(study.protocols)):
             there = load_evidence(claim, other, folder)
-            if _enough(there, arms):
+            if _enough(there, arms, study.protocol(other).first_seed):
                 return there
             some = some or there
         return some
@@ -150,10 +149,13 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
     return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
 
 
-def _enough(records: Evidence, arms: Iterable[str] | None) -> bool:
-    """Whether each arm, by default each with records, has as many records as the first look needs."""
-    counts = Counter(record.arm for record in records)
-    return bool(counts) and min(counts[arm] for arm in arms or counts) >= LOOKS[0]
+def _enough(records: Evidence, arms: Iterable[str] | None, first: int) -> bool:
+    """Whether each arm, by default each with records, has the seeds of the first look, of which ``first`` is one."""
+    seeds: dict[str, set[int]] = {}
+    for record in records:
+        seeds.setdefault(record.arm, set()).add(record.seed)
+    needed = set(range(first, first + LOOKS[0]))
+    return bool(seeds) and all(seeds.get(arm, set()) >= needed for arm in arms or seeds)
 
 
 def _refuse_mixed(records: Iterable[Record]) -> None:
@@ -165,7 +167,10 @@ def _refuse_mixed(records: Iterable[Record]) -> None:
     for split, by_sum in firsts.items():
         if len(by_sum) > 1:
             names = " and ".join(str(record.path) for record in by_sum.values())
-            raise EvidenceError(f"{names} are of different data: the sha256 of {split} differs. Run one of them again.")
+            raise EvidenceError(
+                f"{names} are of different data: the sha256 of {split} differs. Delete those of "
+                "one kind, and run them again on the data of the others."
+            )
 
 
 def _root(folder: str | os.PathLike[str] | None) -> Path:
@@ -185,7 +190,11 @@ def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
     try:
         recorded = as_json(RunConfig.from_json(record.config))  # a newer field gets its default
     except ValueError as error:
-        raise EvidenceError(f"{path} has no configuration that is known today: {error}. Run it again.") from error
+        raise EvidenceError(
+            f"{path} has no configuration that is known today: {error}. Delete it and run it again."
+        ) from error
     if changed := differences(recorded, as_json(protocol.run(record.arm, record.seed))):
-        raise EvidenceError(f"{path} is stale: since it was recorded, {'; '.join(changed)}. Run it again.")
+        raise EvidenceError(
+            f"{path} is stale: since it was recorded, {'; '.join(changed)}. Delete it and run it again."
+        )
     return record

@@ -21,15 +21,15 @@ from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.records import Evidence, load_evidence
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.study import Arm, Study
+from alexnet_repro.claims.study import Arm, Protocol, Study
 from alexnet_repro.data import Dataset, load_dataset
-from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
-from alexnet_repro.support.values import check_choice, check_whole
+from alexnet_repro.support.environment import clean_processes, environment, keep_large_blocks, resolve_device
+from alexnet_repro.support.values import check_choice, check_whole, differences
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train
 from alexnet_repro.training.parallel import Processes
-from alexnet_repro.training.record import Record, record_path
+from alexnet_repro.training.record import EvidenceError, Record, conditions, record_path
 from alexnet_repro.training.run import run
 from alexnet_repro.training.start import fresh
 
@@ -76,6 +76,8 @@ def run_claim(
     Raises:
         ValueError: an unknown id, scale, arm or device, a claim without runs, or invalid numbers of seeds or runs.
         DatasetNotFoundError: the data set is missing; nothing has been run yet.
+        EvidenceError: new runs could not be compared with records of the study in ``out``, which are of other images,
+            hardware or torch; nothing has been run yet.
         ChildProcessError: a run's process was killed; with ``out``, the same call resumes from records and checkpoints.
 
     Example:
@@ -89,6 +91,7 @@ def run_claim(
     device = resolve_device(device)
     study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
     todo = [run for run in wanted if run not in done]
+    _refuse_unlike(study.protocol(scale), todo, list(done.values()), data_root, device)
     workers = min(threads if device == "cpu" else parallel, len(todo)) or 1
 
     def look() -> None:
@@ -139,21 +142,24 @@ def submit_claim(
 
     Raises:
         ModuleNotFoundError: submitit is not installed.
-        ValueError, DatasetNotFoundError: as for ``run_claim``; or the cluster rejects the tasks, with its reason.
+        DatasetNotFoundError, EvidenceError: as for ``run_claim``, without a look at the hardware of the tasks.
+        ValueError: as for ``run_claim``; or the cluster rejects the tasks, with its reason.
     """
     try:
         import submitit
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster needs submitit: pip install 'alexnet_repro[slurm]'") from None
     study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
-    tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in wanted if (arm, seed) not in done]
-    if not tasks:
+    todo = [run for run in wanted if run not in done]
+    if not todo:
         return []
+    _refuse_unlike(study.protocol(scale), todo, list(done.values()), data_root)
     folder = Path(logs) / f"{find(claim).id}-{secrets.token_hex(4)}"
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(name=f"alexnet-{find(claim).id}", **(options or {}))
         with redirect_stderr(io.StringIO()):  # where the error's text is printed too
+            tasks = [(study, scale, arm, seed, data_root, device, out) for arm, seed in todo]
             return executor.map_array(run_one, *zip(*tasks, strict=True))
     except Exception as error:  # submitit raises many kinds
         shutil.rmtree(folder, ignore_errors=True)
@@ -272,6 +278,38 @@ def _planned(
         load_dataset(protocol.dataset, data_root, size=protocol.size)
     recorded = [] if out is None else load_evidence(study, scale, out)
     return study, wanted, {(record.arm, record.seed): record for record in recorded}
+
+
+def _refuse_unlike(
+    protocol: Protocol,
+    todo: Sequence[tuple[str, int]],
+    done: Sequence[Record],
+    data_root: str | os.PathLike[str] | None,
+    device: str | None = None,
+) -> None:
+    """``EvidenceError`` if new runs could not be compared with the records, before hours are spent on them.
+
+    A study's runs share their images; those of one seed also share the kind of hardware and the version of torch.
+
+    Args:
+        protocol: that of the runs.
+        todo: arm and seed of the new runs.
+        done: the study's records at that scale.
+        data_root: folder of the data set.
+        device: that of the new runs on this machine; None: they will run on another one.
+    """
+    if not (todo and done):
+        return
+    splits, seeds = done[0].data, {seed for _, seed in todo}
+    data = {split: load_dataset(protocol.dataset, data_root, split, size=protocol.size).fingerprint for split in splits}
+    here = None if device is None else environment(device)
+    for record in done:
+        new = conditions(data, record.environment if here is None or record.seed not in seeds else here)
+        if changed := differences(conditions(record.data, record.environment), new):
+            raise EvidenceError(
+                f"new runs could not be compared with {record.path}: {'; '.join(changed)}. Give another folder of "
+                "evidence, in which all arms are run: out=..., or --out FOLDER."
+            )
 
 
 def _states(

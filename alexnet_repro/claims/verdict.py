@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
-from typing import Any
 
 from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
 from alexnet_repro.claims.intervals import mean_interval, resolvable
 from alexnet_repro.claims.ledger import COMMITTED
 from alexnet_repro.support.values import differences
-from alexnet_repro.training.record import EvidenceError, Record, epochs_to_target
+from alexnet_repro.training.record import EvidenceError, Record, conditions, epochs_to_target
 
 
 def fastest(records: Iterable[Record]) -> Record:
@@ -130,6 +129,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         >>> verdict(CLAIMS["relu"], []).outcome
         'not run'
     """
+    records = list(records)
     pairs, scale = _pairs(claim, records)
     target = claim.target.get(scale or "")
     before, after = (
@@ -140,7 +140,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         Verdict, claim=claim, scale=scale, seeds=tuple(pairs), baseline=tuple(before), treatment=tuple(after)
     )
     if not pairs:
-        return judged(outcome="not run")
+        return judged(outcome="open" if {record.arm for record in records} >= set(claim.arms) else "not run")
     if (None in before and None in after) or (claim.effect != "ratio" and None in before + after):
         return judged(outcome="open")
     reached = [
@@ -158,9 +158,8 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     return judged(outcome=outcome, estimate=estimate, low=low, high=high, values=tuple(effects))
 
 
-def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
+def _pairs(claim: Claim, records: Sequence[Record]) -> tuple[dict[int, dict[str, Record]], str | None]:
     """The records of both arms by seed, those of the last complete look or, before the first, all; and their scale."""
-    records = list(records)
     _refuse_others(claim, records)
     by_seed: dict[int, dict[str, Record]] = {}
     for record in (record for record in records if record.arm in claim.arms):
@@ -174,9 +173,12 @@ def _pairs(claim: Claim, records: Iterable[Record]) -> tuple[dict[int, dict[str,
     looks = [look for look in LOOKS if look <= len(seeds)]
     pairs = {seed: by_seed[seed] for seed in (seeds[: looks[-1]] if looks else seeds)}
     for before, after in (tuple(pair.values()) for pair in pairs.values() if len(pair) > 1):
-        if changed := differences(_conditions(before), _conditions(after)):
+        old, new = (conditions(run.data, run.environment) for run in (before, after))
+        if changed := differences(old, new):
             names = f"{before.path} and {after.path}"
-            raise EvidenceError(f"{names} can't be compared: {'; '.join(changed)}. Run one of them again.")
+            raise EvidenceError(
+                f"{names} can't be compared: {'; '.join(changed)}. Delete one of them and run it again."
+            )
     return pairs, records[0].scale if pairs else None
 
 
@@ -199,12 +201,6 @@ def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
         )
 
 
-def _conditions(record: Record) -> dict[str, Any]:
-    """What the runs of a pair must share: the data, the kind of hardware, the version of torch."""
-    pixels = {f"sha256 of {split}": data["sha256"] for split, data in record.data.items()}
-    return pixels | {name: record.environment.get(name) for name in ("device_kind", "torch")}
-
-
 def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> bool:
     """Whether a record is older than the claim, or may be."""
     if claim.fixed is None:
@@ -220,9 +216,11 @@ def _judged(claim: Claim, record: Record, what: Measurement, target: float | Non
     try:
         found = measured(record, what, target)
     except (LookupError, TypeError, ValueError) as error:
-        raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Run it again.") from error
+        raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Delete it and run it again.") from error
     if claim.effect == "ratio" and found is not None and not found > 0:
-        raise EvidenceError(f"{record.path}: {what.metric} is {found!r}, which can't be part of a ratio. Run it again.")
+        raise EvidenceError(
+            f"{record.path}: {what.metric} is {found!r}, which can't be part of a ratio. Delete it and run it again."
+        )
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -92,6 +92,12 @@ class Record:
 def record_path(study: str, scale: str, arm: str, seed: int) -> Path:
     """The path of a run's record within a folder of evidence; without spaces, which make cannot handle."""
     return Path(study, scale, f"{arm.replace(' ', '-')}-seed{seed}.json")
+
+
+def conditions(data: Mapping[str, Mapping[str, Any]], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What runs must share to be compared, of a record's fields: the data, the kind of hardware, the torch version."""
+    pixels = {f"sha256 of {split}": fingerprint["sha256"] for split, fingerprint in data.items()}
+    return pixels | {name: environment.get(name) for name in ("device_kind", "torch")}
 
 
 def plain_epoch(epoch: Epoch) -> dict[str, float | None]:

@@ -247,6 +247,13 @@ def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
         load_evidence("tiny", "smoke", tmp_path)
 
 
+def test_a_claim_whose_first_seed_is_missing_is_open_and_one_without_an_arm_is_not_run(tiny_claim, make_record):
+    records = [make_record(arm, seed, [0.5]) for seed in (1, 2) for arm in ("tanh", "relu")]
+    found = verdict(tiny_claim, records)
+    assert (found.outcome, found.words, found.pairs, found.summary()) == ("open", "open", 0, "-")
+    assert verdict(tiny_claim, [record for record in records if record.arm == "tanh"]).outcome == "not run"
+
+
 def test_without_a_scale_the_largest_with_enough_seeds_is_read_or_else_with_any(tmp_path, tiny_claim, make_record):
     tiny_claim.study.protocols["laptop"] = tiny_claim.study.protocols["smoke"]
 
@@ -260,6 +267,8 @@ def test_without_a_scale_the_largest_with_enough_seeds_is_read_or_else_with_any(
     assert scales(replace(make_record("relu", 0, [0.5]), scale="laptop")) == {"laptop"}
     pairs = [make_record(arm, seed, [0.5]) for seed in range(LOOKS[0]) for arm in ("tanh", "relu")]
     assert scales(*pairs) == {"smoke"}
+    late = [make_record(arm, seed, [0.5]) for seed in range(1, LOOKS[0] + 1) for arm in ("tanh", "relu")]
+    assert scales(*(replace(record, scale="laptop") for record in late)) == {"smoke"}
     assert scales(*(replace(record, scale="laptop") for record in pairs)) == {"laptop"}
 
 
@@ -528,7 +537,9 @@ def test_where_an_error_was_never_reached_a_difference_is_open(tiny_claim, make_
     result = verdict(claim, records)
     assert (result.outcome, result.estimate, result.baseline) == ("open", None, (None,) * 5)
     del records[0].epochs[0]["train_eval_error"]
-    with pytest.raises(EvidenceError, match=r"tanh-seed0\.json has no val_error_at_target.* Run it again"):
+    with pytest.raises(
+        EvidenceError, match=r"tanh-seed0\.json has no val_error_at_target.* Delete it and run it again"
+    ):
         verdict(claim, records)
 
 

@@ -16,7 +16,7 @@ from alexnet_repro.data import Dataset, DatasetNotFoundError, evaluation_split
 from alexnet_repro.report.tables import repeat_table
 from alexnet_repro.support.environment import environment, resolve_device
 from alexnet_repro.training import run
-from alexnet_repro.training.record import Record
+from alexnet_repro.training.record import EvidenceError, Record
 from alexnet_repro.training.start import fresh
 
 
@@ -49,7 +49,8 @@ def tiny_runs(monkeypatch, tiny_claim, tiny_dataset):
     threads = torch.get_num_threads()
     monkeypatch.setattr(sweep, "clean_processes", Inline)
     monkeypatch.setattr(sweep, "keep_large_blocks", lambda: False)
-    monkeypatch.setattr(sweep, "_loaded", lambda name, root, split="train", size=None: only(tiny_dataset, name, split))
+    for load in ("_loaded", "load_dataset"):
+        monkeypatch.setattr(sweep, load, lambda name, root, split="train", size=None: only(tiny_dataset, name, split))
     Inline.workers.clear()
     yield
     torch.set_num_threads(threads)
@@ -178,6 +179,31 @@ def test_a_run_that_diverged_is_recorded_as_such(monkeypatch, tiny_claim):
     assert record.ended == "diverged"
     assert record.epochs[-1]["train_loss"] is None
     assert "top1_error" not in record.final
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("images", "sha256 of train went from '.*' to '.*'; sha256 of test went"),
+        ("torch", "torch went from '.*' to '0.1'"),
+        ("device_kind", "device_kind went from 'cpu' to 'cuda'"),
+    ],
+)
+def test_runs_that_could_not_be_compared_with_the_records_are_refused_before(
+    what, words, tmp_path, monkeypatch, tiny_dataset
+):
+    run_claim("tiny", seeds=[0, 1], arms=["tanh"], threads=1, out=tmp_path)
+    run_claim("tiny", seeds=[0], arms=["relu"], threads=1, out=tmp_path)
+    if what == "images":
+        others = replace(tiny_dataset, labels=tiny_dataset.labels.flip(0))
+        monkeypatch.setattr(sweep, "load_dataset", lambda name, root, split, size=None: only(others, name, split))
+    else:
+        changed = environment("cpu") | {what: {"torch": "0.1", "device_kind": "cuda"}[what]}
+        monkeypatch.setattr(sweep, "environment", lambda device: changed)
+    monkeypatch.setattr(sweep, "run_one", None)
+    with pytest.raises(EvidenceError, match=f"tiny/smoke/.*: {words}.*--out FOLDER"):
+        run_claim("tiny", seeds=[1], arms=["relu"], threads=1, out=tmp_path)
+    assert len(run_claim("tiny", seeds=[0], threads=1, out=tmp_path)) == 2  # nothing is missing there
 
 
 def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny_claim):
