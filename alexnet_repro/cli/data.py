@@ -76,6 +76,8 @@ def prepare_(
         raise ValueError(f"{name} would be prepared as {own}, which is another data set: say where to with --out")
     source, size = load_source(name, root), size_of(name, size)
     out = data_root(root) / store_name(own or name, size) if out is None else out
+    if own is not None and out.resolve().is_relative_to(Path(name).expanduser().resolve()):
+        raise ValueError(f"{out} lies in {name}, where it would be taken for images: say where else to with --out")
     with tqdm(desc=source.name, unit=" images", unit_scale=True, disable=None) as bar:
 
         def show(done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from alexnet_repro.data.batches import Batches
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
@@ -79,7 +80,7 @@ def load_dataset(
     if name == "imagenet":
         raise DatasetNotFoundError(
             f"imagenet must be prepared first, and {store} is not there: alexnet-repro data prepare imagenet --root "
-            f"{data_root(root)}"
+            f"{quote(str(data_root(root)))}" + (f" --size {size}" if size is not None else "")
         )
     return load_source(name, root, download=download).in_memory(split, size_of(name, size))
 

@@ -58,27 +58,28 @@ def _fetched(archive: Archive, path: Path, part: Path) -> Path:
                 raise
             failures.append(f"  - {mirror}: {str(error) or type(error).__name__}")
         else:
-            try:
-                check(part, archive.md5)
-            except ValueError as error:  # complete, but a different file
-                part.unlink()
-                failures.append(f"  - {mirror}: {error}")
-            else:
+            if _md5(part) == archive.md5:
                 part.replace(path)
                 return path
+            part.unlink()  # complete, but a different file
+            failures.append(f"  - {mirror}: what it sent is not the official archive: its md5 is not {archive.md5}")
         logger.warning(failures[-1].strip(" -"))
     raise DatasetNotFoundError(f"{archive.file} could not be downloaded:\n" + "\n".join(failures))
 
 
 def check(path: Path, md5: str) -> None:
     """Raises ``ValueError`` if the file's md5 is a different one."""
+    if _md5(path) != md5:
+        raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Remove it, and fetch it again.")
+
+
+def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
         while block := file.read(BLOCK):
             digest.update(block)
             bar.update(len(block))
-    if digest.hexdigest() != md5:
-        raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Fetch it again.")
+    return digest.hexdigest()
 
 
 def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing: str) -> Path:
@@ -136,7 +137,8 @@ def _unzip(archive: Path, folder: Path) -> None:
         for name in file.namelist():
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(
-                    f"{archive} was not unpacked: its member {name} would lie outside the folder. Fetch it again."
+                    f"{archive} was not unpacked: its member {name} would lie outside the folder. Remove it, "
+                    "and fetch it again."
                 )
         file.extractall(folder)
 

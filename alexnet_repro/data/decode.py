@@ -94,7 +94,8 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
                 raise ImageError(
                     name, "has grey values of 32 bits, of which none is known as white. Save it with 8 or 16"
                 )
-            image.load()
+            before = image.getexif().get(ExifTags.Base.Orientation)
+            image.load()  # which turns a TIFF image by itself
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
             rgb, repairs = _as_rgb(image if turn is None else image.transpose(turn))
     except (ImageError, MemoryError):
@@ -105,7 +106,7 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
         raise ImageError(name, f"is not a readable image: {_unknown(file)}. Replace or remove it.") from error
     except Exception as error:  # on damaged files, Pillow's readers raise nearly anything
         raise ImageError(name, f"is not a readable image: {_reason(error)}. Replace or remove it.") from error
-    return rgb, ", ".join(repairs + ["turned"] * (turn is not None))
+    return rgb, ", ".join(repairs + ["turned"] * (before in TURNS))
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
@@ -160,7 +161,10 @@ def _reason(error: Exception) -> str:
 def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     repairs = []
     if image.mode.startswith("I"):  # I;16 and the like
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+        values, clear = np.asarray(image).clip(0, 65535), image.info.get("transparency")
+        image = Image.fromarray((values / 257).round().astype(np.uint8))
+        if clear is not None:  # the grey value that stands for a transparent pixel
+            image.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
         repairs.append("16 bits")
     if image.mode in ("L", "LA", "1"):
         repairs.append("greyscale")

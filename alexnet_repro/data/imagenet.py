@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO
 
 import numpy as np
@@ -65,7 +66,7 @@ def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
             return _imagenette(name, place)
     missing = (
         f"{name} was not found in {root}: neither {folder}/train/<class>/, nor train/<class>/, nor {archive.file}."
-        f"\nTo get it: alexnet-repro data get {name} --root {root}; or put {archive.mirrors[0]} there."
+        f"\nTo get it: alexnet-repro data get {name} --root {quote(str(root))}; or put {archive.mirrors[0]} there."
     )
     return _imagenette(name, unpacked(archive, folder, root, download, missing))
 

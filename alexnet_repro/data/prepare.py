@@ -64,6 +64,7 @@ def prepare(
             begun with, another source or other settings.
         BlockingIOError: another process is preparing a data set in that folder; says which.
         ImageError: a file is not a usable image.
+        StoreError: the folder holds a prepared data set that is damaged.
         OSError: the disk is full; what has been done so far is kept.
     """
     if form is not None:
@@ -90,6 +91,8 @@ def _prepared(
     request = _request(source, listings, size, form)
     if (out / MANIFEST).exists():
         store = Store.open(out)
+        for split in store.splits:
+            store.check_sizes(split)
         _same({key: request[key] for key in ("source", "classes", "size", "form")}, store.manifest, out)
         if not tolerant:
             _refuse_skipped(store.manifest["splits"], problems)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from alexnet_repro.support.values import digest, read_sealed
 
 MANIFEST, SEAL = "manifest.json", "sha256"  # the file, and the field with its checksum
 FORMAT = 1
+MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python 3.13 and newer
 OPEN = 64  # tar files of a split that are open at a time; ImageNet has more than a process may open
 
 
@@ -56,9 +59,9 @@ class Store:
         try:
             manifest = read_sealed(path, SEAL)
         except ValueError as error:
-            raise StoreError(f"{path} is damaged: its checksum is wrong. Prepare the data set again.") from error
+            raise StoreError(f"{path} is damaged: its checksum is wrong. {_again(folder)}") from error
         if manifest["format"] != FORMAT:
-            raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. Prepare it again.")
+            raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. {_again(folder)}")
         return cls(folder, manifest)
 
     @property
@@ -74,12 +77,8 @@ class Store:
         """
         if split not in self.splits:
             raise DatasetNotFoundError(f"{self.folder} has no split {split!r}, only {', '.join(self.splits)}")
+        self.check_sizes(split)
         entry = self.manifest["splits"][split]
-        for name, expected in entry["files"].items():
-            path = self.folder / name
-            size = path.stat().st_size if path.is_file() else 0
-            if size != expected["bytes"]:
-                raise StoreError(f"{path} has {size:,} bytes, not {expected['bytes']:,}. Prepare the data set again.")
         source = self.manifest["source"]
         return StoredDataset(
             name=source["name"],
@@ -91,6 +90,14 @@ class Store:
             + ", JPEG" * (self.manifest["form"] == "jpeg"),
             store=self,
         )
+
+    def check_sizes(self, split: str) -> None:
+        """Raises ``StoreError`` if a file of the split is missing or has the wrong size."""
+        for name, expected in self.manifest["splits"][split]["files"].items():
+            path = self.folder / name
+            size = path.stat().st_size if path.is_file() else 0
+            if size != expected["bytes"]:
+                raise StoreError(f"{path} has {size:,} bytes, not {expected['bytes']:,}. {_again(self.folder)}")
 
     def verify(self) -> Iterator[str]:
         """Reads every file in full and yields a message for each one that is missing or changed."""
@@ -126,6 +133,10 @@ class StoredDataset(Dataset):
         mean_image = torch.from_numpy(np.load(self.store.folder / f"{self.split}-mean.npy"))
         covariance = self.store.manifest["splits"][self.split]["covariance"]
         return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64))
+
+
+def _again(folder: Path) -> str:
+    return f"Remove {folder}, and prepare the data set again."
 
 
 def _reopened(folder: Path, expected: str, split: str) -> Dataset:
@@ -206,10 +217,25 @@ class JpegImages:
 
 def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor:
     """The images of a split, (N, 3, size, size) uint8, read from these files of its store."""
-    if f"{split}-images.npy" in files:  # "c": changes would stay in memory, and torch asks for a writable array
-        return torch.from_numpy(np.load(folder / f"{split}-images.npy", mmap_mode="c"))
+    if f"{split}-images.npy" in files:
+        return torch.from_numpy(_mapped(folder / f"{split}-images.npy"))
     tars = [folder / name for name in files if name.endswith(".tar")]
     return JpegImages(tars, folder / f"{split}-index.npy", size)  # type: ignore[return-value]  # used like a tensor
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array in a file, which may be larger than the memory; changes stay in memory, and the file as it is.
+
+    numpy's ``mmap_mode="c"`` reserves memory for changes of the whole array, which Linux refuses if it has less.
+    """
+    if not hasattr(mmap, "MAP_PRIVATE"):  # on Windows
+        return np.load(path, mmap_mode="c")
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        private = mmap.MAP_PRIVATE | MAP_NORESERVE
+        mapped = mmap.mmap(file.fileno(), 0, flags=private, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        return np.frombuffer(mapped, dtype, offset=file.tell()).reshape(shape)
 
 
 def file_sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from alexnet_repro.data.archives import Archive, unpacked
 from alexnet_repro.data.dataset import DatasetNotFoundError
@@ -40,7 +41,7 @@ def tiny_imagenet_source(name: str, root: Path, download: bool = False) -> Sourc
         missing = (
             f"{name} was not found in {root}: neither {FOLDER}/, nor {WNIDS} beside train/ and val/, nor "
             f"{ARCHIVE.file}.\nTo get it (236 MiB, for non-commercial research): alexnet-repro data get {name} --root "
-            f"{root}; or put {ARCHIVE.mirrors[0]} there."
+            f"{quote(str(root))}; or put {ARCHIVE.mirrors[0]} there."
         )
         unpacked(ARCHIVE, FOLDER, root, download, missing)
     return _from_folder(name, folder)

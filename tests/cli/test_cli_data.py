@@ -78,6 +78,17 @@ def test_a_folder_with_the_name_of_a_known_data_set_does_not_become_that_one(cal
     assert call("prepare", str(own), "--size", "12", "--out", str(tmp_path / "mine"), "--workers", "1")[0] == 0
 
 
+def test_nothing_is_written_where_it_would_be_taken_for_a_class_of_images(call, images, monkeypatch):
+    monkeypatch.chdir(images)
+    before = sorted(images.rglob("*"))
+    monkeypatch.setenv("ALEXNET_REPRO_DATA", "data")
+    status, _, err = call("prepare", ".", "--size", "12")
+    assert status == 2
+    assert "data/zoo-12 lies in ., where it would be taken for images: say where else to with --out" in err
+    assert sorted(images.rglob("*")) == before
+    assert call("prepare", ".", "--size", "12", "--out", "../mine", "--workers", "1")[0] == 0
+
+
 def test_a_store_is_shown_by_the_name_of_its_data_set_and_from_the_home_folder(call, images, tmp_path, monkeypatch):
     monkeypatch.setitem(KNOWN, "zoo", replace(KNOWN["imagenette"], source=lambda root, download: folder_source(images)))
     assert call("prepare", "zoo", "--size", "12", "--workers", "1")[0] == 0

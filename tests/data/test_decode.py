@@ -72,6 +72,15 @@ def test_white_of_sixteen_bits_is_white_in_whatever_way_pillow_keeps_them(tmp_pa
         assert repairs == "16 bits, greyscale"
 
 
+def test_a_transparent_grey_value_of_sixteen_bits_is_white(tmp_path):
+    values = np.array([[257 * 9, 0], [257 * 9 + 1, 65535]], np.uint16)
+    image = Image.fromarray(values)
+    image.save(tmp_path / "a.png", transparency=257 * 9)
+    pixels, repairs = decode(tmp_path / "a.png", 2)
+    assert pixels[..., 0].tolist() == [[255, 0], [9, 255]]
+    assert repairs == "16 bits, greyscale, transparent"
+
+
 @pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("F", 200.0), ("I", 200), ("I", 2**30)])
 def test_grey_values_of_which_none_is_known_as_white_are_refused(tmp_path, mode, value):
     Image.new(mode, (3, 3), value).save(tmp_path / "a.tif")
@@ -93,11 +102,12 @@ def test_cmyk_becomes_rgb(tmp_path):
     assert repairs == "CMYK"
 
 
-def test_an_image_that_was_taken_sideways_is_turned_upright(tmp_path):
+@pytest.mark.parametrize("kind", ["png", "tif"])  # Pillow itself turns only the second
+def test_an_image_that_was_taken_sideways_is_turned_upright(tmp_path, kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
-    Image.fromarray(gradient(4, 4)).save(tmp_path / "a.png", exif=exif)
-    pixels, repairs = decode(tmp_path / "a.png", 4)
+    Image.fromarray(gradient(4, 4)).save(tmp_path / f"a.{kind}", exif=exif)
+    pixels, repairs = decode(tmp_path / f"a.{kind}", 4)
     assert (pixels == np.rot90(gradient(4, 4), -1)).all()
     assert repairs == "turned"
 

@@ -89,8 +89,8 @@ def test_the_challenge_s_archives_are_read_where_they_are(challenge):
 
 
 def test_imagenet_is_prepared_and_then_loaded(challenge):
-    with pytest.raises(DatasetNotFoundError, match="imagenet must be prepared first"):
-        load_dataset("imagenet", challenge, size=8)
+    with pytest.raises(DatasetNotFoundError, match=r"imagenet must be prepared first.* imagenet --root 'a b' --size 8"):
+        load_dataset("imagenet", "a b", size=8)
     store = prepare(load_source("imagenet", challenge), challenge / "imagenet-8", size=8, workers=1)
     assert store.manifest["source"]["archives"][imagenet.TRAIN[0]] == imagenet.TRAIN[1]
     assert len(load_dataset("imagenet", challenge, "val", size=8)) == 4

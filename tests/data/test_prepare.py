@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from processes import started
 
 import alexnet_repro
-from alexnet_repro.data import ImageError, load_dataset, load_source, prepare
+from alexnet_repro.data import ImageError, StoreError, load_dataset, load_source, prepare
 from alexnet_repro.data import prepare as preparing
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.moments import Moments
@@ -149,6 +149,19 @@ def test_a_finished_store_is_not_made_again(folder, tmp_path):
     before = (tmp_path / "store" / "manifest.json").stat().st_mtime_ns
     assert prepare(folder_source(folder), tmp_path / "store", size=12, workers=1) == store
     assert (tmp_path / "store" / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "train-images.npy"])
+def test_a_damaged_store_is_not_taken_for_a_finished_one_and_can_be_made_again_as_the_error_says(
+    folder, tmp_path, name
+):
+    store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    path = tmp_path / "store" / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(StoreError, match=f"Remove {tmp_path / 'store'}, and prepare the data set again"):
+        prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    shutil.rmtree(tmp_path / "store")
+    assert prepare(folder_source(folder), tmp_path / "store", size=12, workers=1) == store
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -2,6 +2,7 @@ import copy
 import gc
 import io
 import json
+import os
 import pickle
 import resource
 import tarfile
@@ -20,7 +21,8 @@ from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
-from alexnet_repro.data.store import OPEN, JpegImages
+from alexnet_repro.data.parts import make_array
+from alexnet_repro.data.store import OPEN, JpegImages, stored_images
 from alexnet_repro.support.values import digest
 
 
@@ -83,6 +85,21 @@ def test_the_fingerprint_is_that_of_the_pixels_and_labels_wherever_they_lie(made
     assert Store(made.folder, earlier).dataset().sha256 == fingerprint["sha256"]
 
 
+def test_an_array_larger_than_the_memory_is_read_and_changes_do_not_reach_the_file(tmp_path):
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    size = 256
+    images = 1024 * sum(int(memory[name].split()[0]) for name in ("MemTotal", "SwapTotal")) // (3 * size * size) + 10
+    make_array(tmp_path / "train-images.npy", images, size)
+    with (tmp_path / "train-images.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x07")
+    for changed in (9, 7):
+        pixels = stored_images(tmp_path, "train", ["train-images.npy"], size)
+        assert pixels.shape == (images, 3, size, size)
+        assert pixels[-1, -1, -1, -2:].tolist() == [0, 7]
+        pixels[-1, -1, -1, -1] = changed
+
+
 def test_verify_finds_a_flipped_bit_in_any_file(store):
     assert list(store.verify()) == []
     rng = np.random.default_rng(0)
@@ -102,7 +119,7 @@ def test_verify_finds_a_flipped_bit_in_any_file(store):
 def test_a_missing_or_shortened_file_is_named(store):
     labels = store.folder / "train-labels.npy"
     labels.write_bytes(labels.read_bytes()[:-1])
-    with pytest.raises(StoreError, match=r"train-labels\.npy has 207 bytes, not 208"):
+    with pytest.raises(StoreError, match=r"train-labels\.npy has 207 bytes, not 208. Remove .*, and prepare"):
         store.dataset()
     labels.unlink()
     with pytest.raises(StoreError, match=r"train-labels\.npy has 0 bytes, not 208"):
