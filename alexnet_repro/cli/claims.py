@@ -109,6 +109,10 @@ def run(
         raise ValueError("the records of an installed package are not added to: name a folder with --out")
     if again is not None and launcher != "processes":
         raise ValueError(f"--again runs in processes of this machine, not with --launcher {launcher}")
+    if again is not None and again.resolve() == out.resolve():
+        raise ValueError(f"--again needs another folder than that of the records, {out}")
+    if slurm and launcher != "slurm":
+        raise ValueError("--slurm is for --launcher slurm")
     chosen: dict[str, Any] = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
     if launcher == "slurm":
         jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **chosen)
@@ -129,8 +133,13 @@ def run(
         return records, len(board.seconds)
 
     recorded, new = records_in(out)
-    if again is not None and not new:
-        typer.echo(_compared(recorded, records_in(again)[0]))
+    if again is not None and new:
+        typer.echo(f"{new} of them were missing and are new; call this again to repeat and compare all of them")
+    elif again is not None:
+        repeated, new = records_in(again)
+        if new < len(repeated):
+            typer.echo(f"{len(repeated) - new} of them were there already and were not run again")
+        typer.echo(_compared(recorded, repeated))
 
 
 class Board:

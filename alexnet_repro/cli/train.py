@@ -52,9 +52,16 @@ NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets without a 
 
 
 def choose(
-    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str]
-) -> RunConfig:
-    """The run of a preset on a data set, with the data set's classes and image size, changed by the settings."""
+    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str],
+    epochs: int | None = None,
+) -> RunConfig:  # fmt: skip
+    """The run of a preset on a data set, with the data set's classes and image size, changed by the settings.
+
+    If ``epochs`` is given, the preset's training is shortened to it first.
+    """
+    if epochs is not None and any(setting.startswith("train.epochs=") for setting in settings):
+        raise ValueError(f"--epochs {epochs} and --set train.epochs=... exclude each other")
+    training = TrainConfig.preset(preset)
     inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
     crop = inputs.crop if crop is None else crop
     classes, side = peek(dataset, root, size)
@@ -65,7 +72,7 @@ def choose(
         seed=seed,
         net=net,
         input=replace(inputs, crop=crop),
-        train=TrainConfig.preset(preset),
+        train=training if epochs is None else training.shortened(epochs),
     )
     return override(config, *settings)
 
@@ -75,7 +82,8 @@ def train(
     out: Annotated[Path, typer.Option(help="folder of the run; one that was interrupted is resumed")],
     preset: Preset = "paper",
     epochs: Annotated[
-        int | None, typer.Option(help="short for `--set train.epochs=...`; stages keep their shape")
+        int | None,
+        typer.Option(help="in place of the preset's; its stages or drops move in proportion, before --set is applied"),
     ] = None,
     size: Annotated[int | None, typer.Option(help="stored images, pixels; default: the data set's")] = None,
     crop: Annotated[int | None, typer.Option(help="network's input, pixels; default: the preset's")] = None,
@@ -89,9 +97,7 @@ def train(
     tower_processes: TowerProcesses = False,
 ) -> None:
     """Train a network; after an interruption, call it again: it resumes, and ends with the same weights."""
-    config = choose(dataset, root, preset, size, crop, seed, settings)
-    if epochs is not None:
-        config = replace(config, train=config.train.shortened(epochs))
+    config = choose(dataset, root, preset, size, crop, seed, settings, epochs)
     _run(config, out, root, device, threads, save_every, with_tensorboard, tower_processes)
 
 
@@ -169,6 +175,8 @@ def evaluate(
             typer.echo(f"{network.file} keeps no names of classes: they are taken by their numbers", err=True)
         transform = network.transform
         if views is not None:
+            if transform.config.crop is None:
+                raise ValueError(f"{network.file} takes whole images, without crops: leave --views out")
             transform = transform.viewed(views)  # type: ignore[arg-type]  # it says what is allowed
         with network.config.train.autocast(device):  # as when the run's record was made
             found, right = predict(network.network, testing.images, transform, order[testing.labels])

@@ -48,6 +48,7 @@ class Network(nn.Sequential):
 
     Each layer's initial weights are drawn from a generator of their own: adding or removing a layer does not change the
     random numbers of the others. Another generator draws dropout's masks. torch's global generator is never touched.
+    The network is made on the CPU, whatever torch's default device is.
 
     Args:
         config: the network's configuration; None: preset ``paper``, AlexNet as printed.
@@ -73,8 +74,9 @@ class Network(nn.Sequential):
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, drawn in zip(wanted, weights, strict=True):
             try:
-                module = _module(layer, shape, config, masks)
-                shape = _shape_after(module, shape)
+                with torch.device("cpu"):
+                    module = _module(layer, shape, config, masks)
+                    shape = _shape_after(module, shape)
             except (ValueError, RuntimeError) as error:
                 raise ValueError(f"{config.name}: {layer.name} does not fit its input {shape}: {error}") from error
             if isinstance(layer, Conv | Linear):

@@ -109,6 +109,9 @@ class TowerLinear(nn.Module):
 class Dropout(nn.Module):
     """Sets each unit to 0 with probability ``p`` in training, independently for every unit and image.
 
+    With ``torch.utils.checkpoint`` the gradients would be wrong unless ``generator`` is None: only torch's default
+    generators are set back for the second forward pass.
+
     Source:  Sec. 4.2; 2012 code, layer type ``hs``.
     Differs: from torch.nn.Dropout, which divides by ``1 - p`` in training, as here with ``rescale=True``. With
         ``False`` nothing is divided, and at test time the outputs are multiplied by ``1 - p``.
@@ -160,7 +163,8 @@ class Dropout(nn.Module):
         if self.towers > 1:
             units = (units[0] * self.towers, *units[1:])
         if generator is not None and x.device != generator.device:
-            generator = torch.Generator(x.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+            generator = torch.Generator(x.device).manual_seed(int(seed))
         whole = torch.rand(images, *units, generator=generator, device=x.device)
         mine = whole[first : first + len(x)]
         return mine.chunk(self.towers, 1)[self.tower] if self.towers > 1 else mine

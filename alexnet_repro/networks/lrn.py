@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_repro.networks.lrn_kernels import ResponseNorm, inverse_power, transformed, window_sum, working_dtype
+
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.7 and newer
 
 
 class LocalResponseNorm(nn.Module):
@@ -63,7 +67,7 @@ class LocalResponseNorm(nn.Module):
         coefficient = self.alpha / self.size if self.average else self.alpha
         arguments = self.size, coefficient, self.beta, self.k, self.groups
         compiling = torch.compiler.is_compiling()
-        plain = transformed(a) or torch.jit.is_tracing()
+        plain = transformed(a) or torch.jit.is_tracing() or is_exporting()  # exported, it must not need this package
         if plain or (compiling and a.device.type != "cpu"):  # except on a CPU, compilers fuse the equation well
             return equation(a, *arguments)
         return (torch.ops.alexnet_repro.response_norm if compiling else ResponseNorm.apply)(a, *arguments)

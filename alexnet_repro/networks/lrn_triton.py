@@ -43,10 +43,11 @@ def _launch(
         return
     tile = min(_SLOW, triton.next_power_of_2(sizes[0])), min(_FAST, triton.next_power_of_2(sizes[1]))
     blocks = [triton.cdiv(count, step) for count, step in zip(sizes, tile, strict=True)]
-    _kernel[(outer * blocks[0] * blocks[1],)](
-        a, grad, out, *sizes, *blocks, *strides, float(coefficient), float(beta), float(k),
-        size=size, below=size // 2, last=last, backward=backward, slow_tile=tile[0], fast_tile=tile[1],
-    )  # fmt: skip
+    with torch.cuda.device_of(a):  # Triton launches on the current GPU
+        _kernel[(outer * blocks[0] * blocks[1],)](
+            a, grad, out, *sizes, *blocks, *strides, float(coefficient), float(beta), float(k),
+            size=size, below=size // 2, last=last, backward=backward, slow_tile=tile[0], fast_tile=tile[1],
+        )  # fmt: skip
 
 
 @triton.jit

@@ -214,6 +214,8 @@ def _check(config: NetConfig) -> None:
             raise ValueError(f"{config.name}: {layer.name} is locally connected, which has no towers")
         if isinstance(layer, Norm) and layer.reads == "all":
             raise ValueError(f"{config.name}: the windows of {layer.name} cross from one tower to the other")
+    if getattr(output := config.effective_layers()[-1], "reads", "all") == "own":
+        raise ValueError(f"{config.name}: {output.name}, the last layer, is in the first tower but reads each its own")
 
 
 def _check_copies(devices: Sequence[torch.device]) -> None:
@@ -261,7 +263,8 @@ def _part(layer: PaddedConv2d | TowerLinear, tower: int, towers: int) -> nn.Modu
     """A layer with one tower's share of the filters or units, which read the same inputs as before."""
     part = copy.deepcopy(layer)
     for name, parameter in layer.named_parameters():
-        setattr(part, name, nn.Parameter(parameter.detach().chunk(towers)[tower].clone()))
+        share = parameter.detach().chunk(towers)[tower].clone()
+        setattr(part, name, nn.Parameter(share, parameter.requires_grad))
     if isinstance(part, PaddedConv2d):
         part.out_channels //= towers
         part.in_channels, part.groups = part.in_channels // part.groups, 1

@@ -24,5 +24,5 @@ def streams(generator: torch.Generator, *purposes: str) -> list[torch.Generator]
         generator: on the CPU.
         purposes: any words.
     """
-    seed = int(torch.randint(2**62, (), generator=generator))
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     return [stream(seed, purpose) for purpose in purposes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import pickle
 import zipfile
 import zlib
@@ -142,7 +143,9 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
         raise OSError(errno.EIO, f"{path} can't be written: is the disk full? {error}") from error
 
 
-def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap: bool = False) -> dict[str, Any]:
+def load_checkpoint(
+    path: str | os.PathLike[str], config: Mapping[str, Any] | None = None, *, mmap: bool = False
+) -> dict[str, Any]:
     """Loads ``config`` and ``state`` of a checkpoint, tensors on the CPU; nothing in the file is executed.
 
     Args:
@@ -153,6 +156,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any] | None = None, *, mmap
     Raises:
         CheckpointError: there is none, it is damaged, or it belongs to another configuration; names what differs.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a checkpoint: there is no such file")
     with reading(path):

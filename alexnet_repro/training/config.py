@@ -86,11 +86,12 @@ class TrainConfig:
     def shortened(self, epochs: int) -> TrainConfig:
         """The same training in ``epochs`` epochs, stages or drops in proportion; ``ValueError`` if they are too few."""
         if isinstance(self.schedule, Stages):
-            return dataclasses.replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs))
+            return dataclasses.replace(self, epochs=epochs, schedule=self.schedule.shortened(epochs, self.epochs))
         if self.schedule is not None:
             return dataclasses.replace(self, epochs=epochs)
         whole = Stages.of_drops(self.lr_drops, self.epochs)
-        ends = [accumulate(x.epochs or 0 for x in stages.stages) for stages in (whole, whole.shortened(epochs))]
+        both = whole, whole.shortened(epochs, self.epochs)
+        ends = [accumulate(x.epochs or 0 for x in stages.stages) for stages in both]
         moved = dict(zip(*ends, strict=True))
         return dataclasses.replace(self, epochs=epochs, lr_drops=tuple(moved[x] for x in self.lr_drops if x in moved))
 

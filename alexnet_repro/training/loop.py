@@ -62,16 +62,17 @@ def train(
         model: maps inputs to logits, on the device of the batches. For several processes, as ``parallel`` wraps it.
         batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
         config: the recipe.
-        validate: called after every epoch; a schedule may depend on the ``top1_error`` that it returns.
-        on_step: called after every minibatch with the ``Training``, whose state is then complete and can be saved.
+        validate: called after every epoch; a ``Plateau`` needs the ``top1_error`` that it returns.
+        on_step: called after every minibatch with the ``Training``, whose ``state_dict()`` is then complete and can be
+            saved.
         on_epoch: the same after every epoch.
         resume: a state of such a ``Training`` to resume from; not used after the first step.
 
     Raises:
         TrainingError: the loss or a weight is no longer finite, or the loss is no better than chance over
             ``stuck_after`` steps. It names step, layer and likely cause; its ``history`` is the training so far.
-        ValueError: the schedule needs ``validate``, or batches that have ``enter``; the schedule or the weight decay
-            names a layer that does not exist; an epoch yields no minibatch.
+        ValueError: the schedule needs ``validate`` and its ``top1_error``, or batches that have ``enter``; the schedule
+            or the weight decay names a layer that does not exist; an epoch yields no minibatch.
 
     Example:
         >>> import torch

@@ -60,7 +60,7 @@ def describe(training: Training) -> str:
         f"epoch {epoch.epoch}/{training.config.epochs}: learning rate {epoch.lr:.2g}, loss {epoch.train_loss:.4f}, "
         f"training error {epoch.train_error:.2%}"
     )
-    if epoch.val is not None:
+    if epoch.val is not None and "top1_error" in epoch.val:
         text += f", validation error {epoch.val['top1_error']:.2%}"
     return f"{text}, {epoch.seconds:.0f} s"
 

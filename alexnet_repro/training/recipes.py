@@ -81,8 +81,12 @@ _CIFAR_11PCT = replace(
     _CIFAR_13PCT, epochs=520, weight_decay=_LOCAL_DECAY | {"fc10": 0.01}, schedule=_four_then_five(350, 150)
 )
 """layer-params-conv-local-11pct.cfg: 350, 150, 10 and 10 epochs."""
-_CIFAR_18PCT = TrainConfig(epochs=140, lr=0.001, lr_drops=(120, 130), weight_decay=_CONV_DECAY | {"fc10": 1.0})
-"""layer-params-18pct.cfg. OURS: the last 10 of the 140 epochs, because the file gives no end."""
+_DROPS_OF_ALL = Stages(
+    tuple(Stage(epochs=n, lr_factor=0.1**i, bias_lr_factor=0.1**i) for i, n in enumerate((120, 10, 10)))
+)
+_CIFAR_18PCT = TrainConfig(epochs=140, lr=0.001, schedule=_DROPS_OF_ALL, weight_decay=_CONV_DECAY | {"fc10": 1.0})
+"""layer-params-18pct.cfg, which says to reduce "all" learning rates, those of the biases too. OURS: the last 10 of the
+140 epochs, because the file gives no end."""
 _CIFAR_19PCT = replace(_CIFAR_18PCT, weight_decay=_CONV_DECAY | {"fc10": 3.0})
 """layer-params-19pct.cfg, which has no schedule; OURS: the schedule of the 18 % net."""
 _CIFAR_80SEC = TrainConfig(epochs=10, lr=0.001, lr_drops=(8,), weight_decay=_CONV_DECAY | {"fc64": 0.03, "fc10": 0.03})

@@ -36,9 +36,10 @@ def replayable(model: nn.Module, device: torch.device, config: TrainConfig) -> b
 
 
 def capture(work: Callable[[], None]) -> Callable[[], None]:
-    """Captures what ``work`` launches, without running it; returns a function that launches it again."""
+    """Captures what ``work`` launches on the current GPU, without running it; returns a function that launches it."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads keep making batches
+    aside = torch.cuda.Stream()  # torch's default one is of the GPU that was current at the first capture
+    with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):  # other threads make batches
         work()
     return graph.replay
 
@@ -105,7 +106,8 @@ class Replayed:
         try:
             for layer, numbers in self.numbers.items():
                 layer.numbers = numbers
-            self.replay = self.capture(work)
+            with torch.cuda.device_of(self.inputs):
+                self.replay = self.capture(work)
         finally:
             for layer in self.numbers:
                 layer.numbers = None

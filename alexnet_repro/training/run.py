@@ -214,6 +214,9 @@ class _Run:
                 if self.study is None or error.history is None:
                     raise
                 history = error.history
+            else:
+                if self.here.extremes(int(bool(stop)))[1]:
+                    raise Interrupted("stopped after the last epoch, before the evaluation")
         self.log(history.epochs)  # it may have been killed between the last checkpoint and its line
         return history
 

@@ -64,24 +64,25 @@ class Stages:
         ends = accumulate(stage.epochs or 0 for stage in self.stages[:-1])  # all of these have a number
         return self.stages[sum(epoch > end for end in ends)]
 
-    def shortened(self, epochs: int) -> Stages:
-        """The same stages in proportion, with ``epochs`` epochs in total; every stage keeps at least one.
+    def shortened(self, epochs: int, whole: int) -> Stages:
+        """The stages of a training of ``whole`` epochs in proportion, in one of ``epochs``; each keeps at least one.
 
         Raises:
-            ValueError: there are fewer epochs than stages, or the last stage has no number of epochs.
+            ValueError: there are fewer epochs than stages.
         """
-        whole = [stage.epochs for stage in self.stages if stage.epochs is not None]
-        if len(whole) < len(self.stages) or epochs < len(whole):
-            given = [stage.epochs for stage in self.stages]
+        starts = [0, *accumulate(stage.epochs or 0 for stage in self.stages[:-1])]
+        stages = [stage for stage, start in zip(self.stages, starts, strict=True) if start < whole]
+        lasts = [*starts[1 : len(stages)], whole]
+        if epochs < len(stages):
             raise ValueError(
-                f"{len(given)} stages of {given} epochs can't be shortened to {epochs} epochs in all: give at least as "
-                "many as there are stages, or set epochs alone, and the first stages are what is trained"
+                f"{len(stages)} stages that end with epochs {lasts} can't be shortened to {epochs} epochs in all: give "
+                "at least as many as there are stages, or set epochs alone, and the first stages are what is trained"
             )
-        ends = [round(end * epochs / sum(whole)) for end in accumulate(whole)]
+        ends = [round(last * epochs / whole) for last in lasts]
         for i, end in enumerate(ends):
             ends[i] = min(max(end, (ends[i - 1] if i else 0) + 1), epochs - len(ends) + i + 1)
         lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        return Stages(tuple(replace(stage, epochs=n) for stage, n in zip(self.stages, lengths, strict=True)))
+        return Stages(tuple(replace(stage, epochs=n) for stage, n in zip(stages, lengths, strict=True)))
 
 
 @dataclass(frozen=True)

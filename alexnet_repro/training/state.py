@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from alexnet_repro.networks.towers import TowerProcess
 from alexnet_repro.networks.weights import unwrapped
 from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import Counts, State, reading
@@ -59,6 +60,8 @@ class Training:
         self.device = next(model.parameters()).device
         if config.precision == "bfloat16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError(f"precision bfloat16 is not supported by {torch.cuda.get_device_name(self.device)}")
+        if config.precision == "float16" and isinstance(self.plain, TowerProcess):
+            raise ValueError("precision float16 can't be used with a process per tower, where each would scale its own")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
         self.step, self.seconds = 0, 0.0  # in total; in the current epoch
@@ -77,8 +80,10 @@ class Training:
 
     def stage(self) -> Stage:
         """The stage of the current epoch."""
-        errors = [epoch.val["top1_error"] for epoch in self.epochs if epoch.val is not None]
-        return self.config.stage(len(self.epochs) + 1, errors)
+        vals = [epoch.val for epoch in self.epochs if epoch.val is not None] if self.config.needs_validation() else []
+        if wrong := [sorted(val) for val in vals if "top1_error" not in val]:
+            raise ValueError(f"{self.config.schedule} needs top1_error from validate, which returned only {wrong[0]}")
+        return self.config.stage(len(self.epochs) + 1, [val["top1_error"] for val in vals])
 
     def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """Counts one more minibatch."""
@@ -122,6 +127,9 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """The state in tensors and plain values, wherever the towers are; all processes must call it together.
+
+        The tensors under "model" may be the network's own, as in any module's state dict: save the state, or make a
+        deep copy of it, before the next step changes them.
 
         Batches without a ``state_dict`` start from their beginning when the state is restored.
 

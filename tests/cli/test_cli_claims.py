@@ -74,6 +74,8 @@ def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
         (["show", "alexnet"], "claim must be one of"),
         (["verify", "--evidence", "nowhere"], "there is no folder nowhere"),
         (["run", "relu", "--launcher", "slurm", "--again", "x"], "--again runs in processes of this machine"),
+        (["run", "relu", "--out", "x", "--again", "y/../x"], "--again needs another folder"),
+        (["run", "relu", "--slurm", "mem_gb=8"], "--slurm is for --launcher slurm"),
         (["run", "relu", "--launcher", "cloud"], "--launcher must be processes or slurm, not 'cloud'"),
         (["run", "relu", "--launcher", "slurm", "--slurm", "gpu"], "--slurm takes name=value, not 'gpu'"),
         (["run", "relu", "--scale", "paper", "--data-root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
@@ -123,14 +125,17 @@ def test_what_is_recorded_is_run_again_only_where_nothing_is_missing(make_record
     arguments = ["run", "tiny", "--seeds", "1", "--out", str(recorded), "--again", str(again)]
     status, out, _ = claims_command(*arguments)
     assert (status, again.exists()) == (0, False)
+    assert "1 of them were missing and are new; call this again to repeat and compare" in out
     kept = {path: path.read_bytes() for path in recorded.rglob("*.json")}
     status, out, _ = claims_command(*arguments)
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert status == 0
     assert "relu 0 train_error 0.5 0.5 identical" in lines
     assert "relu 0 top1_error 0.25 0.5 +0.25" in lines
+    assert "already" not in out
     assert lines[-1] == "environment.device went from 'abacus' to 'slide rule'"
     assert {path: path.read_bytes() for path in recorded.rglob("*.json")} == kept
+    assert "1 of them were there already and were not run again" in claims_command(*arguments)[1]
 
 
 def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, tmp_path):

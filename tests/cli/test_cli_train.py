@@ -54,6 +54,18 @@ def test_no_image_is_decoded_to_learn_the_classes(folder, monkeypatch):
     assert choose("cifar10", folder, "cifar-19pct", None, None, 0, []).net.num_classes == 10
 
 
+def test_epochs_shorten_the_preset_and_leave_what_is_set_as_it_is(folder):
+    def chosen(*settings, preset="run145-small", epochs=10):
+        return choose(str(folder / "images"), None, preset, 32, None, 0, list(settings), epochs).train
+
+    assert (chosen().epochs, chosen().lr_drops) == (10, (7, 9))
+    assert (chosen("train.lr_drops=[8]").epochs, chosen("train.lr_drops=[8]").lr_drops) == (10, (8,))
+    given = ("train.schedule=null", "train.lr_drops=[8]")
+    assert chosen(*given, preset="run145").lr_drops == (8,)
+    with pytest.raises(ValueError, match=r"--epochs 10 and --set train\.epochs=\.\.\. exclude each other"):
+        chosen("train.epochs=5")
+
+
 def test_a_run_decodes_every_image_of_a_folder_once(folder, tmp_path, monkeypatch):
     names, decode = [], folders.decode
     monkeypatch.setattr(folders, "decode", lambda file, size, name: names.append(name) or decode(file, size, name))
@@ -71,6 +83,9 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
     assert "most often taken for" in done.stdout
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert len(rows) == 11
+    other = call("evaluate", str(folder / "0"), "--views", "ten")
+    assert other.returncode == 2
+    assert "takes whole images, without crops: leave --views out" in other.stderr
     wrong = sum(row["class"] != row["guess1"] for row in rows) / 11
     assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
 

@@ -324,3 +324,12 @@ def test_activation_derivatives_are_the_mean_derivatives(activation):
 def test_saturated_units_have_no_derivative():
     net = build(replace(TINY_NET, activation="tanh"))
     assert mean_derivatives(net, torch.full((1, 3, 8, 8), 1e4))["act1"] < 1e-3
+
+
+def test_a_network_is_made_on_the_cpu_whatever_the_default_device():
+    config = replace(NetConfig.preset("run145"), width=1 / 16)
+    usual = build(config)
+    with torch.device("meta"):
+        other = build(config)
+        other(torch.zeros(2, 3, 224, 224, device="cpu"))  # and draws its masks there
+    assert all(a.equal(b) for a, b in zip(usual.state_dict().values(), other.state_dict().values(), strict=True))

@@ -358,6 +358,13 @@ def test_impossible_arguments_of_the_within_channel_norm_are_refused(arguments, 
         WithinChannelResponseNorm(**arguments)
 
 
+def test_exported_it_is_the_same_layer_without_operators_of_ours():
+    a, norm = torch.randn(2, 8, 3, 3), LocalResponseNorm(groups=2, average=True)
+    program = torch.export.export(norm, (a,))
+    assert "alexnet_repro" not in str(program.graph)
+    torch.testing.assert_close(program.module()(a), norm(a))
+
+
 @pytest.mark.filterwarnings("ignore")  # of the tracer, which torch.compile has replaced
 def test_traced_it_is_the_same_layer_without_operators_of_ours(tmp_path):
     a = activations(2, 8, 3, 3)

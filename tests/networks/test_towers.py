@@ -12,6 +12,7 @@ from alexnet_repro import NetConfig, build, place
 from alexnet_repro.networks import towers
 
 CPUS = ("cpu", "cpu")
+SMALL = replace(NetConfig.preset("run145"), width=1 / 16)
 
 
 def trained(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> tuple[list, list]:
@@ -56,6 +57,13 @@ def test_weights_move_while_it_trains():
     before = build(config, generator).double().state_dict()
     after = undivided()[2]
     assert all(not before[name].equal(after[name]) for name in before)
+
+
+def test_what_is_frozen_stays_frozen_in_the_towers():
+    net = build(SMALL)
+    net.conv1.requires_grad_(False)
+    frozen = {name for name, parameter in place(net, CPUS).named_parameters() if not parameter.requires_grad}
+    assert frozen == {f"towers.{tower}.conv1.{name}" for tower in range(2) for name in ("weight", "bias")}
 
 
 def test_in_testing_too():
@@ -146,6 +154,7 @@ def test_towers_in_processes_of_their_own_train_as_the_undivided_network_does(pr
         (NetConfig.preset("cifar-19pct"), CPUS, "cifar-19pct has one tower"),
         (replace(NetConfig.preset("cifar-13pct"), towers=2), CPUS, "local3 is locally connected"),
         (replace(NetConfig.preset("caffe"), width=1 / 16), CPUS, "windows of norm1 cross"),
+        (SMALL.changed("apart", fc8={"reads": "own"}), CPUS, "apart: fc8, the last layer, is in the first tower"),
         (replace(NetConfig.preset("paper"), width=1 / 16), ("cpu",), "2 towers need as many devices, not 1"),
     ],
 )

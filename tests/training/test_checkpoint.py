@@ -14,6 +14,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert found["config"] == {"seed": 0}
     assert found["state"]["model"]["w"].equal(torch.arange(3.0))
     assert found["state"]["counts"] == STATE["counts"]
+    assert load_checkpoint(str(tmp_path / "new" / "last.pt"))["config"] == {"seed": 0}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["last.pt"]
 
 

@@ -15,6 +15,7 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.spec import Norm
 from alexnet_repro.training import loop
 from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.schedules import Plateau
 
 INPUT = InputConfig(pixels="standardized", batch_size=8)
 CONFIG = TrainConfig(epochs=3, lr=0.05)
@@ -121,6 +122,16 @@ def test_an_epoch_without_a_minibatch_is_an_error_that_names_it(batches):
     epoch = 1 if batches == [] else 2
     with pytest.raises(ValueError, match=f"epoch {epoch} had no minibatch: .* a generator can be iterated only once"):
         train(nn.Linear(4, 3), batches, TWICE)
+
+
+def test_validation_may_return_anything_but_a_schedule_that_looks_at_errors_needs_them(tiny_dataset):
+    def trained(**schedule):
+        config, net = TrainConfig(epochs=2, lr=0.05, **schedule), build(TINY_NET)
+        return train(net, batches(tiny_dataset), config, validate=lambda: {"accuracy": 0.5})
+
+    assert [dict(epoch.val) for epoch in trained().epochs] == 2 * [{"accuracy": 0.5}]
+    with pytest.raises(ValueError, match=r"Plateau.* needs top1_error .* returned only \['accuracy'\]"):
+        trained(schedule=Plateau())
 
 
 def test_a_network_of_one_class_is_never_stuck():

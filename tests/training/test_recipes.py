@@ -96,14 +96,20 @@ def test_caffe_s_rates_drop_every_20_epochs_and_those_of_cuda_convnet2_by_themse
     ("name", "epochs", "lr", "drops"),
     [
         ("cifar-80sec", 10, 0.001, (8,)),
-        ("cifar-19pct", 140, 0.001, (120, 130)),
-        ("cifar-18pct", 140, 0.001, (120, 130)),
         ("run145-small", 60, 0.01, (42, 54)),
     ],
 )
 def test_the_short_recipes_drop_where_their_files_say(name, epochs, lr, drops):
     config = TrainConfig.preset(name)
     assert (config.epochs, config.lr, config.lr_drops, config.schedule) == (epochs, lr, drops, None)
+
+
+@pytest.mark.parametrize("name", ["cifar-18pct", "cifar-19pct"])
+def test_the_18_percent_net_lowers_all_learning_rates_the_biases_too(name):
+    config = TrainConfig.preset(name)
+    factors = [(config.stage(epoch).lr_factor, config.stage(epoch).bias_lr_factor) for epoch in (1, 120, 121, 130, 131)]
+    assert factors == [pytest.approx(pair) for pair in ((1, 1), (1, 1), (0.1, 0.1), (0.1, 0.1), (0.01, 0.01))]
+    assert (config.epochs, config.lr, config.bias_lr_factor) == (140, 0.001, 2.0)
 
 
 def test_the_notes_have_ten_times_the_rate():

@@ -133,6 +133,21 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, nu
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 
+def test_a_signal_during_the_last_epoch_s_end_stops_the_run_before_its_evaluation(config, tmp_path, monkeypatch):
+    def ask(training):
+        if len(training.epochs) == training.config.epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measures.Measures, "final", None)
+        with pytest.raises(Interrupted, match="stopped after the last epoch, before the evaluation"):
+            run(config, Files.of_folder(tmp_path / "out"), on_epoch=[ask])
+    steps = []
+    record = run(config, Files.of_folder(tmp_path / "out"), on_step=[lambda training: steps.append(training.step)])
+    whole = run(config, Files.of_folder(tmp_path / "whole"))
+    assert (steps, record.final) == ([], whole.final)
+
+
 def test_a_signal_that_comes_at_once_is_kept_and_handlers_are_put_back(monkeypatch):
     numbers = signal.SIGINT, signal.SIGTERM
     before, install = [signal.getsignal(number) for number in numbers], signal.signal

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alexnet_repro import TrainConfig
+from alexnet_repro.training.recipes import TRAIN_PRESETS
 from alexnet_repro.training.schedules import Dexp, Plateau, Stage, Stages
 
 
@@ -28,6 +30,18 @@ def test_the_automatic_schedule_has_the_rates_of_cuda_convnet2():
     assert [stage.bias_lr_factor for stage in stages].index(stages[-1].bias_lr_factor) == 45
 
 
+def test_shortened_to_its_own_length_a_training_is_the_same_and_stages_that_it_never_reaches_are_left_out():
+    for name, config in TRAIN_PRESETS.items():
+        same = config.shortened(config.epochs)
+        assert [same.stage(epoch) for epoch in range(1, config.epochs + 1)] == [
+            replace(config.stage(epoch), epochs=same.stage(epoch).epochs) for epoch in range(1, config.epochs + 1)
+        ], name
+    caffe = TrainConfig.preset("caffe").shortened(9)  # of 90 epochs, in stages of 20 of which there are enough for 100
+    assert [stage.epochs for stage in caffe.schedule.stages] == [2, 2, 2, 2, 1]
+    endless = TrainConfig(epochs=10, lr=1.0, schedule=Stages((Stage(epochs=4), Stage(epochs=8), Stage(lr_factor=0.1))))
+    assert [stage.epochs for stage in endless.shortened(5).schedule.stages] == [2, 3]
+
+
 @given(st.integers(6, 200))
 def test_shortened_stages_keep_their_order_and_have_as_many_epochs_as_asked_for(epochs):
     whole = TrainConfig.preset("run145")
@@ -43,7 +57,7 @@ def test_shortened_drops_keep_their_proportion_and_every_stage_an_epoch():
     assert config.shortened(14).lr_drops == (12, 13)
     assert config.shortened(10).lr_drops == (8, 9)
     assert [config.shortened(3).stage(epoch).lr_factor for epoch in (1, 2, 3)] == pytest.approx([1, 0.1, 0.01])
-    with pytest.raises(ValueError, match=r"3 stages of \[120, 10, 10\] epochs can't be shortened to 2"):
+    with pytest.raises(ValueError, match=r"3 stages that end with epochs \[120, 130, 140\] can't be shortened to 2"):
         config.shortened(2)
 
 
@@ -67,7 +81,10 @@ def test_two_drops_after_one_epoch_are_two():
         (lambda: Stage(layer_lr_factors={"conv1": -1.0}), "conv1 of a stage must be at least 0, not -1.0"),
         (lambda: Stages(()), "at least one stage"),
         (lambda: Stages((Stage(), Stage())), "all but the last need their number of epochs"),
-        (lambda: Stages((Stage(epochs=3), Stage(epochs=3))).shortened(1), r"2 stages of \[3, 3\] epochs can't"),
+        (
+            lambda: Stages((Stage(epochs=3), Stage(epochs=3))).shortened(1, 6),
+            r"2 stages that end with epochs \[3, 6\] can't",
+        ),
         (lambda: Plateau(patience=0), "patience must be greater than 0"),
         (lambda: Plateau(factor=-0.1), "factor must be greater than 0, not -0.1"),
         (lambda: Plateau(drops=-1), "drops of a Plateau must be at least 0, not -1"),

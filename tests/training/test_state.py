@@ -10,7 +10,9 @@ from alexnet_repro import NetConfig, TrainConfig, build, place, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Dropout
+from alexnet_repro.training import state
 from alexnet_repro.training.schedules import Plateau, Stage, Stages
 
 INPUT = InputConfig(crop=6, batch_size=8, reshuffle=True, color="run145")
@@ -136,3 +138,9 @@ def test_the_state_of_an_undivided_network_goes_on_in_towers_on_devices(tiny_dat
     train(apart, data, recipe, resume=states[0])
     for name, tensor in apart.state_dict().items():
         torch.testing.assert_close(tensor, whole.state_dict()[name], rtol=1e-9, atol=1e-12)
+
+
+def test_half_precision_that_every_tower_s_process_would_scale_for_itself_is_refused(monkeypatch):
+    monkeypatch.setattr(state, "TowerProcess", Network)
+    with pytest.raises(ValueError, match="precision float16 can't be used with a process per tower"):
+        train(net(), [], replace(CONFIG, precision="float16"))
