@@ -75,9 +75,7 @@ def _alexnet_arms(base: Arm, conv5_padding: int | None = 0) -> dict[str, Arm]:
         for name in ("run147", "run148", "run145-half")
     }
     named["run147"] = named["run147"].changed("run147", conv5={"padding": conv5_padding})
-    named["run150"] = net.changed(
-        "run150", conv2={"channels": 320}, conv3=own, fc6={"outputs": 8192} | own, fc7={"outputs": 8192} | own
-    )
+    named["run150"] = net.changed("run150", conv2={"channels": 320}, conv3=own, fc6={"outputs": 8192} | own, fc7=own)
     channels = {name: {"channels": number} for name, number in _ONE_TOWER.items()}
     named["one-wide-tower"] = replace(net, towers=1).changed("one-wide-tower", **channels)
     changes: dict[str, dict[str, Any]] = {

@@ -201,6 +201,12 @@ def test_one_wide_tower_has_as_many_weights_as_two_and_run_150_has_towers_that_n
         apart = arms["run150"].net
         last = apart.layers[-1].name
         assert {layer.reads for layer in apart.layers[1:] if hasattr(layer, "std") and layer.name != last} == {"own"}
+    full = build(ALEXNET.protocol("paper").arms["run150"].net)
+    outputs = {
+        name: full.shapes[name][0] for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+    }
+    assert list(outputs.values()) == [96, 320, 384, 384, 256, 8192, 4096, 1000]  # layers-150.cfg, both towers together
+    assert sum(parameter.numel() for parameter in full.parameters()) == 60_714_408
 
 
 def test_the_pilot_s_seed_is_none_of_the_seeds_compared():
