@@ -1,6 +1,10 @@
 # `make book` and `make test` do everything from a fresh clone; each step is skipped while nothing it reads has changed.
-PYTHON ?= python3
+# The python3 that is there without .venv, even where that is active.
+ifndef PYTHON
+PYTHON := $(or $(shell PATH="$$(echo "$$PATH" | sed 's|$(CURDIR)/.venv/bin:||g')" command -v python3),python3)
+endif
 PYTHONS := 3.11 3.12 3.13 3.14
+EXCEPT := 3.11.0 3.11.1 3.11.2 3.11.3 3.14.1
 CONSTRAINTS ?= constraints.txt
 # Chapters, and files of tests, at a time: one thread each, for small networks gain little from a second one.
 # Of several goals, as in `make clean book`, each waits for the one before.
@@ -47,12 +51,13 @@ help:
 	@echo "make lint       the complaints of ruff, mypy and codespell;  make format: ruff's fixes"
 	@echo "make clean      removes what make built, but not .venv"
 
-# $(call usable,PYTHON,MODULE,PYTHONS): whether it runs, is one of these versions, and has the module.
-usable = $(1) -c 'import sys, $(2); sys.exit("%d.%d" % sys.version_info[:2] not in "$(3)".split())'
+# $(call usable,PYTHON,MODULE,PYTHONS): whether it runs, is one of these versions but none of EXCEPT, and has the module.
+usable = $(1) -c 'import sys, $(2); v = sys.version_info; \
+	sys.exit("%d.%d" % v[:2] not in "$(3)".split() or "%d.%d.%d" % v[:3] in "$(EXCEPT)".split())'
 # $(call environment,FOLDER,PYTHONS): makes one there, unless there is one that is usable.
 environment = @echo "== installing the environment into $(1)"; $(call usable,$(1)/bin/python,pip,$(2)) 2> /dev/null \
 	|| { $(call usable,$(PYTHON),ensurepip,$(2)) && $(PYTHON) -m venv --clear $(1); } || { echo "$(PYTHON) has no venv," \
-	"or is none of the Pythons that work here, $(2): make PYTHON=... names another" >&2; exit 1; }
+	"or is none of the Pythons that work here, $(2) (but not $(EXCEPT)): make PYTHON=... names another" >&2; exit 1; }
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(call environment,.venv,$(PYTHONS))
@@ -65,25 +70,38 @@ _build/oldest/.installed: pyproject.toml
 	$(@D)/bin/python -m pip install --quiet -c $(@D)/floors.txt -e '.[book,test]'
 	@touch $@
 
-book: _build/html/index.html
+# $(call listed,FILE,WORDS): writes the words into the file, one a line, unless it has them: files that are gone count.
+listed = @mkdir -p $(@D); printf '%s\n' $(sort $(2)) > $(1).new; cmp -s $(1).new $(1) && rm $(1).new || mv $(1).new $(1)
+_build/sources: always
+	$(call listed,$@,$(CODE) $(EVIDENCE))
+_build/pages: always
+	$(call listed,$@,$(PAGES) $(CHAPTERS))
+_build/files: always
+	$(call listed,$@,$(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP))
+.PHONY: always
+
+book: _build/html/.built
 	@echo "$$(find _build/html/book -name '*.html' | wc -l) pages: $(CURDIR)/_build/html/index.html"
 
-_build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) .venv/.installed
+_build/source/book/%.ipynb: book/%.ipynb $(CODE) $(EVIDENCE) _build/sources .venv/.installed
 	@echo "== executing book/$*.ipynb"
 	@mkdir -p $(@D)
 	OMP_NUM_THREADS=1 papermill $< _build/$*.ipynb -k python3 --no-progress-bar --log-level WARNING
 	@mv _build/$*.ipynb $@
 
-_build/source/_config.yml: $(EXECUTED) $(PAGES)
+_build/source/_config.yml: $(EXECUTED) $(PAGES) _build/pages
 	alexnet-repro claims verify
-	@rm -rf _build/source/book/_ext _build/source/book/_static
+	@rm -rf _build/source/book/_ext _build/source/book/_static _build/source/book/*.md _build/source/book/*.bib
+	@for made in _build/source/book/*.ipynb; do test -e book/$${made##*/} || rm $$made; done
 	@cp -r $(wildcard book/*.md book/*.bib) book/_ext book/_static _build/source/book/
 	@cp _toc.yml _config.yml _build/source/
 
-_build/html/index.html: _build/source/_config.yml
+# After a failure every page is read again, or its warnings would not come back.
+_build/html/.built: _build/source/_config.yml
 	@echo "== building the book"
-	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet
+	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet || { rm -rf _build/.doctrees; exit 1; }
 	@alexnet-repro --version
+	@touch $@
 
 pdf: pdf-tools _build/$(BOOK).pdf
 epub: epub-tools _build/$(BOOK).epub
@@ -107,7 +125,7 @@ _build/$(BOOK).epub: _build/source/_config.yml
 test: _build/tested
 	@echo "the tests have passed; make -B test runs them again"
 
-_build/tested: .venv/.installed $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP)
+_build/tested: .venv/.installed _build/files $(CODE) $(EVIDENCE) $(PAGES) $(NOTEBOOKS) $(TESTS) $(SETUP)
 	@echo "== testing the package"
 	OMP_NUM_THREADS=1 pytest -n $(JOBS) --dist loadfile
 	@echo "== testing the notebooks against their stored outputs"
@@ -143,7 +161,7 @@ bench: .venv/.installed
 
 # With the environment in .venv or, where that can't be made, with PYTHON as it is.
 gpu:
-	PYTHONPATH=$(CURDIR) $(PYTHON) benchmarks/gpu.py $(OUT:%=--out %)
+	PYTHONPATH="$(CURDIR)" $(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(OUT:%=--out %)
 
 links: book
 	jupyter-book build _build/source --path-output _build/links --builder linkcheck --quiet

@@ -20,9 +20,15 @@ from alexnet_repro.training.record import Record
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All tests but those marked ``gpu`` are about a CPU's numbers: ``device="auto"`` finds no GPU in them."""
+    """All tests but those marked ``gpu`` are about a CPU's numbers: ``device="auto"`` finds no GPU in them.
+
+    Typer writes colours where one of three variables is set; a proxy can't reach the servers that tests start here.
+    """
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
+        os.environ.pop(name, None)
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 
 @pytest.fixture

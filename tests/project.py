@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -23,18 +23,27 @@ def pythons() -> list[str]:
     return [f"3.{minor}" for minor in range(100) if f"3.{minor}.99" in allowed]
 
 
-def needed(requirements: Iterable[str]) -> set[str]:
-    """The installed distributions that these bring along, by their normalized names."""
+def needed(requirements: Iterable[str], there: Mapping[str, str] | None = None) -> set[str]:
+    """The distributions that these bring along, by their normalized names; here, or where these markers hold.
+
+    What those that are not installed here bring along is not known.
+    """
     walked: set[tuple[str, frozenset[str]]] = set()
 
     def walk(requirement: Requirement, extras: frozenset[str]) -> None:
         marker, name = requirement.marker, canonicalize_name(requirement.name)
-        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
+        if marker is not None and not any(
+            marker.evaluate({**(there or {}), "extra": extra}) for extra in extras | {""}
+        ):
             return
         visit = name, frozenset(requirement.extras)
         if visit not in walked:
             walked.add(visit)
-            for further in importlib.metadata.requires(name) or []:
+            try:
+                brought = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                brought = []
+            for further in brought:
                 walk(Requirement(further), visit[1])
 
     for requirement in requirements:

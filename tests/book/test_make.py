@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from project import project as metadata
 from project import pythons
+from repository import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = """#!/bin/sh
@@ -71,6 +72,22 @@ def test_an_environment_that_is_half_made_or_too_old_is_made_anew(project, left)
     assert installed(project) == [MADE, FILLED]
 
 
+def test_the_environment_s_own_python_makes_no_other_and_one_that_pip_would_refuse_is_none(project, tmp_path):
+    """``PYTHON`` is not given: the python3 that is there without .venv, even where that is active, is taken."""
+    folder, there = project / ".venv" / "bin", tmp_path / "there"
+    for place, name, status in ((folder, "old", 1), (there, "new", 0)):
+        place.mkdir(parents=True)
+        for program in ("python", "python3"):
+            shutil.copy(python(project, name, status), place / program)
+    path = os.pathsep.join([str(folder), str(there), os.environ["PATH"]])
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON"} | {"PATH": path}
+    subprocess.run(["make", ".venv/.installed"], cwd=project, env=environment, capture_output=True, check=True)
+    assert MADE in (project / "log").read_text().splitlines()
+    refused = re.search(r"^EXCEPT := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    every = [f"{minor}.{patch}" for minor in pythons() for patch in range(30)]
+    assert refused == [version for version in every if version not in SpecifierSet(metadata()["requires-python"])]
+
+
 @pytest.mark.parametrize(("folder", "working"), [(".venv", "3.98 3.99"), ("_build/oldest", "3.98")])
 @pytest.mark.parametrize("lacks", ["venv", "wheels"])
 def test_a_python_that_can_make_none_is_named_with_those_that_can(project, lacks, folder, working):
@@ -78,17 +95,16 @@ def test_a_python_that_can_make_none_is_named_with_those_that_can(project, lacks
     command = ["make", f"PYTHON={called}", "PYTHONS=3.98 3.99", f"{folder}/.installed"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"{called} has no venv, or is none of the Pythons that work here, {working}: make PYTHON=" in done.stderr
+    assert f"{called} has no venv, or is none of the Pythons that work here, {working} (but not" in done.stderr
     assert not (project / folder).exists()
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in its repository")
+@pytest.mark.skipif(not tracked(), reason="not in its repository")
 def test_no_file_of_the_repository_changes_without_the_tests_being_run_again():
     asked = ["make", "--print-data-base", "--dry-run", "help"]
     database = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     read = set(" ".join(re.findall(r"^_build/tested: (.*)$", database, re.MULTILINE)).split())
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert {name for name in listed if (ROOT / name).exists()} - read == {".gitignore"}
+    assert {name for name in tracked() if (ROOT / name).exists()} - read == {".gitignore"}
 
 
 def test_make_takes_the_pythons_that_pip_takes():

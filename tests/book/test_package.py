@@ -13,21 +13,22 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 from project import needed, project
+from repository import tracked
 from run_case import make_images
 
 from alexnet_repro.claims.records import EVIDENCE_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
+IGNORED = {  # what git ignores, and an archive must not hold
+    "book/evidence/relu/paper/tanh-seed99.pt", "book/text/.ipynb_checkpoints/a.md", "tests/__pycache__/a.pyc",
+}  # fmt: skip
 MADE = {"PKG-INFO", "setup.cfg"}  # of an archive, by setuptools, besides its egg-info
 
 
 def repository() -> set[str]:
     """Its files: those that git tracks, or without git those that lay in the archive that this was unpacked from."""
-    if (ROOT / ".git").exists():
-        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    else:
-        listed = (ROOT / "alexnet_repro.egg-info" / "SOURCES.txt").read_text(encoding="utf-8")
-    return {name for name in listed.splitlines() if ".egg-info/" not in name} - MADE
+    listed = tracked() or (ROOT / "alexnet_repro.egg-info" / "SOURCES.txt").read_text(encoding="utf-8").splitlines()
+    return {name for name in listed if ".egg-info/" not in name} - MADE
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,9 @@ def built(tmp_path_factory) -> tuple[set[str], Path]:
     for name in repository():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, source / name)
+    for name in IGNORED:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).touch()
     code = "import sys; from setuptools import build_meta; to = sys.argv[1]"
     code += "; build_meta.build_sdist(to); build_meta.build_wheel(to)"
     subprocess.run([sys.executable, "-c", code, str(out)], cwd=source, capture_output=True, check=True)

@@ -54,6 +54,14 @@ def test_the_checks_of_a_pull_request_are_those_of_the_local_checks():
 
 
 @each_workflow
+def test_where_tests_run_the_whole_history_is_there(name):
+    for job in jobs(name):
+        tested = any(word in step.get("run", "") for step in job["steps"] for word in ("make test", ".ci/run"))
+        checkouts = [step.get("with", {}) for step in job["steps"] if "checkout" in step.get("uses", "")]
+        assert not tested or [options.get("fetch-depth") for options in checkouts] == [0]
+
+
+@each_workflow
 def test_a_job_ends_in_time_and_may_write_only_what_it_says(name):
     workflow = WORKFLOWS[name]
     assert workflow["permissions"]["contents"] == "read"
@@ -75,4 +83,5 @@ def test_actions_are_github_s_own_and_pinned_to_a_major_version(name):
 def test_the_oldest_and_the_newest_python_that_are_allowed_are_tested():
     found = WORKFLOWS["tests"]["jobs"]
     assert found["tests"]["strategy"]["matrix"]["python"] == [pythons()[0], pythons()[-1]]
-    assert [step["with"]["python-version"] for step in found["oldest"]["steps"] if "with" in step] == pythons()[:1]
+    set_up = [step["with"] for step in found["oldest"]["steps"] if "setup-python" in step.get("uses", "")]
+    assert [options["python-version"] for options in set_up] == pythons()[:1]

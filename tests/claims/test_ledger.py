@@ -1,10 +1,10 @@
-import subprocess
 from datetime import datetime
 from math import inf
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from repository import git, has_history
 
 from alexnet_repro import CLAIMS, load_evidence, paper, verdict
 from alexnet_repro.claims.claim import LEVEL_MARGIN, LOOKS, RULE_SINCE, Outcome, decide
@@ -221,12 +221,7 @@ def test_the_scoreboard_says_since_when_the_rule_stands_and_names_every_verdict(
 # --- claims are older than what they judge --------------------------------------------------------------------------
 
 
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=False, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-needs_history = pytest.mark.skipif(not git("rev-list", "--max-parents=0", "HEAD"), reason="not in its repository")
+needs_history = pytest.mark.skipif(not has_history(), reason="not in its repository, or a shallow clone of it")
 
 
 @needs_history

@@ -8,9 +8,12 @@ from alexnet_repro.support.files import remove_leftovers, write_atomically
 
 
 def test_it_makes_the_folder_and_leaves_one_file_that_everyone_can_read(tmp_path):
-    path = tmp_path / "a" / "b.txt"
-    write_atomically(path, "ä")
-    write_atomically(path, "ö")
+    path, before = tmp_path / "a" / "b.txt", os.umask(0o022)
+    try:
+        write_atomically(path, "ä")
+        write_atomically(path, "ö")
+    finally:
+        os.umask(before)
     assert path.read_text(encoding="utf-8") == "ö"
     assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
