@@ -225,7 +225,7 @@ CLAIMS: Mapping[str, Claim] = {
         ),
         _level(
             "ensemble-7", "Seven networks, two of them pre-trained: 15.3 % top-5 error on the test set of ILSVRC-2012",
-            paper.ENSEMBLE_TOP5["seven"], "top5_error", "146, one of the two that were pre-trained", study=None,
+            paper.ENSEMBLE_TOP5["seven"], "top5_error", "146 was pre-trained", study=None,
         ),
     )
 }  # fmt: skip

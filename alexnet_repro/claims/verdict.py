@@ -72,7 +72,7 @@ class Verdict:
         """The effect and its interval in a few words: "2.1x [1.9, 2.3]", "at least 5.2x", "1.4 points", "-"."""
         if self.estimate is None:
             return "-"
-        form = f".{self._decimals()}f"
+        form = f".{self.decimals}f"
         bound = "at least " * (None in self.baseline) + "at most " * (None in self.treatment)
         text = f"{bound}{self.claim.number(self.estimate, form)}"
         if self.low is None or self.high is None:
@@ -80,8 +80,9 @@ class Verdict:
         low, high = self.claim.factor * self.low, self.claim.factor * self.high
         return f"{text} [{low:{form}}, {'∞' if math.isinf(high) else format(high, form)}]"
 
-    def _decimals(self) -> int:
-        """1, or 2 if a bound would otherwise look equal to a number that the rule compares it with."""
+    @property
+    def decimals(self) -> int:
+        """Of a printed effect: 1, or 2 if a bound would else look equal to a number that the rule compares it with."""
         claim = self.claim
         compared, bounds = (
             {round(claim.factor * number, 1) for number in numbers if number is not None}

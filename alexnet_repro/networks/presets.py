@@ -123,7 +123,8 @@ _NOTES = _PAPER.changed(
     fc6={"std": 0.1, "reads": "own"}, fc7={"std": 0.1, "reads": "own"}, fc8={"std": 0.1, "bias": 1.0},
 )  # fmt: skip
 """Study notes on the paper, as written: fc6 and fc7 within each tower, standard deviation 0.1, biases 1 in every fully
-connected layer. (They also take 256 pixels, the size of the stored images, for the network's input; here it is 224.)"""
+connected layer. (They also take 256 pixels, the size of the stored images, for the network's input, and
+flips without crops; here it is 224, with both.)"""
 
 
 _CAFFE = replace(

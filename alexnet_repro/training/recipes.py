@@ -95,7 +95,7 @@ _CIFAR_80SEC = TrainConfig(epochs=10, lr=0.001, lr_drops=(8,), weight_decay=_CON
 TRAIN_PRESETS: dict[str, TrainConfig] = {
     **dict.fromkeys(("paper", "torchvision"), _PAPER),  # torchvision's own recipe needs crops that are not the paper's
     "notes": _NOTES,
-    **dict.fromkeys(("run145", "run145-half", "run147", "run148"), _RUN145),
+    **dict.fromkeys(("run145", "run145-half", "run147", "run148"), _RUN145),  # OURS: the logs of the last three differ
     "run145-small": _RUN145_SMALL,
     "run145-2010": _RUN145_2010,
     "cuda-convnet2": _CONVNET2,

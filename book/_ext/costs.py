@@ -84,7 +84,8 @@ def speed_table() -> str:
     note = (
         f"On {_machine(found)}, with torch {found['machine']['torch']} and "
         f"{counted(found['machine']['threads'], 'thread')}; medians of {found['rounds']} rounds. "
-        "Each busy process keeps one core busy."
+        "Each busy process keeps one core busy. `prepare` uses all cores, and writes what it decodes; a pass of "
+        "ImageFolder uses one, and writes nothing."
     )
     rows: dict[tuple[str, str, str], dict[int, float]] = {}
     for figure in found["speeds"]:
@@ -105,7 +106,10 @@ def times_table() -> str:
     """How long each of a newcomer's commands takes after a fresh clone."""
     found = _latest("newcomer")
     table = Table(["command", "minutes"], [[f"`{step}`", number(time)] for step, time in found["minutes"].items()])
-    note = f"Run in this order after a fresh clone, on {_machine(found)}; the first command makes the environment."
+    note = (
+        f"Run in this order after a fresh clone, on {_machine(found)}; the first command makes the environment, from "
+        "packages in pip's cache."
+    )
     return f"{note}\n\n{table.to_markdown()}"
 
 
@@ -114,8 +118,8 @@ def first_command() -> str:
     found = _latest("newcomer")
     minutes = number(found["minutes"]["make book"])
     return (
-        "One command, `make book`, runs every chapter and builds the book, without a data set. After a fresh clone "
-        f"it takes {minutes} minutes on {_machine(found)}."
+        "One command, `make book`, runs every chapter and builds the book, without a data set. After a fresh clone, "
+        f"with the packages in pip's cache, it takes {minutes} minutes on {_machine(found)}."
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from alexnet_repro.support.files import write_atomically
 
@@ -23,4 +24,7 @@ def execute(path: Path) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        execute(Path(name))
+        try:
+            execute(Path(name))
+        except CellExecutionError as error:
+            sys.exit(f"{name}: {error}")

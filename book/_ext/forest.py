@@ -28,7 +28,7 @@ OPEN_MARK = '<rect class="ours hollow" x="{x}" y="{y}" width="7" height="7" tran
 COLOURS = {"reproduced": "#00664b", "smaller": "#005a8c", "no-effect-found": "#005a8c", "opposite": "#a03f00"}
 LEGEND = (
     "The thin line marks no effect, the diamond the paper's effect, and the mark with its interval ours, in multiples "
-    "of the paper's (on a log scale for ratios). Where the paper gives no number, a row has its own scale."
+    "of the paper's (on a log scale for ratios). A row without a diamond has its own scale: the paper gives no number."
 )
 
 
@@ -73,7 +73,9 @@ def image(results: Sequence[Verdict]) -> str:
             f'<text class="verdict" x="{WORDS}" y="14">{result.words}</text></g>'
         )
         y += LINE + NEXT * (len(lines) - 1)
-    height = y + 10
+    legend = wrap(LEGEND, LONGEST * 2)
+    rows += [f'<text x="10" y="{y + 20 + NEXT * i}">{escape(line)}</text>' for i, line in enumerate(legend)]
+    height = y + 20 + NEXT * len(legend)
     styles = (f".{kind}{{color:{colour}}}.{kind} .verdict{{font-weight:600}}" for kind, colour in COLOURS.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {END} {height}">'
@@ -90,7 +92,7 @@ def image(results: Sequence[Verdict]) -> str:
 def strip(result: Verdict) -> str:
     """The drawing of one row as SVG elements: the line of no effect, the paper's number, and ours."""
     claim, y = result.claim, HEIGHT // 2
-    parts = [f'<path class="zero" d="M{_x(0)},0 V{HEIGHT}"/>']
+    parts = [] if claim.effect == "level" else [f'<path class="zero" d="M{_x(0)},0 V{HEIGHT}"/>']
     if claim.paper_value is not None:
         parts.append(f'<path class="paper" d="M{_x(1)},{y} m-5,0 l5,-5 l5,5 l-5,5 z"/>')
     if result.estimate is None:

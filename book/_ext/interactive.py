@@ -62,7 +62,7 @@ def relu() -> dict[str, Any]:
         versions.append({
             "network": network, "protocol": protocol, "seeds": result.seeds, "arms": arms, "values": result.values,
             "estimate": result.estimate, "low": interval[0], "high": interval[1], "verdict": result.words,
-            "paper": result.claim.paper_value,
+            "paper": result.claim.paper_value, "decimals": result.decimals,
         })  # fmt: skip
     return {"target": paper.RELU_TARGET_ERROR, "versions": versions}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from docutils import nodes
@@ -41,7 +42,8 @@ class Verdicts(SphinxPostTransform):
 
 
 class Print(SphinxPostTransform):
-    """For LaTeX: columns as wide as their contents need, the front page as a chapter, and only chapters numbered."""
+    """For LaTeX: columns as wide as their contents need, the front page as a chapter, only chapters numbered, and what
+    unfolds elsewhere under its summary."""
 
     default_priority = 6
     formats = ("latex",)
@@ -53,6 +55,9 @@ class Print(SphinxPostTransform):
             columns = "".join(rf">{{\raggedright\arraybackslash}}\X{{{width}}}{{{LINE}}}" for width in widths(rows))
             table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=columns))
             table["classes"] += ["longtable"] * (len(rows) > LONG)
+        for node in list(self.document.findall(nodes.raw)):
+            if summary := re.search("<summary>(.*?)</summary>", node.astext()):
+                node.replace_self(nodes.paragraph("", "", nodes.strong(text=f"{summary[1]}.")))
         front = self.document.next_node(nodes.section)
         own = [child for child in front.children if not any(child.findall(addnodes.start_of_file))]
         chapter = nodes.section("", front[0].deepcopy(), *own[1:])
@@ -112,13 +117,24 @@ def adapt_buttons(app: Sphinx, pagename: str, templatename: str, context: dict[s
 
 
 def mend_page(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
-    """Keeps only the styles and scripts that a page uses; makes its references the items of a list."""
-    body = context["body"] = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    """Keeps only the styles and scripts that a page uses; makes its references the items of a list; mends links."""
+    body = context.get("body", "").replace('role="doc-biblioentry"', 'role="listitem"')
+    if app.builder.name == "epub":  # whose pages have another suffix; links in HTML are not Sphinx's
+        body = re.sub(r'(<a href="[^":#]+)\.html"', r'\1.xhtml"', body)
+    context["body"] = body
     unused = ["thebe"]
     unused += [] if 'class="sd-' in body else ["sphinx-design", "design-tabs"]
     unused += [] if 'class="cell' in body and app.builder.name != "epub" else ["mystnb"]
     for kind in ("css_files", "script_files"):
         context[kind] = [file for file in context[kind] if not any(name in _described(file) for name in unused)]
+
+
+def light_without_scripts(app: Sphinx, exception: Exception | None) -> None:
+    """Makes every page light until a script has asked for the reader's mode: the theme has no colours for "auto"."""
+    for page in Path(app.outdir).rglob("*.html") if exception is None and app.builder.name == "html" else ():
+        text = page.read_text(encoding="utf-8")
+        if (mended := text.replace('data-theme="auto"', 'data-theme="light"', 1)) != text:
+            page.write_text(mended, encoding="utf-8")
 
 
 def _described(file: Any) -> str:
@@ -128,8 +144,8 @@ def _described(file: Any) -> str:
 def find_repository(app: Sphinx, config: Config) -> None:
     """Sets the repository's address: the building GitHub workflow's, else _config.yml's; without one, no buttons."""
     options = config.html_theme_options
-    if name := os.environ.get("GITHUB_REPOSITORY"):
-        options["repository_url"] = f"https://github.com/{name}"
+    if name := os.environ.get("GITHUB_REPOSITORY"):  # other hosts' workflows set it too, with their address
+        options["repository_url"] = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}"
     config.repository = options["repository_url"]
     options |= dict.fromkeys(REPOSITORY_BUTTONS, bool(config.repository))
     if not config.repository:
@@ -167,4 +183,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-resolved", drop_thebe, priority=900)
     app.connect("html-page-context", adapt_buttons, priority=900)
     app.connect("html-page-context", mend_page, priority=900)
+    app.connect("build-finished", light_without_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -86,12 +86,13 @@ interactive.figures("lrn", (place, paper) => {
       const texts = [i, was, after[i] < 99.95 ? is : after[i].toFixed(0)];
       texts.forEach((text, row) => { bar.numbers[row].textContent = text; });
     });
-    const factor = activations[chosen] ? `, a factor of ${(after[chosen] / activations[chosen]).toFixed(3)}` : "";
+    const short = (number, digits) => number && number < 10 ** -digits ? number.toPrecision(2) : number.toFixed(digits);
+    const factor = activations[chosen] ? `, a factor of ${short(after[chosen] / activations[chosen], 3)}` : "";
     const window = low === high ? `is channel ${low} alone` : `has the channels ${low} to ${high}`;
     const heard = bars.some(bar => bar.ground === document.activeElement);  // a bar says its numbers itself
     result.setAttribute("aria-live", heard ? "off" : "polite");
     result.textContent =
-      `Channel ${chosen}: ${activations[chosen]} before, ${after[chosen].toFixed(1)} after${factor}. ` +
+      `Channel ${chosen}: ${activations[chosen]} before, ${short(after[chosen], 1)} after${factor}. ` +
       `Its window ${window}.`;
   }
 

@@ -4,7 +4,7 @@
 interactive.figures("relu", (place, {target, versions}) => {
   const {html, svg, choice} = interactive;
   const HEIGHT = 300, MARGIN = {left: 40, right: 14, top: 32, bottom: 40};
-  const STRIP = 100, RATIOS = [1, 2, 3, 4, 6, 8, 10];
+  const STRIP = 82, RATIOS = [1, 2, 3, 4, 6, 8, 10];
   const [slow, fast] = Object.keys(versions[0].arms);
   const epochs = Math.max(...versions.flatMap(({arms}) => Object.values(arms).flat().map(run => run.errors.length)));
 
@@ -38,17 +38,17 @@ interactive.figures("relu", (place, {target, versions}) => {
     strip.replaceChildren(drawStrip(version, pair, width));
   }
 
-  function words({arms, values, estimate, low, high, verdict, paper, seeds}, pair) {
+  function words({arms, values, estimate, low, high, verdict, paper, decimals, seeds}, pair) {
     const bound = runs => runs.some(run => run.reached === null);
     const of = side => pair < 0 ? arms[side] : [arms[side][pair]];
     const about = bound(of(slow)) ? "at least " : bound(of(fast)) ? "at most " : "";
     const ratio = pair < 0 ? estimate : values[pair];
     const ending = `The paper says ${paper}. Verdict on all seeds: ${verdict}.`;
     if (ratio == null) return `How many times as many epochs ${slow} takes as ${fast} is not known. ${ending}`;
-    const upper = high === null ? "without an upper end" : `to ${high.toFixed(1)}`;
-    const interval = low === null ? "no interval yet" : `95 % interval ${low.toFixed(1)} ${upper}`;
+    const upper = high === null ? "without an upper end" : `to ${high.toFixed(decimals)}`;
+    const interval = low === null ? "no interval yet" : `95 % interval ${low.toFixed(decimals)} ${upper}`;
     const runs = pair < 0 ? `${interval}, ${seeds.length} seeds` : `seed ${seeds[pair]} alone`;
-    return `To ${100 * target} % training error ${slow} takes ${about}${ratio.toFixed(1)} times as many epochs as ` +
+    return `To ${100 * target} % training error ${slow} takes ${about}${ratio.toFixed(decimals)} times as many epochs as ` +
       `${fast} (${runs}). ${ending}`;
   }
 
@@ -64,7 +64,6 @@ interactive.figures("relu", (place, {target, versions}) => {
       parts.push(svg("text", {x: x(epoch), y: y(0) + 18, class: "middle"}, String(epoch)));
     }
     parts.push(svg("text", {x: x(epochs / 2), y: HEIGHT - 4, class: "middle"}, "epochs"));
-    parts.push(svg("text", {x: 0, y: 14}, "training error, %"));
     Object.entries(arms).forEach(([arm, runs], number) => {
       const line = errors => "M" + errors.map((error, epoch) => `${x(epoch + 1)},${y(error)}`).join("L");
       const shown = pair < 0 ? runs : [runs[pair]];
@@ -97,18 +96,22 @@ interactive.figures("relu", (place, {target, versions}) => {
     });
     if (low !== null) {
       parts.push(svg("path", {class: "interval", d: `M${x(low)},${axis - 8}H${x(high ?? RATIOS.at(-1))}`}));
+      const cut = [[low < RATIOS[0], RATIOS[0], 5], [high === null || high > RATIOS.at(-1), RATIOS.at(-1), -5]];
+      for (const [beyond, end, back] of cut) {  // an arrow where the interval goes on
+        if (beyond) parts.push(svg("path", {class: "interval", d: `M${x(end) + back},${axis - 13}l${-back},5l${back},5`}));
+      }
     }
     if (estimate !== null) parts.push(svg("circle", {class: "estimate", cx: x(estimate), cy: axis - 8, r: 5}));
     parts.push(svg("path", {class: "paper", d: `M${x(paper)},${axis - 38}m0,-6l6,6l-6,6l-6,-6z`}));
     parts.push(svg("text", {x: x(paper) + 10, y: axis - 34}, "paper"));
-    const caption = `${slow} / ${fast}, epochs to ${100 * target} % (1: no effect)`;
-    parts.push(svg("text", {x: x(Math.sqrt(RATIOS.at(-1))), y: STRIP - 4, class: "middle"}, caption));
     const label = "The ratio: every pair of runs, their mean with its interval, and the paper's number";
     return svg("svg", {width, height: STRIP, role: "img", "aria-label": label}, ...parts);
   }
 
   place.append(
-    html("div", {class: "controls"}, network.element, protocol.element, seed.element), curves, strip, result,
+    html("div", {class: "controls"}, network.element, protocol.element, seed.element),
+    html("p", {class: "legend"}, "Training error, %, against epochs:"), curves, strip,
+    html("p", {class: "legend"}, `Above: ${slow} / ${fast}, epochs to ${100 * target} % (1: no effect).`), result,
   );
   draw();  // so that a change of width changes no height
   new ResizeObserver(draw).observe(curves);

@@ -268,7 +268,7 @@ def test_no_page_but_those_that_tell_of_it_has_the_words_of_the_earlier_rule(pag
 
 def test_the_log_s_entries_are_dated_and_labelled_newest_first():
     titles = re.findall(r"^## (.*)$", (ROOT / "book" / "lab_log.md").read_text(encoding="utf-8"), re.MULTILINE)
-    label = r"(\d{4}-\d\d-\d\d) · (Reproduced|Smaller|Negative|Mistake): \w.*"
+    label = r"(\d{4}-\d\d-\d\d) · (Reproduced|Smaller|Negative|Open|Mistake): \w.*"
     dates = [re.fullmatch(label, title)[1] for title in titles]
     assert dates == sorted(dates, reverse=True)
 
@@ -317,8 +317,8 @@ def test_conda_gets_the_same_packages_and_ranges():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *conda, pip = environment["dependencies"]
     assert conda == [f"python{project()['requires-python']}", "pip"]
-    assert pip == {"pip": ["-c constraints.txt", "-e .[book,test]"]}
-    assert {"book", "test"} <= set(project()["optional-dependencies"])
+    assert pip == {"pip": ["-c constraints.txt", "-e .[book,test,dev]"]}
+    assert {"book", "test", "dev"} <= set(project()["optional-dependencies"])
 
 
 def test_every_package_is_pinned_within_its_range():
@@ -331,10 +331,8 @@ def test_every_package_is_pinned_within_its_range():
 
 
 WAITING = {  # studies -> records made with a JPEG re-encoding of CIFAR-10, which wait for the official pixels
-    "relu-lr-search": 8,
     "relu-local-lr-search": 8,
     "relu-scaled-lr-search": 8,
-    "relu-modern-lr-search": 8,
     "augmentation": 6,
 }
 

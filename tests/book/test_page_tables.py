@@ -171,7 +171,7 @@ def test_a_claim_that_no_run_can_complete_has_no_command():
 def test_every_table_is_on_a_page_where_its_markers_are(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("\n".join(line for name in page_tables.TABLES for line in page_tables.markers(name)))
-    page_tables.update(JUDGED, page)
+    page.write_text(page_tables.updated(JUDGED, page), encoding="utf-8")
     parts = [
         page.read_text().partition(begin)[2].partition(end)[0]
         for begin, end in map(page_tables.markers, page_tables.TABLES)
@@ -183,7 +183,7 @@ def test_every_table_is_on_a_page_where_its_markers_are(tmp_path):
 def test_a_page_gets_links_that_hold_from_where_it_lies(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("\n".join(page_tables.markers("claims")))
-    page_tables.update(JUDGED, page)
+    page.write_text(page_tables.updated(JUDGED, page), encoding="utf-8")
     links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
     assert len(links) == len(CLAIMS)
     assert {(tmp_path / link).resolve() for link in links if not (tmp_path / link).resolve().is_file()} == set()

@@ -216,3 +216,16 @@ def test_the_pilot_s_seed_is_none_of_the_seeds_compared():
     assert all(claim.study is not PILOT for claim in CLAIMS.values())
     assert {record.seed for record in load_evidence(PILOT)} <= {0}
     assert 0 not in {record.seed for record in load_evidence(ALEXNET, "laptop")}
+
+
+def test_the_whole_recipe_and_the_pair_on_cifar_are_as_long_and_as_large_as_on_record():
+    protocol = alexnet_studies.FULL_RUN.protocol("paper")
+    arm = protocol.arms["run145"]
+    assert (protocol.size, arm.input.crop, arm.net.image_size, arm.train.epochs) == (256, 224, 224, 91)
+    arms = LRN.protocol("paper").arms
+    assert {(arm.train.epochs, arm.train.lr_drops, arm.train.lr) for arm in arms.values()} == {(160, (140, 150), 0.001)}
+    assert arms["published"].input.views == "ten"
+    assert {name: arms[name].train.weight_decay["fc10"] for name in ("with", "published")} == {
+        "with": 0.004,
+        "published": 0.01,
+    }

@@ -123,6 +123,9 @@ def test_shifts_have_the_covariance_of_the_axes():
 
 def test_imagenet_s_axes_are_those_that_were_shipped():
     color = PCAColor.imagenet()
+    assert color.deviations.flip(0).tolist() == pytest.approx([19.7208, 37.0939, 121.7801], abs=1e-5)
+    shipped = [[0.41796, -0.71258, -0.56351], [-0.81698, -0.02354, -0.57618], [0.39731, 0.70120, -0.59200]]
+    assert torch.allclose(-color.axes.flip(1), torch.tensor(shipped), atol=1e-6)  # signs do not matter
     torch.testing.assert_close(color.axes.T @ color.axes, torch.eye(3), atol=1e-4, rtol=0)
     channels = (color.axes.square() @ color.deviations.square()).sqrt()
     torch.testing.assert_close(channels, torch.tensor([74.0, 72.0, 77.0]), atol=0.1, rtol=0)

@@ -139,3 +139,25 @@ def test_the_readme_lists_every_preset_and_no_other():
     text = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
     listed = re.findall("`([^`]+)`", text.partition("The presets are")[2].partition(".")[0])
     assert [f"cifar{name}" if name.startswith("-") else name for name in listed] == list(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("cifar-18pct", "conv1 pool1 act1 rnorm1 conv2 act2 pool2 rnorm2 conv3 act3 pool3 fc10"),
+        ("cifar-13pct", "conv1 act1 pool1 conv2 act2 pool2 local3 act3 local4 act4 fc10"),
+        ("cifar-11pct-r540", "conv1 act1 norm1 pool1 conv2 act2 norm2 pool2 local3 act3 local4 act4 fc10"),
+        ("cifar-11pct", "conv1 act1 pool1 norm1 conv2 act2 norm2 pool2 local3 act3 local4 act4 fc10"),
+    ],
+)
+def test_the_layers_of_cuda_convnet_s_nets_are_in_the_order_on_record(name, order):
+    assert [layer.name for layer in NetConfig.preset(name).layers] == order.split()
+
+
+@pytest.mark.parametrize(
+    "name", ["paper", "run145", "run145-half", "run147", "run148", "caffe", "torchvision", "notes"]
+)
+def test_every_alexnet_keeps_half_of_the_units_of_two_layers(name):
+    net = NetConfig.preset(name)
+    assert net.dropout == 0.5
+    assert sum(isinstance(layer, Dropout) for layer in net.layers) == 2

@@ -24,9 +24,9 @@ def test_run_145_has_the_recorded_stages(name, ends):
     assert rates(config, "conv1") == pytest.approx(repeat([1e-2, 1e-3, 1e-4, 1e-5, 0, 0]))
     assert rates(config, "conv2") == pytest.approx(repeat([1e-2, 1e-3, 1e-4, 1e-4, 1e-4, 1e-5]))
     assert [config.stage(e).color for e in range(1, ends[-1] + 1)] == repeat([True] * 3 + [False] * 3)
-    assert config.lr * config.bias_lr_factor == 0.02
-    last = config.stage(ends[-1]).bias_lr_factor * 0.02
-    assert last == pytest.approx(0.002 if name == "run145-2010" else 0.02)
+    late = 0.002 if name == "run145-2010" else 0.02
+    biases = [config.lr * config.bias_lr_factor * config.stage(e).bias_lr_factor for e in range(1, ends[-1] + 1)]
+    assert biases == pytest.approx(repeat([0.02, *5 * [late]]))
 
 
 def test_the_printed_recipe():
@@ -55,6 +55,7 @@ def test_inputs_are_those_on_record(names, crop, offsets, share, mean, views, co
         places = inputs.crop, inputs.crop_offsets, inputs.crop_share, inputs.mean_position, inputs.views
         assert places == (crop, offsets, share, mean, views)
         assert (inputs.color, inputs.batch_size, inputs.pixels) == (color, batch_size, "minus-mean-image")
+        assert inputs.reshuffle == (names == "run145-small")  # else the order is shuffled once
 
 
 CONV_DECAY = {"conv1": 0.004, "conv2": 0.004, "conv3": 0.004}
