@@ -74,7 +74,8 @@ def image(results: Sequence[Verdict]) -> str:
         )
         y += LINE + NEXT * (len(lines) - 1)
     legend = wrap(LEGEND, LONGEST * 2)
-    rows += [f'<text x="10" y="{y + 20 + NEXT * i}">{escape(line)}</text>' for i, line in enumerate(legend)]
+    for i, line in enumerate(legend):
+        rows.append(f'<text class="legend" x="10" y="{y + 20 + NEXT * i}">{escape(line)}</text>')
     height = y + 20 + NEXT * len(legend)
     styles = (f".{kind}{{color:{colour}}}.{kind} .verdict{{font-weight:600}}" for kind, colour in COLOURS.items())
     return (

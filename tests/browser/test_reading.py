@@ -41,7 +41,10 @@ def test_no_text_of_the_figure_of_all_claims_is_cut_off_or_runs_into_the_next(br
     page = browser.new_page()
     page.goto((ROOT / "book" / "_static" / "claims.svg").as_uri())
     ends = """texts => texts.map(text => [text.getBBox().x, text.getBBox().x + text.getBBox().width])"""
-    texts = page.eval_on_selector_all("text", ends)
+    texts = page.eval_on_selector_all("text:not(.legend)", ends)
+    legend = page.eval_on_selector_all(".legend", ends)
+    assert legend
+    assert max(end for _, end in legend) < forest.END
     starts = [x for x, _ in texts if x > forest.DRAWING + forest.WIDTH]
     assert sorted(set(starts)) == pytest.approx([forest.NUMBERS, forest.WORDS], abs=2)
     for x, end in texts:
