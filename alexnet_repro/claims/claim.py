@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from alexnet_repro.claims.study import SCALES, Protocol, Study
+from alexnet_repro.support.values import check_choice
 
 Outcome = Literal["reproduced", "smaller", "no effect found", "opposite", "open", "exploratory", "not run"]
 NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
@@ -70,7 +71,8 @@ class Claim:
         fixed: when the claim got its present form; runs that began earlier are only exploratory. None: it is not fixed.
 
     Raises:
-        ValueError: a level lacks the paper's number, or a metric that needs a target lacks one at some scale.
+        ValueError: an unknown effect, metric or arm; a level lacks the paper's number, or a metric that needs a target
+            lacks one at some scale.
     """
 
     id: str
@@ -89,6 +91,11 @@ class Claim:
     fixed: Fixed | None = None
 
     def __post_init__(self) -> None:
+        check_choice(f"effect of {self.id}", self.effect, get_args(Effect))
+        for side in (self.baseline, self.treatment):
+            check_choice(f"metric of {self.id}", side.metric, get_args(Metric))
+            for protocol in self.study.protocols.values() if self.study is not None else ():
+                check_choice(f"arm of {self.id}", side.arm, tuple(protocol.arms))
         if self.effect == "level" and self.paper_value is None:
             raise ValueError(f"{self.id} is a level, which is compared with the paper's number: give it paper_value")
         needing = [side.metric for side in (self.baseline, self.treatment) if side.metric in AT_TARGET]

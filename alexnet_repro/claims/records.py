@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,12 @@ from alexnet_repro.claims.claim import LOOKS, Claim
 from alexnet_repro.claims.ledger import find, study_of
 from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.study import SCALES, Study
-from alexnet_repro.support.environment import PACKAGE
+from alexnet_repro.data import Dataset
+from alexnet_repro.support.environment import PACKAGE, environment
 from alexnet_repro.support.values import as_json, check_choice, differences
 from alexnet_repro.training.checkpoint import CHECKPOINT
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.record import EvidenceError, Record
+from alexnet_repro.training.record import EvidenceError, Record, conditions
 
 if TYPE_CHECKING:
     import pandas
@@ -170,6 +171,30 @@ def _refuse_mixed(records: Iterable[Record]) -> None:
             raise EvidenceError(
                 f"{names} are of different data: the sha256 of {split} differs. Delete those of "
                 "one kind, and run them again on the data of the others."
+            )
+
+
+def refuse_unlike(
+    records: Sequence[Record], load: Callable[..., Dataset], seeds: Container[int], device: str | None
+) -> None:
+    """``EvidenceError`` if new runs could not be compared with records of their study, before hours are spent on them.
+
+    A study's runs share their images; those of one seed also share the kind of hardware and the version of torch.
+
+    Args:
+        records: the study's, at one scale.
+        load: gives the data set at hand for a ``split``.
+        seeds: those of the new runs.
+        device: that of the new runs, on this machine; None: they will run on another one.
+    """
+    data = {split: load(split=split).fingerprint for split in records[0].data}
+    here = None if device is None else environment(device)
+    for record in records:
+        new = conditions(data, record.environment if here is None or record.seed not in seeds else here)
+        if changed := differences(conditions(record.data, record.environment), new):
+            raise EvidenceError(
+                f"new runs could not be compared with {record.path}: {'; '.join(changed)}. Give another folder of "
+                "evidence, in which all arms are run: out=..., or --out FOLDER."
             )
 
 

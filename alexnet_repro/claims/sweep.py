@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import redirect_stderr
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,17 @@ from torch import Tensor
 
 from alexnet_repro.claims.claim import Claim
 from alexnet_repro.claims.ledger import find, study_of
-from alexnet_repro.claims.records import Evidence, load_evidence
+from alexnet_repro.claims.records import Evidence, load_evidence, refuse_unlike
 from alexnet_repro.claims.studies import STUDIES
-from alexnet_repro.claims.study import Arm, Protocol, Study
+from alexnet_repro.claims.study import Arm, Study
 from alexnet_repro.data import Dataset, load_dataset
-from alexnet_repro.support.environment import clean_processes, environment, keep_large_blocks, resolve_device
-from alexnet_repro.support.values import check_choice, check_whole, differences
+from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
+from alexnet_repro.support.values import check_choice, check_whole
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train
 from alexnet_repro.training.parallel import Processes
-from alexnet_repro.training.record import EvidenceError, Record, conditions, record_path
+from alexnet_repro.training.record import Record, record_path
 from alexnet_repro.training.run import run
 from alexnet_repro.training.start import fresh
 
@@ -76,8 +76,7 @@ def run_claim(
     Raises:
         ValueError: an unknown id, scale, arm or device, a claim without runs, or invalid numbers of seeds or runs.
         DatasetNotFoundError: the data set is missing; nothing has been run yet.
-        EvidenceError: new runs could not be compared with records of the study in ``out``, which are of other images,
-            hardware or torch; nothing has been run yet.
+        EvidenceError: new runs could not be compared with the study's in ``out``; nothing has been run yet.
         ChildProcessError: a run's process was killed; with ``out``, the same call resumes from records and checkpoints.
 
     Example:
@@ -89,9 +88,7 @@ def run_claim(
     check_whole("threads", threads)
     check_whole("parallel", parallel)
     device = resolve_device(device)
-    study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
-    todo = [run for run in wanted if run not in done]
-    _refuse_unlike(study.protocol(scale), todo, list(done.values()), data_root, device)
+    study, wanted, done, todo = _planned(claim, scale, seeds, arms, data_root, out, device)
     workers = min(threads if device == "cpu" else parallel, len(todo)) or 1
 
     def look() -> None:
@@ -149,11 +146,9 @@ def submit_claim(
         import submitit
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster needs submitit: pip install 'alexnet_repro[slurm]'") from None
-    study, wanted, done = _planned(claim, scale, seeds, arms, data_root, out)
-    todo = [run for run in wanted if run not in done]
+    study, _, _, todo = _planned(claim, scale, seeds, arms, data_root, out)
     if not todo:
         return []
-    _refuse_unlike(study.protocol(scale), todo, list(done.values()), data_root)
     folder = Path(logs) / f"{find(claim).id}-{secrets.token_hex(4)}"
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
@@ -257,16 +252,12 @@ def _settled(device: str) -> str:
 
 
 def _planned(
-    claim: str | Claim | Study,
-    scale: str,
-    seeds: int | Sequence[int] | None,
-    arms: Sequence[str] | None,
-    data_root: str | os.PathLike[str] | None,
-    out: str | os.PathLike[str] | None,
-) -> tuple[Study, list[tuple[str, int]], dict[tuple[str, int], Record]]:
-    """The study; the requested runs, seed by seed, without duplicates; and the study's recorded runs.
+    claim: str | Claim | Study, scale: str, seeds: int | Sequence[int] | None, arms: Sequence[str] | None,
+    data_root: str | os.PathLike[str] | None, out: str | os.PathLike[str] | None, device: str | None = None,
+) -> tuple[Study, list[tuple[str, int]], dict[tuple[str, int], Record], list[tuple[str, int]]]:  # fmt: skip
+    """The study; the requested runs, seed by seed, without duplicates; the study's recorded runs; and what is left.
 
-    A missing data set is one error here, not one per run.
+    A missing data set, or runs that could not be compared with the recorded ones, are one error here, not one per run.
     """
     study, needed = study_of(claim)
     if study is None:
@@ -277,49 +268,18 @@ def _planned(
     if protocol.dataset != "photos":  # always available, and made within seconds
         load_dataset(protocol.dataset, data_root, size=protocol.size)
     recorded = [] if out is None else load_evidence(study, scale, out)
-    return study, wanted, {(record.arm, record.seed): record for record in recorded}
-
-
-def _refuse_unlike(
-    protocol: Protocol,
-    todo: Sequence[tuple[str, int]],
-    done: Sequence[Record],
-    data_root: str | os.PathLike[str] | None,
-    device: str | None = None,
-) -> None:
-    """``EvidenceError`` if new runs could not be compared with the records, before hours are spent on them.
-
-    A study's runs share their images; those of one seed also share the kind of hardware and the version of torch.
-
-    Args:
-        protocol: that of the runs.
-        todo: arm and seed of the new runs.
-        done: the study's records at that scale.
-        data_root: folder of the data set.
-        device: that of the new runs on this machine; None: they will run on another one.
-    """
-    if not (todo and done):
-        return
-    splits, seeds = done[0].data, {seed for _, seed in todo}
-    data = {split: load_dataset(protocol.dataset, data_root, split, size=protocol.size).fingerprint for split in splits}
-    here = None if device is None else environment(device)
-    for record in done:
-        new = conditions(data, record.environment if here is None or record.seed not in seeds else here)
-        if changed := differences(conditions(record.data, record.environment), new):
-            raise EvidenceError(
-                f"new runs could not be compared with {record.path}: {'; '.join(changed)}. Give another folder of "
-                "evidence, in which all arms are run: out=..., or --out FOLDER."
-            )
+    done = {(record.arm, record.seed): record for record in recorded}
+    todo = [run for run in wanted if run not in done]
+    if todo and recorded:
+        load = partial(load_dataset, protocol.dataset, data_root, size=protocol.size)
+        refuse_unlike(recorded, load, {seed for _, seed in todo}, device)
+    return study, wanted, done, todo
 
 
 def _states(
-    study: Study,
-    scale: str,
-    wanted: Sequence[tuple[str, int]],
-    done: Container[tuple[str, int]],
-    workers: int,
+    study: Study, scale: str, wanted: Sequence[tuple[str, int]], done: Container[tuple[str, int]], workers: int,
     out: str | os.PathLike[str] | None,
-) -> States:
+) -> States:  # fmt: skip
     left = [run for run in wanted if run not in done]
     states = dict.fromkeys(sorted(wanted, key=lambda run: run[1]), "recorded") | dict.fromkeys(left, "waiting")
     return states | {(arm, seed): _progress(study, scale, arm, seed, out) for arm, seed in left[:workers]}

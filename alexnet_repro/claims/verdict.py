@@ -217,7 +217,10 @@ def _judged(claim: Claim, record: Record, what: Measurement, target: float | Non
     try:
         found = measured(record, what, target)
     except (LookupError, TypeError, ValueError) as error:
-        raise EvidenceError(f"{record.path} has no {what.metric}: {error!r}. Delete it and run it again.") from error
+        raise EvidenceError(
+            f"{record.path} has no {what.metric}: {error!r}. Either its study does not measure it, or the record is "
+            "from before it did: then delete it and run it again."
+        ) from error
     if claim.effect == "ratio" and found is not None and not found > 0:
         raise EvidenceError(
             f"{record.path}: {what.metric} is {found!r}, which can't be part of a ratio. Delete it and run it again."

@@ -230,7 +230,11 @@ def summary(
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Layers of a network with their output, parameters and multiply-adds."""
-    typer.echo(repr(build(override(NetConfig.preset(preset), *settings)).summary()))
+    typer.echo(
+        repr(
+            build(override(NetConfig.preset(preset), *(setting.removeprefix("net.") for setting in settings))).summary()
+        )
+    )
 
 
 def bench(

@@ -53,7 +53,9 @@ class Moments:
 
 
 def check_images(images: Tensor) -> None:
-    """Raises ``ValueError`` unless the images are (N, 3, H, W) uint8."""
+    """Raises ``ValueError`` unless the images are a tensor, (N, 3, H, W) uint8."""
+    if not hasattr(images, "index_select"):  # stored images have it, but are no tensors
+        raise ValueError(f"images must be a torch tensor, as torch.from_numpy gives, not {type(images).__name__}")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
 

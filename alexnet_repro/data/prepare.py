@@ -35,7 +35,7 @@ UNFINISHED, LOCK = ".unfinished", ".lock"
 
 def prepare(
     source: Source,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     size: int = 256,
     form: Form | None = None,
@@ -67,6 +67,7 @@ def prepare(
         StoreError: the folder holds a prepared data set that is damaged.
         OSError: the disk is full; what has been done so far is kept.
     """
+    out = Path(out)
     if form is not None:
         check_choice("form", form, get_args(Form))
     if size < 1:

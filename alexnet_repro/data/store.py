@@ -51,8 +51,9 @@ class Store:
     manifest: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
+    def open(cls, folder: str | os.PathLike[str]) -> Store:
         """Opens a store; ``DatasetNotFoundError`` if there is none, ``StoreError`` if its manifest cannot be used."""
+        folder = Path(folder)
         path = folder / MANIFEST
         if not path.is_file():
             raise DatasetNotFoundError(f"{folder} holds no prepared data set: there is no {MANIFEST}")

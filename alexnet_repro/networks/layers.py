@@ -70,7 +70,8 @@ class CeilAvgPool2d(nn.AvgPool2d):
 class TowerLinear(nn.Module):
     """A fully connected layer, or one per tower side by side: each tower's outputs see only that tower's inputs.
 
-    Takes feature maps as well as vectors; a tower's channels, and hence its features, are consecutive.
+    Takes feature maps as well as vectors; a tower's channels, and hence its features, are consecutive. The parameters
+    are not initialized; ``build`` does that.
 
     Args:
         in_features, out_features: number of features, all towers together.
@@ -188,6 +189,8 @@ torch.library.register_fake(
 
 class LocallyConnected2d(nn.Module):
     """A convolution with separate filters and biases for every position; stride 1, zero-padded to keep the size.
+
+    The parameters are not initialized; ``build`` does that.
 
     Source:  cuda-convnet's layer type ``local``.
 

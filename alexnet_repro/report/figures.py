@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +33,14 @@ STYLES: tuple[dict[str, Any], ...] = (
 ROUND = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80)  # percent, marked on a logarithmic axis
 
 
+def _styled(arms: Iterable[Any]) -> list[tuple[dict[str, Any], Any]]:
+    """The arms with a style each; ``ValueError`` if there are more arms than styles."""
+    arms = list(arms)
+    if len(arms) > len(STYLES):
+        raise ValueError(f"a panel can show {len(STYLES)} arms, not {len(arms)}: choose the records of some of them")
+    return list(zip(STYLES, arms, strict=False))
+
+
 def error_curves(
     runs: Mapping[str, Sequence[Record]],
     target: float | None = None,
@@ -51,7 +59,7 @@ def error_curves(
     figure, axes = panels(len(runs), "training error, %" if error == "train_error" else "validation error, %")
     longest = max((len(record.epochs) for records in runs.values() for record in records), default=1)
     for ax, (title, records) in zip(axes, runs.items(), strict=True):
-        for style, arm in zip(STYLES, dict.fromkeys(record.arm for record in records), strict=False):
+        for style, arm in _styled(dict.fromkeys(record.arm for record in records)):
             _curves_of_arm(ax, arm, [r for r in records if r.arm == arm], style, error)
         if target is not None:
             ax.axhline(100 * target, color="black", linewidth=0.8)
@@ -148,7 +156,7 @@ def derivatives(records: Sequence[Record]) -> Figure:
     figure, axes = panels(len(functions), "mean derivative, %")
     for ax, function in zip(axes, functions, strict=True):
         arms = frame[frame["arm"].str.endswith(function)].groupby("arm", sort=False)[layers]
-        for style, (arm, values) in zip(STYLES, arms, strict=False):
+        for style, (arm, values) in _styled(arms):
             percents = 100 * values.dropna(axis="columns")
             mean = percents.mean()
             spread = [mean - percents.min(), percents.max() - mean]

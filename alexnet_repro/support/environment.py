@@ -161,7 +161,7 @@ def clean_processes(workers: int, *modules: str) -> Iterator[ProcessPoolExecutor
         except BrokenProcessPool as error:
             raise ChildProcessError(
                 "a process that worked for this one was killed, probably because memory ran out: run fewer at a time. "
-                "What was saved before is kept"
+                "Or a script calls this outside of `if __name__ == '__main__':`. What was saved before is kept"
             ) from error
 
 

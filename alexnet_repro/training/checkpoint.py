@@ -41,8 +41,9 @@ class Files:
     log: Path | None = None  #: one line of JSON per epoch
 
     @classmethod
-    def of_folder(cls, out: Path) -> Files:
+    def of_folder(cls, out: str | os.PathLike[str]) -> Files:
         """The files of a stand-alone run, all in one folder."""
+        out = Path(out)
         return cls(out / LAST, out / RESULT, out / BEST, out / CONFIG, out / LOG)
 
     @classmethod

@@ -88,7 +88,6 @@ def train(
     training = Training(model, batches, config)
     if resume is not None:
         training.load_state_dict(resume)
-    model.train()
     passes = _passes(training)
     while (ended := _ended(training)) is None:
         try:
@@ -110,6 +109,7 @@ def _ended(training: Training) -> Literal["epochs", "target"] | None:
 def _one_epoch(
     training: Training, passes: Passes, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback
 ) -> None:
+    training.model.train()  # ``validate`` and callbacks may have changed it
     stage = training.stage()
     set_learning_rates(training.optimizer, stage)
     if hasattr(training.batches, "enter"):

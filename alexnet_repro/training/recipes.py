@@ -92,10 +92,10 @@ _CIFAR_19PCT = replace(_CIFAR_18PCT, weight_decay=_CONV_DECAY | {"fc10": 3.0})
 _CIFAR_80SEC = TrainConfig(epochs=10, lr=0.001, lr_drops=(8,), weight_decay=_CONV_DECAY | {"fc64": 0.03, "fc10": 0.03})
 """layer-params-80sec.cfg, with a drop after 8 epochs; the 2 epochs after it are from Caffe's copy."""
 
-TRAIN_PRESETS: dict[str, TrainConfig] = {
+TRAIN_PRESETS: dict[str, TrainConfig] = {  # those of run 145's siblings are its own: their logs differ by a few epochs
     **dict.fromkeys(("paper", "torchvision"), _PAPER),  # torchvision's own recipe needs crops that are not the paper's
     "notes": _NOTES,
-    **dict.fromkeys(("run145", "run145-half", "run147", "run148"), _RUN145),  # OURS: the logs of the last three differ
+    **dict.fromkeys(("run145", "run145-half", "run147", "run148"), _RUN145),
     "run145-small": _RUN145_SMALL,
     "run145-2010": _RUN145_2010,
     "cuda-convnet2": _CONVNET2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +60,7 @@ class Trained:
         return torch.arange(len(classes))
 
 
-def load_trained(path: Path, device: str, best: bool = False) -> Trained:
+def load_trained(path: str | os.PathLike[str], device: str, best: bool = False) -> Trained:
     """Loads a trained network from a checkpoint, without its training set.
 
     Args:
@@ -70,7 +71,7 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
     """
-    file = checkpoint_file(path, best)
+    file = checkpoint_file(Path(path), best)
     found = load_checkpoint(file)
     with reading(file):
         config, state = run_config(found["config"]), typed(Saved, found["state"])
@@ -83,7 +84,7 @@ def load_trained(path: Path, device: str, best: bool = False) -> Trained:
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
-def export(path: Path, out: Path, best: bool = False) -> None:
+def export(path: str | os.PathLike[str], out: str | os.PathLike[str], best: bool = False) -> None:
     """Writes only what ``load_trained`` needs of a run, with the weights in half precision.
 
     Args:
@@ -92,7 +93,11 @@ def export(path: Path, out: Path, best: bool = False) -> None:
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
+        ValueError: ``out`` is a checkpoint of a run, from which it could no longer resume.
     """
+    path, out = Path(path), Path(out)
+    if out.resolve() in {(folder / name).resolve() for folder in (path, path.parent) for name in (LAST, BEST)}:
+        raise ValueError(f"{out} is a checkpoint of the run itself, which could no longer resume: choose another file")
     load_trained(path, "cpu", best)  # raises if it could not be loaded
     found = load_checkpoint(checkpoint_file(path, best))
     state = found["state"]

@@ -247,6 +247,19 @@ def test_a_record_in_the_wrong_place_is_found(make_record, tmp_path):
         load_evidence("tiny", "smoke", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"effect": "diff"}, "effect of tiny must be one of ratio, difference, level, not 'diff'"),
+        ({"baseline": Measurement("tanh", "top1")}, "metric of tiny must be one of .*, not 'top1'"),
+        ({"treatment": Measurement("gelu", "top1_error")}, "arm of tiny must be one of tanh, relu, not 'gelu'"),
+    ],
+)
+def test_a_claim_that_can_not_be_judged_is_refused_before_anything_is_run(tiny_claim, changed, message):
+    with pytest.raises(ValueError, match=message):
+        replace(tiny_claim, **changed)
+
+
 def test_a_claim_whose_first_seed_is_missing_is_open_and_one_without_an_arm_is_not_run(tiny_claim, make_record):
     records = [make_record(arm, seed, [0.5]) for seed in (1, 2) for arm in ("tanh", "relu")]
     found = verdict(tiny_claim, records)
@@ -538,7 +551,7 @@ def test_where_an_error_was_never_reached_a_difference_is_open(tiny_claim, make_
     assert (result.outcome, result.estimate, result.baseline) == ("open", None, (None,) * 5)
     del records[0].epochs[0]["train_eval_error"]
     with pytest.raises(
-        EvidenceError, match=r"tanh-seed0\.json has no val_error_at_target.* Delete it and run it again"
+        EvidenceError, match=r"tanh-seed0\.json has no val_error_at_target.* then delete it and run it again"
     ):
         verdict(claim, records)
 

@@ -199,7 +199,7 @@ def test_runs_that_could_not_be_compared_with_the_records_are_refused_before(
         monkeypatch.setattr(sweep, "load_dataset", lambda name, root, split, size=None: only(others, name, split))
     else:
         changed = environment("cpu") | {what: {"torch": "0.1", "device_kind": "cuda"}[what]}
-        monkeypatch.setattr(sweep, "environment", lambda device: changed)
+        monkeypatch.setattr("alexnet_repro.claims.records.environment", lambda device: changed)
     monkeypatch.setattr(sweep, "run_one", None)
     with pytest.raises(EvidenceError, match=f"tiny/smoke/.*: {words}.*--out FOLDER"):
         run_claim("tiny", seeds=[1], arms=["relu"], threads=1, out=tmp_path)

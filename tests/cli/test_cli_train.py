@@ -156,6 +156,8 @@ def test_a_training_that_fails_has_a_status_of_its_own(tmp_path):
 
 def test_summary_counts_the_published_network():
     done = call("summary", "run145")
+    halves = [call("summary", "run145", "--set", setting).stdout for setting in ("net.width=0.5", "width=0.5")]
+    assert halves[0] == halves[1] != done.stdout
     assert "60,965,224" in done.stdout
 
 

@@ -29,6 +29,12 @@ def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
     figure.savefig(io.BytesIO())
 
 
+def test_more_arms_than_can_be_told_apart_are_refused(make_record):
+    five = [replace(make_record("relu", 0, [0.5, 0.2]), arm=f"arm{number}") for number in range(5)]
+    with pytest.raises(ValueError, match="a panel can show 4 arms, not 5: choose"):
+        figures.error_curves({"": five})
+
+
 def test_a_run_that_diverged_is_drawn_and_tabled_as_far_as_it_went(make_record):
     whole, lost = make_record("relu", 0, [0.5, 0.4], top1_error=0.3), make_record("relu", 1, [0.5, 0.9])
     lost = replace(lost, ended="diverged", final={"train_error": None})

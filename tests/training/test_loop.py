@@ -134,6 +134,13 @@ def test_validation_may_return_anything_but_a_schedule_that_looks_at_errors_need
         trained(schedule=Plateau())
 
 
+def test_a_validation_that_leaves_the_network_in_eval_mode_does_not_leave_it_so_for_the_next_epoch(tiny_dataset):
+    net, modes = build(TINY_NET), []
+    net.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
+    train(net, batches(tiny_dataset), TWICE, validate=lambda: net.eval() and {"top1_error": 0.5})
+    assert set(modes) == {True}
+
+
 def test_a_network_of_one_class_is_never_stuck():
     data = [(torch.rand(2, 4), torch.zeros(2, dtype=torch.int64))] * 3
     assert train(nn.Linear(4, 1), data, replace(TWICE, stuck_after=2)).ended == "epochs"

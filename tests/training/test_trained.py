@@ -11,7 +11,7 @@ from alexnet_repro.claims.studies import FULL_RUN
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.report import chapter
 from alexnet_repro.support.values import as_json
-from alexnet_repro.training.checkpoint import BEST, RESULT, CheckpointError, Files, load_checkpoint
+from alexnet_repro.training.checkpoint import BEST, LAST, RESULT, CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record
 from alexnet_repro.training.run import run
@@ -114,3 +114,8 @@ def test_an_exported_network_is_the_run_s_to_half_precision_and_far_smaller(expo
     assert found.transform.views(val.images).isfinite().all()
     with pytest.raises(CheckpointError, match="no such file"):
         export(tmp_path / "nowhere", tmp_path / "net.pt")
+    before = (tmp_path / "out" / LAST).read_bytes()
+    for taken in ("out", "out/last.pt"):
+        with pytest.raises(ValueError, match=r"last\.pt is a checkpoint of the run itself"):
+            export(str(tmp_path / taken), str(tmp_path / "out" / LAST))
+    assert (tmp_path / "out" / LAST).read_bytes() == before
