@@ -21,6 +21,7 @@ from alexnet_repro.data.decode import ImageError, decode, read
 from alexnet_repro.support.files import printable
 
 SPLITS = ("train", "val", "test")
+MEANT = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}  # name of a folder -> split
 NOT_UTF8 = "has a name that is not UTF-8. Rename it."
 
 
@@ -140,8 +141,12 @@ def folder_source(folder: Path) -> Source:
     are ignored.
 
     Raises:
-        ValueError: there are no class folders.
+        ValueError: there are no class folders, or a folder of class folders has nearly the name of a split.
     """
+    for name in class_folders(folder):
+        split = MEANT.get(name.lower(), name.lower())
+        if split in SPLITS and name != split and class_folders(folder / name):
+            raise ValueError(f"{folder / name} looks like a split, but its name is none: rename it {split}")
     splits = [name for name in SPLITS if (folder / name).is_dir() and class_folders(folder / name)]
     training = folder / "train" if splits else folder
     classes = class_folders(training) if training.is_dir() else ()

@@ -95,6 +95,15 @@ def test_split_folders_are_splits_and_share_the_training_classes(tmp_path):
     assert len(load_dataset(str(tmp_path), size=4)) == 2
 
 
+@pytest.mark.parametrize(("name", "split"), [("valid", "val"), ("validation", "val"), ("Train", "train")])
+def test_a_folder_with_nearly_the_name_of_a_split_is_not_passed_over(tmp_path, name, split):
+    for place in ("test", name):
+        save(tmp_path / place / "a" / "1.png", (1, 0, 0))
+    save(tmp_path / "training" / "1.png", (1, 0, 0))  # a class of this name
+    with pytest.raises(ValueError, match=f"{name} looks like a split, but its name is none: rename it {split}"):
+        folder_source(tmp_path)
+
+
 def test_a_class_that_is_missing_from_a_split_is_named(tmp_path):
     for place in ("train/a", "train/b", "val/a"):
         save(tmp_path / place / "1.png", (0, 0, 0))
