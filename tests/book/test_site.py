@@ -58,6 +58,47 @@ DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kc
 COMMITS = {record.environment["revision"].partition("+")[0] for record in load_evidence("lrn-cifar")}
 
 
+IN_HTML = """
+# A page
+
+<div><a href="03_relu.html">A chapter</a></div>
+
+<details>
+<summary>What to expect</summary>
+
+Nothing.
+
+</details>
+"""
+
+
+@pytest.mark.parametrize(
+    ("builder", "file", "expected"),
+    [
+        ("html", "index.html", ['href="03_relu.html"', 'data-theme="light"', "<summary>What to expect</summary>"]),
+        ("epub", "index.xhtml", ['href="03_relu.xhtml"']),
+        ("latex", "book.tex", ["What to expect."]),
+    ],
+)
+def test_what_a_page_has_in_html_fits_every_form_of_the_book(builder, file, expected, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "index.md").write_text(IN_HTML, encoding="utf-8")
+    settings = {
+        "extensions": ["myst_parser", "sphinx_book_theme", "pages"],
+        "html_theme": "sphinx_book_theme",
+        "html_theme_options": {"repository_url": "", "repository_branch": "main"},
+        "html_context": {"default_mode": "auto"},
+        "project": "book",
+        "copyright": "nobody",
+        "version": "1",
+    }
+    out = tmp_path / "out"
+    with docutils_namespace():
+        Sphinx(tmp_path / "source", None, out, tmp_path / "trees", builder, settings, status=None).build()
+    made = (out / file).read_text(encoding="utf-8")
+    assert [text for text in expected if text not in made] == []
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """Two pages built with the book's extensions."""
