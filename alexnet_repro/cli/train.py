@@ -230,11 +230,8 @@ def summary(
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Layers of a network with their output, parameters and multiply-adds."""
-    typer.echo(
-        repr(
-            build(override(NetConfig.preset(preset), *(setting.removeprefix("net.") for setting in settings))).summary()
-        )
-    )
+    own = [setting.removeprefix("net.") for setting in settings]  # the prefix is what the other commands need
+    typer.echo(repr(build(override(NetConfig.preset(preset), *own)).summary()))
 
 
 def bench(
