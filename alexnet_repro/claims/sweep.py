@@ -265,14 +265,14 @@ def _planned(
         raise ValueError(f"{name} has no runs here; `alexnet-repro claims show {name}` says what it is")
     wanted = study.runs(scale, seeds, needed if arms is None else arms)
     protocol = study.protocol(scale)
-    if protocol.dataset != "photos":  # always available, and made within seconds
-        load_dataset(protocol.dataset, data_root, size=protocol.size)
     recorded = [] if out is None else load_evidence(study, scale, out)
     done = {(record.arm, record.seed): record for record in recorded}
     todo = [run for run in wanted if run not in done]
+    load = partial(load_dataset, protocol.dataset, data_root, size=protocol.size)
     if todo and recorded:
-        load = partial(load_dataset, protocol.dataset, data_root, size=protocol.size)
         refuse_unlike(recorded, load, {seed for _, seed in todo}, device)
+    elif protocol.dataset != "photos":  # always available, and made within seconds
+        load()
     return study, wanted, done, todo
 
 

@@ -55,8 +55,13 @@ _CONVNET2 = replace(_PAPER, bias_lr_factor=2.0, schedule=Dexp())
 _NOTES = replace(_PAPER, lr=0.1)
 """Study notes on the paper, as written: a learning rate ten times too large."""
 
-_STEP_OF_20 = tuple(Stage(epochs=20, lr_factor=0.1**i, bias_lr_factor=0.1**i) for i in range(5))
-_CAFFE = replace(_PAPER, bias_lr_factor=2.0, schedule=Stages(_STEP_OF_20))
+
+def _tenths(*lengths: int) -> Stages:
+    """Stages of these lengths; all learning rates, those of the biases too, are divided by 10 after each."""
+    return Stages(tuple(Stage(epochs=n, lr_factor=0.1**i, bias_lr_factor=0.1**i) for i, n in enumerate(lengths)))
+
+
+_CAFFE = replace(_PAPER, bias_lr_factor=2.0, schedule=_tenths(20, 20, 20, 20, 20))
 """Caffe's bvlc_alexnet: divided by 10 every 100,000 minibatches of 256, which is every 20 epochs of ImageNet."""
 
 # --- CIFAR-10: cuda-convnet's parameter files -----------------------------------------------------------------------
@@ -81,10 +86,9 @@ _CIFAR_11PCT = replace(
     _CIFAR_13PCT, epochs=520, weight_decay=_LOCAL_DECAY | {"fc10": 0.01}, schedule=_four_then_five(350, 150)
 )
 """layer-params-conv-local-11pct.cfg: 350, 150, 10 and 10 epochs."""
-_DROPS_OF_ALL = Stages(
-    tuple(Stage(epochs=n, lr_factor=0.1**i, bias_lr_factor=0.1**i) for i, n in enumerate((120, 10, 10)))
+_CIFAR_18PCT = TrainConfig(
+    epochs=140, lr=0.001, schedule=_tenths(120, 10, 10), weight_decay=_CONV_DECAY | {"fc10": 1.0}
 )
-_CIFAR_18PCT = TrainConfig(epochs=140, lr=0.001, schedule=_DROPS_OF_ALL, weight_decay=_CONV_DECAY | {"fc10": 1.0})
 """layer-params-18pct.cfg, which says to reduce "all" learning rates, those of the biases too. OURS: the last 10 of the
 140 epochs, because the file gives no end."""
 _CIFAR_19PCT = replace(_CIFAR_18PCT, weight_decay=_CONV_DECAY | {"fc10": 3.0})
