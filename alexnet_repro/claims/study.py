@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
-from alexnet_repro.support.values import check_choice, is_whole
+from alexnet_repro.support.values import check_choice, check_types, check_whole, is_whole
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
@@ -33,6 +33,9 @@ class Arm:
     input: InputConfig  #: how images become batches
     train: TrainConfig  #: the training
 
+    def __post_init__(self) -> None:
+        check_types(self, " of an arm")
+
     def run(self, dataset: str, seed: int, size: int | None = None) -> RunConfig:
         """The complete configuration of one run of this arm."""
         return RunConfig(dataset=dataset, size=size, seed=seed, net=self.net, input=self.input, train=self.train)
@@ -48,6 +51,13 @@ class Protocol:
     first_seed: int = 0  #: the lowest seed; the others follow it
     arms: Mapping[str, Arm]  #: by name, the baseline first
 
+    def __post_init__(self) -> None:
+        check_types(self, " of a protocol")
+        check_whole("seeds of a protocol", self.seeds)
+        check_whole("first_seed of a protocol", self.first_seed, least=0)
+        if not self.arms:
+            raise ValueError("arms of a protocol are empty: give at least one, by name")
+
     def run(self, arm: str, seed: int) -> RunConfig:
         """The complete configuration of one run; ``ValueError`` lists the arms if there is none of that name."""
         check_choice("arm", arm, tuple(self.arms))
@@ -60,6 +70,11 @@ class Study:
 
     id: str  #: name of its folder of records
     protocols: Mapping[str, Protocol]  #: by scale, the smallest first
+
+    def __post_init__(self) -> None:
+        check_types(self, " of a study")
+        for scale in self.protocols:
+            check_choice(f"a scale of {self.id}", scale, SCALES)
 
     def protocol(self, scale: str) -> Protocol:
         """The protocol for that scale; ``ValueError`` lists the scales if there is none."""

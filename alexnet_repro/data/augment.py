@@ -48,8 +48,10 @@ class Crops:
         _check_crop(size, height, width)
         rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
         if max(rows - height, columns - width) + size > 1:
+            places = min(height, width) - size + 1
             raise ValueError(
-                f"a crop of {size} from {height}x{width} pixels has fewer than {offsets} positions per axis"
+                f"a crop of {size} from {height}x{width} pixels has {places} places per axis, fewer than {offsets}: "
+                f"set crop_offsets to at most {places}, or to None (in a command, input.crop_offsets=null) for all"
             )
         draws = -(-n // share), 1
         top, left, flipped = (
@@ -91,6 +93,8 @@ def random_crop_flip(
 
     Shape: images (N, C, H, W), any dtype -> (N, C, size, size).
     """
+    if images.ndim != 4:
+        raise ValueError(f"images must be (N, C, H, W), not {tuple(images.shape)}; a single image is image[None]")
     n, _, height, width = images.shape
     return Crops.draw((n, height, width), size, generator, offsets=offsets, share=share).of(images)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import torch
 
@@ -50,9 +51,10 @@ def load_cifar10(split: str, size: int, root: Path, download: bool) -> Dataset:
         missing = (
             f"CIFAR-10 ({split}) was not found in {root}: neither {FOLDER}/, nor {FILE}, nor class folders\n"
             f"{split}/<class>/ in it or in {root / 'cifar10'}. To get it, do one of these:\n"
-            f'  - load_dataset("cifar10", root="{root}", download=True) fetches the archive (163 MiB) and checks it;\n'
+            f"  - alexnet-repro data get cifar10 --root {quote(str(root))} fetches and checks the archive (163 MiB);\n"
+            f'    in Python, load_dataset("cifar10", root="{root}", download=True);\n'
             f"  - put {FILE} from {OFFICIAL} into {root};\n"
-            f"  - name the folder that has it: root=... in Python, -p data_root ... with papermill."
+            f"  - name the folder that has it: root=... in Python, --root in a command, -p data_root with papermill."
         )
         unpacked(ARCHIVE, FOLDER, root, download, missing)
     return _official(split, root)

@@ -111,5 +111,5 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     """The value converted to the field's type, int to float and list to tuple; ``ValueError`` if it does not fit."""
     value = tuple(value) if isinstance(value, list) else value
     if not fits(value, hint):
-        raise ValueError(f"{path} does not take {value!r}: it is {in_words(hint, 'null')}")
+        raise ValueError(f"{path} does not take {value!r}: it must be {in_words(hint, in_json=True)}")
     return float(value) if type(value) is int and float in (hint, *get_args(hint)) else value

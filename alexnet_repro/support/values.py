@@ -68,13 +68,22 @@ def check_types(config: Any, of: str = "") -> None:
             raise ValueError(f"{field.name}{of} must be {in_words(hint)}, not {_short(value)}")
 
 
-def in_words(hint: Any, nothing: str = "None") -> str:
-    """The values that a type hint allows, in words; ``nothing`` is the word for None."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(in_words(option, nothing) for option in get_args(hint))
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
-    return nothing if hint is type(None) else getattr(hint, "__name__", str(hint))
+def in_words(hint: Any, in_json: bool = False) -> str:
+    """The values that a type hint allows, in words: as Python's, or as they are written in JSON."""
+    origin, options = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(options)}"
+    inner = ["..." if option is ... else in_words(option, in_json) for option in options]
+    if origin in (Union, types.UnionType):
+        return " or ".join(inner)
+    if in_json and origin in (tuple, Mapping):
+        return f'{{"name": {inner[1]}}}' if origin is Mapping else f"[{', '.join(inner)}]"
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(inner)}]"
+    return _IN_JSON[hint] if in_json and hint in _IN_JSON else "None" if hint is type(None) else hint.__name__
+
+
+_IN_JSON = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 @lru_cache

@@ -76,7 +76,7 @@ class Stages:
         if epochs < len(stages):
             raise ValueError(
                 f"{len(stages)} stages that end with epochs {lasts} can't be shortened to {epochs} epochs in all: give "
-                "at least as many as there are stages, or set epochs alone, and the first stages are what is trained"
+                f"at least {len(stages)}, or set epochs alone, --set train.epochs={epochs}, to train the first stages"
             )
         ends = [round(last * epochs / whole) for last in lasts]
         for i, end in enumerate(ends):

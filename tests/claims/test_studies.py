@@ -16,10 +16,12 @@ from alexnet_repro.claims.studies import (
     RELU_SCALED,
     STUDIES,
 )
-from alexnet_repro.claims.study import SCALES
+from alexnet_repro.claims.study import SCALES, Study
 from alexnet_repro.claims.verdict import fastest
 from alexnet_repro.networks.build import build
 from alexnet_repro.networks.spec import Norm
+
+PROTOCOL = PILOT.protocol("laptop")
 
 
 @pytest.mark.parametrize("study", [RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN], ids=lambda study: study.id)
@@ -229,3 +231,28 @@ def test_the_whole_recipe_and_the_pair_on_cifar_are_as_long_and_as_large_as_on_r
         "with": 0.004,
         "published": 0.01,
     }
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(PROTOCOL.arms["run145"], net="paper"), "net of an arm must be NetConfig, not 'paper'"),
+        (
+            lambda: replace(PROTOCOL, arms={"run145": "paper"}),
+            r"arms of a protocol must be Mapping\[str, Arm\], not {'run",
+        ),
+        (lambda: replace(PROTOCOL, arms={}), "arms of a protocol are empty: give at least one"),
+        (lambda: replace(PROTOCOL, seeds=0), "seeds of a protocol must be a whole number of at least 1, not 0"),
+        (
+            lambda: replace(PROTOCOL, first_seed=-1),
+            "first_seed of a protocol must be a whole number of at least 0, not -1",
+        ),
+        (
+            lambda: Study(id="own", protocols={"tiny": PROTOCOL}),
+            "a scale of own must be one of smoke, laptop, gpu, paper",
+        ),
+    ],
+)
+def test_what_is_no_study_is_refused_when_it_is_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

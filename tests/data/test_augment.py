@@ -81,8 +81,14 @@ def test_crops_are_the_same_in_every_precision(share):
 
 
 def test_more_places_than_there_are_are_refused():
-    with pytest.raises(ValueError, match="a crop of 3 from 4x4 pixels has fewer than 3 positions per axis"):
+    message = "a crop of 3 from 4x4 pixels has 2 places per axis, fewer than 3: set crop_offsets to at most 2"
+    with pytest.raises(ValueError, match=message):
         random_crop_flip(numbered(1), 3, seeded(), offsets=3)
+
+
+def test_a_single_image_is_refused():
+    with pytest.raises(ValueError, match=r"must be \(N, C, H, W\), not \(3, 4, 4\); a single image is image\[None\]"):
+        random_crop_flip(numbered(1)[0], 3, seeded())
 
 
 def test_the_ten_views_are_corners_and_centre_and_their_flips():
