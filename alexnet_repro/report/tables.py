@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby, zip_longest
 from statistics import fmean
 
 from alexnet_repro import paper
 from alexnet_repro.claims.cifar_studies import LR_SEARCHES
-from alexnet_repro.claims.claim import Measurement, Metric
+from alexnet_repro.claims.claim import Claim, Measurement, Metric
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import load_evidence
 from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
 from alexnet_repro.support.table import Table
+from alexnet_repro.support.values import check_choice
 from alexnet_repro.training.record import Record
+
+Folder = str | os.PathLike[str] | None
 
 
 def by_arm(values: Mapping[str, str]) -> str:
@@ -103,18 +107,23 @@ def _run_description(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def verdict_table(*claims: str) -> Table:
+def verdict_table(*claims: str | Claim, folder: Folder = None) -> Table:
     """For each claim the paper's number, the 2012 run's, ours with its interval, and the verdict with its scale.
 
     Args:
-        claims: ids of the claims.
+        claims: claims, or ids of the book's.
+        folder: folder of their evidence, as for ``load_evidence``.
     """
-    return scoreboard(judged(*claims))
+    return scoreboard(judged(*claims, folder=folder))
 
 
-def judged(*claims: str) -> list[Verdict]:
-    """The verdict on each claim, at the scale that ``load_evidence`` chooses."""
-    return [verdict(CLAIMS[name], load_evidence(name)) for name in claims]
+def judged(*claims: str | Claim, folder: Folder = None) -> list[Verdict]:
+    """The verdict on each claim, at the scale that ``load_evidence`` chooses; ``ValueError`` for an unknown id."""
+    for claim in claims:
+        if isinstance(claim, str):
+            check_choice("claim", claim, tuple(CLAIMS))
+    found = [CLAIMS[claim] if isinstance(claim, str) else claim for claim in claims]
+    return [verdict(claim, load_evidence(claim, folder=folder)) for claim in found]
 
 
 EFFECT = "ours, 95\u00a0% interval"  # no line break between the number and its sign
@@ -151,16 +160,16 @@ def statements(results: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def pair_table(*claims: str) -> Table:
+def pair_table(*claims: str | Claim, folder: Folder = None) -> Table:
     """For each claim and seed both arms' numbers and the effect; then the smallest effect that these pairs would find.
 
     Errors and their differences are in percent and points, times in epochs.
 
     Args:
-        claims: ids of the claims.
+        claims, folder: as for ``verdict_table``.
     """
     rows = []
-    for result in judged(*claims):
+    for result in judged(*claims, folder=folder):
         claim, written = result.claim, number if result.claim.effect == "ratio" else percent
         values = result.values or [None] * result.pairs
         for seed, *sides, value in zip(result.seeds, result.baseline, result.treatment, values, strict=True):
@@ -178,7 +187,7 @@ ERRORS: Mapping[Metric, str] = {  # metric -> head of its column: what a run end
 }
 
 
-def arm_table(*claims: str) -> Table:
+def arm_table(*claims: str | Claim, folder: Folder = None) -> Table:
     """Mean final errors of every arm in percent, all in eval mode.
 
     They tell an arm that fits its training images better from one that generalizes better. Images that a run did not
@@ -186,17 +195,27 @@ def arm_table(*claims: str) -> Table:
     with the centre crop, and that on training images. The last column averages the predictions for all test-time views.
 
     Args:
-        claims: ids of claims of one study; every arm that one of them compares has a row, at each scale of its runs.
+        claims: claims of one study, or their ids; every arm that one of them compares has a row, at each scale of its
+            runs.
+        folder: folder of their evidence, as for ``load_evidence``.
     """
-    records = {record.path: record for claim in claims for record in load_evidence(claim)}.values()
+    loaded = [load_evidence(claim, folder=folder) for claim in claims]
+    records = {record.path: record for evidence in loaded for record in evidence}.values()
     several = len({record.scale for record in records}) > 1
     rows = []
     for arm, scale in dict.fromkeys((record.arm, record.scale) for record in records):
         runs = [record for record in records if (record.arm, record.scale) == (arm, scale)]
-        found = [[measured(record, Measurement(arm, metric)) for record in runs] for metric in ERRORS]
-        errors = [fmean(error for error in of_runs if error is not None) for of_runs in found]
+        errors = [_mean(runs, metric) for metric in ERRORS]
         rows.append([f"{arm}, scale {scale}" if several else arm, str(len(runs)), *map(percent, errors)])
     return Table(["arm", "runs", *ERRORS.values()], rows)
+
+
+def _mean(runs: Sequence[Record], metric: Metric) -> float | None:
+    """The mean over the runs that have this metric; None if none has it, as for networks that see whole images."""
+    needed = ("centre_error", "train_eval_error") if metric == "generalization_gap" else (metric,)
+    have = [run for run in runs if run.ended == "diverged" or all(run.final.get(name) is not None for name in needed)]
+    found = [measured(run, Measurement(run.arm, metric)) for run in have]
+    return fmean(number for number in found if number is not None) if found else None
 
 
 def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Table:

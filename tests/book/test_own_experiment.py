@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from alexnet_repro.report import tables
+
 PAGE = Path(__file__).resolve().parents[2] / "book" / "own_experiment.md"
 BLOCK = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
 DECIMAL = re.compile(r"\d+\.\d+")
@@ -28,6 +30,12 @@ def test_the_page_s_program_prints_what_the_page_says(tmp_path, monkeypatch):
         with redirect_stdout(io.StringIO()) as printed:
             exec(compile(code, PAGE.name, "exec"), names)
         assert alike(printed.getvalue(), expected), printed.getvalue()
+    claim = names["claim"]
+    pairs = tables.pair_table(claim, folder="evidence").rows
+    assert [row[:2] for row in pairs] == [[claim.id, seed] for seed in (*"01234", "detectable")]
+    assert [row[:2] for row in tables.arm_table(claim, folder="evidence").rows] == [["2012", "5"], ["torch", "5"]]
+    ((statement, *_, verdict),) = tables.verdict_table(claim, folder="evidence").rows
+    assert (statement, verdict) == (claim.statement, names["result"].words)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from alexnet_repro import CLAIMS
 from alexnet_repro.claims.records import Evidence
 from alexnet_repro.claims.verdict import Verdict
@@ -45,7 +47,7 @@ def test_an_arm_s_errors_are_the_means_of_its_runs_each_counted_once(make_record
               {"train_eval_error": 0.2, "centre_error": 0.5, "top1_error": 0.35}]  # fmt: skip
     tanh = [make_record("tanh", seed, [0.5], **final) for seed, final in enumerate(errors)]
     found = {"first": tanh, "second": [*tanh, make_record("relu", 0, [0.5], **errors[0])]}
-    monkeypatch.setattr(tables, "load_evidence", found.get)
+    monkeypatch.setattr(tables, "load_evidence", lambda claim, folder: found[claim])
     rows = [["tanh", "2", "15.0", "40.0", "25.0", "30.0"], ["relu", "1", "10.0", "30.0", "20.0", "25.0"]]
     assert tables.arm_table("first", "second").rows == rows
 
@@ -53,7 +55,8 @@ def test_an_arm_s_errors_are_the_means_of_its_runs_each_counted_once(make_record
 def test_an_arm_s_runs_at_two_scales_are_not_averaged(make_record, monkeypatch):
     small = make_record("tanh", 0, [0.5], train_eval_error=0.1, centre_error=0.3, top1_error=0.25)
     large = replace(small, scale="paper", final={name: error + 0.2 for name, error in small.final.items() if error})
-    monkeypatch.setattr(tables, "load_evidence", {"first": [small], "second": [large]}.get)
+    found = {"first": [small], "second": [large]}
+    monkeypatch.setattr(tables, "load_evidence", lambda claim, folder: found[claim])
     rows = [["tanh, scale smoke", "1", "10.0", "30.0", "20.0", "25.0"],
             ["tanh, scale paper", "1", "30.0", "50.0", "20.0", "45.0"]]  # fmt: skip
     assert tables.arm_table("first", "second").rows == rows
@@ -73,6 +76,11 @@ def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     rows = tables.pair_table("relu").rows
     assert [row[1] for row in rows] == ["0", "1", "2", "3", "4", "detectable"]
     assert all(row[-1].endswith("x") for row in rows)
+
+
+def test_what_is_no_claim_of_the_book_s_is_refused():
+    with pytest.raises(ValueError, match="claim must be one of relu, .*, not 'dropuot'"):
+        tables.verdict_table("relu", "dropuot")
 
 
 def test_a_repeated_run_is_compared_number_for_number(make_record):
