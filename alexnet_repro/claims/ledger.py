@@ -116,6 +116,7 @@ _FIXED = {
     "lrn-cifar": _CIFAR,
     "lrn-cifar-printed": _PARTS,
     "lrn-cifar-published": _PARTS,
+    "towers-that-talk": Fixed("2026-11-28T11:51:53+00:00", "82262ef7038622fcb36e8cb11289a6ab3b928ddf"),
 }
 COMMITTED = {  # revision whose records lack their starting time -> earliest time at which they can have begun
     "16deddb7056c1382652a715c8d5f12f8d5ab5ad8": "2026-11-24T03:38:20+00:00",
