@@ -106,6 +106,9 @@ def _lr_search(name: str) -> Study:
 
 RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = map(_relu_study, _PROTOCOLS)
 
+LR_SEARCHES: Mapping[str, Study] = {name: _lr_search(name) for name in _PROTOCOLS}
+"""Claim -> its learning-rate search; per activation function, the first run at the target, or closest to it, wins."""
+
 # --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
 # The clean pair of cuda-convnet's files: revision 540 of the 11 % net is the 13 % net plus two normalizations.
 
@@ -139,25 +142,6 @@ LRN = Study(
         "paper": Protocol(dataset="cifar10", seeds=5, arms=_lrn_arms(160, (140, 150))),
     },
 )
-
-LR_SEARCHES: Mapping[str, Study] = {name: _lr_search(name) for name in _PROTOCOLS}
-"""Claim -> its learning-rate search; per activation function, the first run at the target, or closest to it, wins."""
-
-DERIVATIVES = Study(
-    id="relu-derivatives",
-    protocols={
-        "paper": Protocol(
-            dataset="cifar10",
-            seeds=3,
-            arms={
-                f"{title}-{activation}": arm
-                for title, name in {"2012": "relu", "2012-local": "relu-local", "modern": "relu-modern"}.items()
-                for activation, arm in _activations(*_PROTOCOLS[name][:2], epochs=3).items()
-            },
-        )
-    },
-)
-"""Three epochs of three studies' arms, to measure how much of the gradient each activation layer passes back."""
 
 # --- augmentation: Sec. 4.1 ----------------------------------------------------------------------------------------
 

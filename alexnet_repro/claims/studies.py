@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from alexnet_repro.claims.alexnet_studies import ALEXNET, FULL_RUN, PILOT
 from alexnet_repro.claims.cifar_studies import (
     AUGMENTATION,
-    DERIVATIVES,
     LR_SEARCHES,
     LRN,
     RELU,
@@ -26,7 +25,6 @@ STUDIES: Mapping[str, Study] = {
         RELU_MODERN,
         LRN,
         *LR_SEARCHES.values(),
-        DERIVATIVES,
         AUGMENTATION,
         ALEXNET,
         PILOT,

@@ -33,12 +33,12 @@ STYLES: tuple[dict[str, Any], ...] = (
 ROUND = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80)  # percent, marked on a logarithmic axis
 
 
-def _styled(arms: Iterable[Any]) -> list[tuple[dict[str, Any], Any]]:
-    """The arms with a style each; ``ValueError`` if there are more arms than styles."""
-    arms = list(arms)
-    if len(arms) > len(STYLES):
-        raise ValueError(f"a panel can show {len(STYLES)} arms, not {len(arms)}: choose the records of some of them")
-    return list(zip(STYLES, arms, strict=False))
+def _styled(lines: Iterable[Any]) -> list[tuple[dict[str, Any], Any]]:
+    """The lines of a panel with a style each; ``ValueError`` if there are more of them than styles."""
+    lines = list(lines)
+    if len(lines) > len(STYLES):
+        raise ValueError(f"a panel can show {len(STYLES)} lines, not {len(lines)}: choose the records of some of them")
+    return list(zip(STYLES, lines, strict=False))
 
 
 def error_curves(
@@ -142,27 +142,26 @@ def _effect_label(claims: Sequence[Claim], sides: tuple[str, str]) -> str:
     return f"{what}{baseline} minus {treatment}, points (0: no effect)"
 
 
-def derivatives(records: Sequence[Record]) -> Figure:
-    """The mean derivative of every activation layer after training: a panel per function, a line per arm.
+def derivatives(runs: Mapping[str, Sequence[Record]]) -> Figure:
+    """The mean derivative of every activation layer after training: a panel per arm, a line per title.
 
     A marker is the mean over seeds; its bar spans the smallest to the largest value.
 
     Args:
-        records: records of arms whose names end in the activation function, as in "2012-tanh".
+        runs: title -> records, whose arms are activation functions.
     """
-    frame = Evidence(records).runs()
-    layers = [column for column in frame if column.startswith("derivative_")]
-    functions = dict.fromkeys(record.arm.rpartition("-")[2] for record in records)
-    figure, axes = panels(len(functions), "mean derivative, %")
-    for ax, function in zip(axes, functions, strict=True):
-        arms = frame[frame["arm"].str.endswith(function)].groupby("arm", sort=False)[layers]
-        for style, (arm, values) in _styled(arms):
-            percents = 100 * values.dropna(axis="columns")
+    arms = dict.fromkeys(record.arm for records in runs.values() for record in records)
+    figure, axes = panels(len(arms), "mean derivative, %")
+    for ax, arm in zip(axes, arms, strict=True):
+        of_arm = {title: [record for record in records if record.arm == arm] for title, records in runs.items()}
+        for style, (title, records) in _styled((title, records) for title, records in of_arm.items() if records):
+            frame = Evidence(records).runs()
+            percents = 100 * frame[[column for column in frame if column.startswith("derivative_")]]
             mean = percents.mean()
             spread = [mean - percents.min(), percents.max() - mean]
             names = [layer.removeprefix("derivative_") for layer in percents]
-            ax.errorbar(names, mean, spread, **style, capsize=3, label=arm.removesuffix(f"-{function}"))
-        ax.set(title=function, xlabel="activation layer", ylim=(0, 100))
+            ax.errorbar(names, mean, spread, **style, capsize=3, label=title)
+        ax.set(title=arm, xlabel="activation layer", ylim=(0, 100))
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     return finished(figure)

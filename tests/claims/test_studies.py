@@ -122,13 +122,6 @@ def test_every_study_has_an_id_of_its_own_and_smoke_runs_on_the_embedded_images(
     assert ALEXNET.protocol("paper").dataset == "imagenet"
 
 
-def test_derivatives_are_measured_on_the_beginnings_of_the_claims_own_runs():
-    for protocol, claim in {"2012": "relu", "2012-local": "relu-local", "modern": "relu-modern"}.items():
-        for activation, arm in CLAIMS[claim].protocol("paper").arms.items():
-            start = cifar_studies.DERIVATIVES.protocol("paper").arms[f"{protocol}-{activation}"]
-            assert replace(start, train=replace(start.train, epochs=arm.train.epochs)) == arm
-
-
 def test_the_scaled_protocol_changes_the_pixels_and_the_first_weights_and_nothing_else():
     for activation, plain in CLAIMS["relu"].protocol("paper").arms.items():
         scaled = CLAIMS["relu-scaled"].protocol("paper").arms[activation]

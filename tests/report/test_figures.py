@@ -31,7 +31,7 @@ def test_every_run_is_a_thin_line_and_every_arm_a_thick_one(make_record):
 
 def test_more_arms_than_can_be_told_apart_are_refused(make_record):
     five = [replace(make_record("relu", 0, [0.5, 0.2]), arm=f"arm{number}") for number in range(5)]
-    with pytest.raises(ValueError, match="a panel can show 4 arms, not 5: choose"):
+    with pytest.raises(ValueError, match="a panel can show 4 lines, not 5: choose"):
         figures.error_curves({"": five})
 
 
@@ -52,12 +52,14 @@ def test_a_run_that_diverged_is_drawn_and_tabled_as_far_as_it_went(make_record):
 def test_mean_derivatives_are_drawn_with_their_range_over_seeds(make_record):
     runs = [make_record("tanh", seed, [0.5], derivative_act1=slope) for seed, slope in enumerate((0.1, 0.4))]
     deeper = make_record("relu", 0, [0.5], derivative_act1=0.5, derivative_act2=0.25)
-    tanh, relu = figures.derivatives([*runs, deeper]).axes
+    tanh, relu = figures.derivatives({"2012": [*runs, deeper], "later": [deeper]}).axes
     assert (tanh.get_title(), relu.get_title()) == ("tanh", "relu")
     (mean, _, (bar,)) = tanh.containers[0]
     assert mean.get_ydata() == pytest.approx([25])
     assert bar.get_segments()[0][:, 1] == pytest.approx([10, 40])
-    assert relu.containers[0][0].get_ydata() == pytest.approx([50, 25])
+    assert [line[0].get_ydata().tolist() for line in relu.containers] == [pytest.approx([50, 25])] * 2
+    assert [text.get_text() for text in relu.get_legend().get_texts()] == ["2012", "later"]
+    assert [text.get_text() for text in tanh.get_legend().get_texts()] == ["2012"]
 
 
 def test_figures_are_opaque_and_drawn_without_warnings_where_nothing_is_recorded():
@@ -72,7 +74,7 @@ def test_a_figure_of_nothing_says_that_there_are_no_runs():
         figures.error_curves({}),
         figures.run_curves({"ours": None}),
         figures.effects({}),
-        figures.derivatives([]),
+        figures.derivatives({}),
         figures.panels(0)[0],
     )
     for figure in empty:

@@ -79,7 +79,7 @@ def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
 
 
 def test_what_is_no_claim_of_the_book_s_is_refused():
-    with pytest.raises(ValueError, match="claim must be one of relu, .*, not 'dropuot'"):
+    with pytest.raises(ValueError, match=r"claim must be one of relu, .*, not 'dropuot'"):
         tables.verdict_table("relu", "dropuot")
 
 
