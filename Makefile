@@ -8,7 +8,7 @@ EXCEPT := 3.11.0 3.11.1 3.11.2 3.11.3 3.14.1
 CONSTRAINTS ?= constraints.txt
 # Chapters, and files of tests, at a time: one thread each, for small networks gain little from a second one.
 # Of several goals, as in `make clean book`, each waits for the one before.
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell nproc 2> /dev/null || getconf _NPROCESSORS_ONLN)
 MAKEFLAGS += $(if $(word 2,$(MAKECMDGOALS)),,--jobs=$(JOBS))
 BIN := .venv/bin
 BOOK := alexnet-claim-by-claim
@@ -25,6 +25,7 @@ TEX := latexmk texlive-xetex texlive-latex-extra texlive-fonts-recommended fonts
 EVIDENCE := $(shell find book/evidence -name '*.json') $(wildcard book/checkpoints/*)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONWARNINGS := ignore::DeprecationWarning
+export MPLBACKEND :=
 # What notebooks print is compared with what is stored in them, which a CPU has computed.
 _build/tested notebooks $(EXECUTED): export CUDA_VISIBLE_DEVICES :=
 
@@ -54,12 +55,15 @@ help:
 # $(call usable,PYTHON,MODULE,PYTHONS): whether it runs, is one of these versions but none of EXCEPT, and has the module.
 usable = $(1) -c 'import sys, $(2); v = sys.version_info; \
 	sys.exit("%d.%d" % v[:2] not in "$(3)".split() or "%d.%d.%d" % v[:3] in "$(EXCEPT)".split())'
+# $(call here,FOLDER): whether its commands name the Python in it. Those of a folder that was moved or copied name another.
+here = grep -qF '$(CURDIR)/$(1)/bin/python' $(1)/bin/pip
 # $(call environment,FOLDER,PYTHONS): makes one there, unless there is one that is usable.
-environment = @echo "== installing the environment into $(1)"; $(call usable,$(1)/bin/python,pip,$(2)) 2> /dev/null \
-	|| { $(call usable,$(PYTHON),ensurepip,$(2)) && $(PYTHON) -m venv --clear $(1); } || { echo "$(PYTHON) has no venv," \
+environment = @echo "== installing the environment into $(1)"; { $(call usable,$(1)/bin/python,pip,$(2)) && $(call here,$(1)); } \
+	2> /dev/null || { $(call usable,$(PYTHON),ensurepip,$(2)) && $(PYTHON) -m venv --clear $(1); } || { echo "$(PYTHON) has no venv," \
 	"or is none of the Pythons that work here, $(2) (but not $(EXCEPT)): make PYTHON=... names another" >&2; exit 1; }
 
-.venv/.installed: pyproject.toml constraints.txt
+MOVED := $(if $(wildcard .venv/.installed),$(shell { $(call here,.venv) && $(BIN)/python -c 'import sys'; } 2> /dev/null || echo always))
+.venv/.installed: pyproject.toml constraints.txt $(MOVED)
 	$(call environment,.venv,$(PYTHONS))
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=-c %) -e '.[book,test,dev]'
 	@touch $@
@@ -96,10 +100,12 @@ _build/source/_config.yml: $(EXECUTED) $(PAGES) _build/pages
 	@cp -r $(wildcard book/*.md book/*.bib) book/_ext book/_static _build/source/book/
 	@cp _toc.yml _config.yml _build/source/
 
-# After a failure every page is read again, or its warnings would not come back.
+# Every page is made anew: each has the titles of all others beside it, and the warnings of one that is kept do not come
+# back.
 _build/html/.built: _build/source/_config.yml
 	@echo "== building the book"
-	jupyter-book build _build/source --path-output . -W --keep-going -n --quiet || { rm -rf _build/.doctrees; exit 1; }
+	@rm -rf _build/html
+	jupyter-book build _build/source --path-output . --all -W --keep-going -n --quiet
 	@alexnet-repro --version
 	@touch $@
 
@@ -152,7 +158,7 @@ house: .venv/.installed
 	python book/_ext/house.py
 
 evidence: .venv/.installed
-	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) $(SEEDS:%=--seeds %) $(DATA:%=--data-root %) \
+	alexnet-repro claims run $(CLAIM) --scale $(or $(SCALE),paper) $(SEEDS:%=--seeds %) $(if $(DATA),--data-root "$(DATA)") \
 		--again runs/again-$$(date +%Y%m%d-%H%M%S)
 
 bench: .venv/.installed
@@ -161,7 +167,7 @@ bench: .venv/.installed
 
 # With the environment in .venv or, where that can't be made, with PYTHON as it is.
 gpu:
-	PYTHONPATH="$(CURDIR)" $(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(OUT:%=--out %)
+	PYTHONPATH="$(CURDIR)" $(or $(wildcard $(BIN)/python),$(PYTHON)) benchmarks/gpu.py $(if $(OUT),--out "$(OUT)")
 
 links: book
 	jupyter-book build _build/source --path-output _build/links --builder linkcheck --quiet
@@ -183,4 +189,4 @@ format: .venv/.installed
 	ruff format
 
 clean:
-	rm -rf _build
+	rm -rf _build build

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from IPython import get_ipython
 
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.study import SCALES, check_seeds
@@ -14,8 +17,9 @@ from alexnet_repro.support.environment import resolve_device
 from alexnet_repro.support.values import check_choice, check_whole
 
 CHECKPOINT = BOOK / "checkpoints" / "run145-imagenette.pt"  # the network of chapter 10
-# In a clone, which has a Makefile, the same folder wherever a notebook runs.
-RUNS = BOOK.parent / "runs" if (BOOK.parent / "Makefile").exists() else Path("runs")
+# In a clone, which has a Makefile, the same folders wherever a notebook runs.
+HOME = BOOK.parent if (BOOK.parent / "Makefile").exists() else Path()
+RUNS, DATA = HOME / "runs", HOME / "data"
 PARAMETERS = ("scale", "seeds", "data_root", "device", "threads")
 
 
@@ -23,7 +27,8 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Checks a chapter's parameters and returns them as keyword arguments of ``run_claim``; the cell may be run again.
 
     At scale smoke nothing is written; at the others every run is recorded in ``RUNS``, so that an interrupted chapter
-    resumes where it stopped. matplotlib's log messages about fonts and folders of this machine are kept off the page.
+    resumes where it stopped. Figures are drawn in the page, whatever ``MPLBACKEND`` says, and matplotlib's log messages
+    about fonts and folders of this machine are kept off it.
 
     Args:
         namespace: the notebook's ``globals()``.
@@ -44,6 +49,10 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} must be a string, not {values[name]!r}: with papermill, -r {name} {values[name]}")
     resolve_device(values["device"])
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if (shell := get_ipython()) is not None:
+        shell.run_line_magic("matplotlib", "inline")
+    if not (values["data_root"] or os.environ.get("ALEXNET_REPRO_DATA")):
+        values["data_root"] = str(DATA)
     return values | {"out": None if values["scale"] == "smoke" else RUNS}
 
 

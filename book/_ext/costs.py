@@ -105,7 +105,8 @@ def speed_table() -> str:
 def times_table() -> str:
     """How long each of a newcomer's commands takes after a fresh clone."""
     found = _latest("newcomer")
-    table = Table(["command", "minutes"], [[f"`{step}`", number(time)] for step, time in found["minutes"].items()])
+    rows = [[f"`{step}`", "less than 0.1" if time < 0.1 else number(time)] for step, time in found["minutes"].items()]
+    table = Table(["command", "minutes"], rows)
     note = (
         f"Run in this order after a fresh clone, on {_machine(found)}; the first command makes the environment, from "
         "packages in pip's cache."

@@ -141,7 +141,7 @@ def test_the_first_cell_is_the_same_in_every_chapter_and_on_no_page():
 def test_the_first_cell_installs_the_package_where_it_is_missing_and_a_source_is_named(monkeypatch, colab):
     source = "git+https://github.com/some/book"
     asked = first_cell(monkeypatch, colab=colab, source=source)
-    assert asked == [("pip", f"install --quiet 'alexnet_repro[book] @ {source}'")]
+    assert asked == [("pip", f"install --quiet 'alexnet_repro @ {source}' matplotlib")]
     assert first_cell(monkeypatch, installed=True, colab=colab, source=source) == []
 
 

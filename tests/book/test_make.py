@@ -20,7 +20,8 @@ PYTHON = """#!/bin/sh
 echo "$*" >> {log}
 case "$*" in
     *"import sys"*) exit {status} ;;
-    "-m venv --clear "*) rm -rf $4; mkdir -p $4/bin; cp {new} $4/bin/python ;;
+    "-m venv --clear "*) rm -rf $4; mkdir -p $4/bin; cp {new} $4/bin/python
+        echo "#!$PWD/$4/bin/python" > $4/bin/pip ;;
 esac
 """
 
@@ -59,6 +60,20 @@ def test_an_environment_is_made_once_and_then_kept(project):
     later = (project / ".venv" / ".installed").stat().st_mtime + 1
     os.utime(project / "pyproject.toml", (later, later))
     assert installed(project) == [FILLED]
+
+
+def test_an_environment_that_was_copied_with_its_clone_is_made_anew(project, tmp_path_factory):
+    """Its commands would run the first clone's code."""
+    installed(project)
+    copy = tmp_path_factory.mktemp("copy")
+    shutil.copytree(project, copy, dirs_exist_ok=True)
+    command = ["make", f"PYTHON={project / 'new'}", ".venv/.installed"]
+    subprocess.run(command, cwd=copy, capture_output=True, check=True)
+    assert MADE in (project / "log").read_text().splitlines()
+    (project / "log").unlink()
+    for folder in (project, copy):
+        subprocess.run(command, cwd=folder, capture_output=True, check=True)
+        assert not (project / "log").exists() or "venv" not in (project / "log").read_text()
 
 
 @pytest.mark.parametrize("left", ["nothing", "a python that is too old or has no pip", "no file that runs"])

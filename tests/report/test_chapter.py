@@ -19,8 +19,28 @@ def ran(*cells: str, **values: object) -> dict:
     return PARAMETERS | values | {"In": ["", *cells]}
 
 
+SETTINGS = PARAMETERS | {"data_root": str(chapter.DATA), "out": None}
+
+
 def test_settings_are_the_arguments_of_run_claim():
-    assert chapter.settings(ran(CELL)) == PARAMETERS | {"out": None}
+    assert chapter.settings(ran(CELL)) == SETTINGS
+
+
+def test_data_are_looked_for_in_one_folder_of_the_clone_unless_another_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert chapter.settings(ran(CELL))["data_root"] == str(Path(chapter.__file__).parents[2] / "data")
+    assert chapter.settings(ran(CELL, data_root="here"))["data_root"] == "here"
+    monkeypatch.setenv("ALEXNET_REPRO_DATA", "there")
+    assert chapter.settings(ran(CELL))["data_root"] is None
+
+
+def test_figures_are_drawn_in_the_page_whatever_backend_the_shell_names(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    first = "from alexnet_repro.report import chapter\nsettings = chapter.settings(globals())"
+    plot = "from alexnet_repro.report import figures\nfigures.effects({})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (CELL, first, plot)])
+    NotebookClient(notebook).execute()
+    assert "image/png" in notebook.cells[2].outputs[0].data
 
 
 def test_runs_beyond_smoke_are_kept_in_one_folder_of_the_clone_wherever_the_kernel_works(monkeypatch, tmp_path):
@@ -33,7 +53,7 @@ def test_runs_beyond_smoke_are_kept_in_one_folder_of_the_clone_wherever_the_kern
 def test_what_the_chapter_itself_sets_is_no_parameter_when_its_cells_are_run_again():
     chapters_own = "k, alpha = 2, 1e-4\njudged = {'lrn': 'AlexNet'}\n%time pass"
     names = ran(CELL, chapters_own, CELL, k=2, judged={"lrn": "AlexNet"}, table=[1])
-    assert chapter.settings(names) == PARAMETERS | {"out": None}
+    assert chapter.settings(names) == SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -113,5 +133,8 @@ def test_any_parameters_are_arguments_of_run_claim_or_refused_by_name(changes):
     except ValueError as error:
         said = str(error)
     else:
-        assert {name: found[name] for name in PARAMETERS} == PARAMETERS | changes
+        asked = PARAMETERS | changes
+        assert {name: found[name] for name in PARAMETERS} == asked | {
+            "data_root": asked["data_root"] or SETTINGS["data_root"]
+        }
     assert not said or any(name in said for name in changes)
