@@ -59,3 +59,44 @@ def test_a_holder_whose_name_can_t_be_written_holds_the_lock_and_frees_it(tmp_pa
             pass
     with locked(tmp_path / "lock"):
         pass
+
+
+def refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this file may only be read, as if another user had made it."""
+    real = os.open
+
+    def only_read(name, flags, *mode):
+        if Path(name) == path and flags & (os.O_RDWR | os.O_CREAT):
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return real(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", only_read)
+
+
+def test_a_file_that_another_user_s_killed_process_left_locks_nothing_and_can_be_locked(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    path.write_text("process 1 on another machine")
+    refused(path, monkeypatch)
+    with locked(path), pytest.raises(BlockingIOError, match="is in use"), locked(path):
+        pass
+    assert not path.exists()
+
+
+def test_a_file_that_may_not_be_removed_is_left_and_is_free_again(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    path.write_text("process 1 on another machine")
+    refused(path, monkeypatch)
+
+    def kept(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", kept)
+    for _ in range(2):
+        with locked(path):
+            assert path.exists()
+
+
+def test_a_file_that_may_not_be_created_is_named(tmp_path, monkeypatch):
+    refused(tmp_path / "lock", monkeypatch)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*lock"), locked(tmp_path / "lock"):
+        pass
