@@ -113,6 +113,7 @@ class Source:
             DatasetNotFoundError: there is no such split.
             ValueError: the listing has a fatal problem or no images.
             ImageError: a file is not a usable image.
+            MemoryError: the images take more memory than there is.
         """
         if split not in self.listings:
             raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
@@ -267,7 +268,11 @@ def _loaded(
 
     Every image that ``pixels`` returns, (size, size, 3), goes to its place at once: none is held twice.
     """
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    try:
+        images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    except RuntimeError as error:  # torch's word for a lack of memory
+        needed = f"{len(files) * 3 * size * size / 2**30:,.1f} GiB, more than there is memory"
+        raise MemoryError(f"{len(files):,} images of {size} pixels take {needed}") from error
 
     def load(row: np.ndarray, file: ImageFile) -> str:
         image, repairs = pixels(file)

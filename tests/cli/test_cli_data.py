@@ -163,5 +163,11 @@ def test_what_a_user_can_mend_ends_in_one_message(call, arguments, message):
     assert "Traceback" not in err
 
 
+def test_images_that_the_memory_can_not_hold_end_in_one_message(call, images):
+    status, _, err = call("show", str(images), "--size", "100000000")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"prepare them with: alexnet-repro data prepare {images} --size 100000000" in err
+
+
 def test_get_says_what_is_here(call):
     assert "photos: 1,500 images for training" in call("get", "photos")[1]

@@ -249,3 +249,13 @@ def test_what_systems_leave_in_a_folder_is_passed_over(tmp_path, name):
     source = folder_source(tmp_path)
     assert source.classes == ("a",)
     assert [entry.name for entry in source.listed("train")] == ["a/1.png"]
+
+
+def test_images_that_the_memory_can_not_hold_are_to_be_prepared(tmp_path):
+    save(tmp_path / "my zoo" / "a" / "1.png", (0, 0, 0))
+    with pytest.raises(MemoryError) as error:
+        load_dataset(str(tmp_path / "my zoo"), size=10**8)
+    assert str(error.value) == (
+        "1 images of 100000000 pixels take 27,939,677.2 GiB, more than there is memory: prepare them with: "
+        f"alexnet-repro data prepare '{tmp_path}/my zoo' --size 100000000, and load the folder that it writes"
+    )
