@@ -23,7 +23,7 @@ from alexnet_repro.data import (
     store_name,
 )
 from alexnet_repro.data.known import KNOWN, NAMES
-from alexnet_repro.data.store import MANIFEST
+from alexnet_repro.data.store import is_store
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 from alexnet_repro.support.values import check_choice
@@ -41,7 +41,7 @@ def list_(root: Root = None, size: Size = None) -> None:
     """The data sets that are known by name, where they come from, and which of them are here."""
     rows = []
     for name, known in KNOWN.items():
-        prepared = (store_folder(name, root, size) / MANIFEST).exists()
+        prepared = is_store(store_folder(name, root, size))
         here = "prepared" if prepared else "yes" if known.is_in(data_root(root)) else "no"
         rows.append([name, known.words, here, known.whence])
     typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
@@ -118,7 +118,7 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
 ) -> None:
     """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""
-    if ((folder := store_folder(name, root, size)) / MANIFEST).exists():
+    if is_store(folder := store_folder(name, root, size)):
         _describe(Store.open(folder))
     dataset = load_dataset(name, root, split, size=size)
     stds, axes = dataset.moments.principal_axes()

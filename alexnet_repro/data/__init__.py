@@ -12,7 +12,7 @@ from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
-from alexnet_repro.data.store import MANIFEST, Store, StoreError
+from alexnet_repro.data.store import Store, StoreError, is_store
 
 __all__ = [
     "Batches",
@@ -76,7 +76,7 @@ def load_dataset(
             raise ValueError(f"split must be train or test, not {split!r}")
         return known.load(split, size_of(name, size), data_root(root), download)
     store = store_folder(name, root, size)
-    if (store / MANIFEST).exists():
+    if is_store(store):
         return _stored(name, store, split, size)
     if name == "imagenet":
         raise DatasetNotFoundError(
@@ -103,7 +103,7 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
     """
     if name in KNOWN and KNOWN[name].classes:
         return KNOWN[name].classes, size_of(name, size)
-    if name != "imagenet" and not (store_folder(name, root, size) / MANIFEST).exists():
+    if name != "imagenet" and not is_store(store_folder(name, root, size)):
         return load_source(name, root).classes, size_of(name, size)
     training = load_dataset(name, root, "train", size=size)
     return training.classes, training.images.shape[-1]

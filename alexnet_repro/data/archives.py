@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -17,6 +19,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from alexnet_repro.data.dataset import DatasetNotFoundError
+from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
 
 BLOCK = 2**20  # bytes
@@ -72,6 +75,17 @@ def check(path: Path, md5: str) -> None:
     """Raises ``ValueError`` if the file's md5 is a different one."""
     if _md5(path) != md5:
         raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Remove it, and fetch it again.")
+
+
+def check_once(archives: Mapping[Path, str], record: Path) -> None:
+    """Checks each archive's md5, unless ``record`` says that it was done and the file has not been modified since."""
+    checked = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    for archive, md5 in archives.items():
+        state = [archive.stat().st_size, archive.stat().st_mtime_ns]
+        if checked.get(archive.name) != state:
+            check(archive, md5)
+            checked[archive.name] = state
+            write_atomically(record, json.dumps(checked))
 
 
 def _md5(path: Path) -> str:
