@@ -66,7 +66,7 @@ class Store:
             raise StoreError(f"{path} is damaged: its checksum is wrong. {_again(folder)}") from error
         if manifest["format"] != FORMAT:
             raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. {_again(folder)}")
-        return cls(folder, manifest)
+        return cls(folder.absolute(), manifest)
 
     @property
     def splits(self) -> tuple[str, ...]:

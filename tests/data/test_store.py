@@ -291,6 +291,18 @@ def test_a_manifest_alone_is_that_of_a_damaged_store(made, tmp_path):
         load_dataset(str(tmp_path))
 
 
+def test_a_store_that_was_opened_by_a_relative_path_is_read_from_any_folder(store, monkeypatch):
+    monkeypatch.chdir(store.folder.parent)
+    opened = Store.open(Path(store.folder.name))
+    early = opened.dataset()
+    monkeypatch.chdir("/")
+    late = opened.dataset()
+    assert list(opened.verify()) == []
+    for dataset in (early, late, pickle.loads(pickle.dumps(early)), pickle.loads(pickle.dumps(late))):
+        assert dataset.images[:].equal(store.dataset().images[:])
+        assert dataset.moments.mean_image.equal(store.dataset().moments.mean_image)
+
+
 def test_what_is_not_there_is_named(made, tmp_path):
     with pytest.raises(DatasetNotFoundError, match="no split 'val', only train"):
         made.dataset("val")
