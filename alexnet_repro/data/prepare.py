@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, get_args
@@ -100,7 +101,9 @@ def _prepared(
         _same({key: request[key] for key in ("source", "classes", "size", "form")}, store.manifest, out)
         if not tolerant:
             _refuse_skipped(store.manifest["splits"], problems)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)  # these two may be left if the process was killed at the end
+        with suppress(OSError):
+            (out / LOCK).unlink(missing_ok=True)
         return store
     _begin(request, unfinished)
     if form == "raw":
