@@ -23,6 +23,7 @@ from alexnet_repro.data import (
     store_name,
 )
 from alexnet_repro.data.known import KNOWN, NAMES
+from alexnet_repro.data.prepare import UNFINISHED
 from alexnet_repro.data.store import is_store
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
@@ -78,6 +79,7 @@ def prepare_(
     out = data_root(root) / store_name(own or name, size) if out is None else out
     if own is not None and out.resolve().is_relative_to(Path(name).expanduser().resolve()):
         raise ValueError(f"{out} lies in {name}, where it would be taken for images: say where else to with --out")
+    before = "prepared" if is_store(out) else "begun" if (out / UNFINISHED).exists() else None
     with tqdm(desc=source.name, unit=" images", unit_scale=True, disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -96,6 +98,11 @@ def prepare_(
             on_progress=show,
         )
     _describe(store)
+    if before is not None:
+        typer.echo(
+            f"{out} was {before} before, and what was made then is kept: names and sizes of the files agree, their "
+            "contents were not compared. To prepare them anew, remove that folder, or name another with --out"
+        )
 
 
 @app.command()
