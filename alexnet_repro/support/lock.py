@@ -50,7 +50,7 @@ def _acquired(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.read(descriptor, 200).decode(errors="replace") or "another process"
+            holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             used = f"{path.parent} is in use: {holder} is working there."
             if not wait:
                 os.close(descriptor)

@@ -1,6 +1,9 @@
 import errno
 import os
+import platform
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -30,6 +33,26 @@ def test_a_lock_is_free_when_its_holder_was_killed(tmp_path):
     with locked(tmp_path / "lock"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_waits_gets_the_lock_when_its_holder_is_killed_and_is_named_in_its_place(tmp_path, caplog):
+    held = CONTEXT.Event()
+    process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", held))
+    process.start()
+    assert held.wait(60)
+
+    def kill() -> None:
+        while "Waiting until it has finished" not in caplog.text:
+            time.sleep(0.01)
+        process.kill()
+
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill)
+        with locked(tmp_path / "lock", wait=True):
+            assert (tmp_path / "lock").read_text() == f"process {os.getpid()} on {platform.node()}"
+        killed.result()
+    process.join()
+    assert f"is in use: process {process.pid} on" in caplog.text
 
 
 def test_a_lock_that_its_holder_removed_is_not_taken_for_one(tmp_path, monkeypatch):
