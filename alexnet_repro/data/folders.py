@@ -271,7 +271,7 @@ def _loaded(
     try:
         images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     except RuntimeError as error:  # torch's word for a lack of memory
-        needed = f"{len(files) * 3 * size * size / 2**30:,.1f} GiB, more than there is memory"
+        needed = f"{len(files) * 3 * size * size / 2**30:,.1f} GiB of memory, more than there is"
         raise MemoryError(f"{len(files):,} images of {size} pixels take {needed}") from error
 
     def load(row: np.ndarray, file: ImageFile) -> str:

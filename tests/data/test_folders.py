@@ -256,6 +256,6 @@ def test_images_that_the_memory_can_not_hold_are_to_be_prepared(tmp_path):
     with pytest.raises(MemoryError) as error:
         load_dataset(str(tmp_path / "my zoo"), size=10**8)
     assert str(error.value) == (
-        "1 images of 100000000 pixels take 27,939,677.2 GiB, more than there is memory: prepare them with: "
+        "1 images of 100000000 pixels take 27,939,677.2 GiB of memory, more than there is: prepare them with: "
         f"alexnet-repro data prepare '{tmp_path}/my zoo' --size 100000000, and load the folder that it writes"
     )
