@@ -23,7 +23,8 @@ from alexnet_repro.data import (
     store_name,
 )
 from alexnet_repro.data.known import KNOWN, NAMES
-from alexnet_repro.data.store import MANIFEST
+from alexnet_repro.data.prepare import UNFINISHED
+from alexnet_repro.data.store import is_store
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 from alexnet_repro.support.values import check_choice
@@ -41,7 +42,7 @@ def list_(root: Root = None, size: Size = None) -> None:
     """The data sets that are known by name, where they come from, and which of them are here."""
     rows = []
     for name, known in KNOWN.items():
-        prepared = (store_folder(name, root, size) / MANIFEST).exists()
+        prepared = is_store(store_folder(name, root, size))
         here = "prepared" if prepared else "yes" if known.is_in(data_root(root)) else "no"
         rows.append([name, known.words, here, known.whence])
     typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
@@ -78,6 +79,7 @@ def prepare_(
     out = data_root(root) / store_name(own or name, size) if out is None else out
     if own is not None and out.resolve().is_relative_to(Path(name).expanduser().resolve()):
         raise ValueError(f"{out} lies in {name}, where it would be taken for images: say where else to with --out")
+    before = "prepared" if is_store(out) else "begun" if (out / UNFINISHED).exists() else None
     with tqdm(desc=source.name, unit=" images", unit_scale=True, disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -96,6 +98,11 @@ def prepare_(
             on_progress=show,
         )
     _describe(store)
+    if before is not None:
+        typer.echo(
+            f"{out} was {before} before, and what was made then is kept: names and sizes of the files agree, their "
+            "contents were not compared. To prepare them anew, remove that folder, or name another with --out"
+        )
 
 
 @app.command()
@@ -118,7 +125,7 @@ def show(
     sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
 ) -> None:
     """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""
-    if ((folder := store_folder(name, root, size)) / MANIFEST).exists():
+    if is_store(folder := store_folder(name, root, size)):
         _describe(Store.open(folder))
     dataset = load_dataset(name, root, split, size=size)
     stds, axes = dataset.moments.principal_axes()

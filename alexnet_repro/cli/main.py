@@ -61,8 +61,8 @@ def main() -> None:
     except Interrupted as stop:
         typer.echo(f"alexnet-repro: {stop}. The same command, or `alexnet-repro resume`, goes on from there", err=True)
         sys.exit(130)
-    except (ValueError, OSError, ModuleNotFoundError, TrainingError) as error:
+    except (ValueError, OSError, MemoryError, ModuleNotFoundError, TrainingError) as error:
         if "--debug" in sys.argv[1:]:
             raise
-        typer.echo(f"alexnet-repro: {error}", err=True)
+        typer.echo(f"alexnet-repro: {str(error) or type(error).__name__}", err=True)
         sys.exit(1 if isinstance(error, TrainingError) else 2)

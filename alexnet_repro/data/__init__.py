@@ -12,7 +12,7 @@ from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
-from alexnet_repro.data.store import MANIFEST, Store, StoreError
+from alexnet_repro.data.store import Store, StoreError, is_store
 
 __all__ = [
     "Batches",
@@ -60,6 +60,7 @@ def load_dataset(
         DatasetNotFoundError: the files or the split are missing; no other data set is ever substituted.
         ImageError: a file in a folder is not a usable image.
         StoreError: the prepared data set is damaged, is a different one, or has another size.
+        MemoryError: the images take more memory than there is; says how to prepare them.
         ValueError: an unknown name, split or size.
 
     Example:
@@ -75,14 +76,19 @@ def load_dataset(
             raise ValueError(f"split must be train or test, not {split!r}")
         return known.load(split, size_of(name, size), data_root(root), download)
     store = store_folder(name, root, size)
-    if (store / MANIFEST).exists():
+    if is_store(store):
         return _stored(name, store, split, size)
     if name == "imagenet":
         raise DatasetNotFoundError(
-            f"imagenet must be prepared first, and {store} is not there: alexnet-repro data prepare imagenet --root "
-            f"{quote(str(data_root(root)))}" + (f" --size {size}" if size is not None else "")
+            f"imagenet must be prepared first, and {store} is not there: {_preparing(name, root, size)}"
         )
-    return load_source(name, root, download=download).in_memory(split, size_of(name, size))
+    try:
+        return load_source(name, root, download=download).in_memory(split, size_of(name, size))
+    except MemoryError as error:
+        raise MemoryError(
+            f"{str(error) or f'the images of {name} take more memory than there is'}: prepare them with: "
+            f"{_preparing(name, root, size)}" + ", and load the folder that it writes" * (name not in KNOWN)
+        ) from error
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:
@@ -97,7 +103,7 @@ def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None
     """
     if name in KNOWN and KNOWN[name].classes:
         return KNOWN[name].classes, size_of(name, size)
-    if name != "imagenet" and not (store_folder(name, root, size) / MANIFEST).exists():
+    if name != "imagenet" and not is_store(store_folder(name, root, size)):
         return load_source(name, root).classes, size_of(name, size)
     training = load_dataset(name, root, "train", size=size)
     return training.classes, training.images.shape[-1]
@@ -143,6 +149,12 @@ def store_name(name: str, size: int) -> str:
 def store_folder(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
     """The folder of a data set's store, if it was prepared."""
     return data_root(root) / store_name(name, size_of(name, size)) if name in KNOWN else _folder(name)
+
+
+def _preparing(name: str, root: str | os.PathLike[str] | None, size: int | None) -> str:
+    """The command that prepares a data set."""
+    place = f" --root {quote(str(data_root(root)))}" if name in KNOWN else ""
+    return f"alexnet-repro data prepare {quote(name)}{place}" + (f" --size {size}" if size is not None else "")
 
 
 def _folder(name: str) -> Path:

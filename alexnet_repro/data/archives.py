@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -17,9 +19,11 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from alexnet_repro.data.dataset import DatasetNotFoundError
+from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
 
 BLOCK = 2**20  # bytes
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)  # faults of this machine, not of a mirror
 
 logger = logging.getLogger(__name__)
@@ -73,6 +77,17 @@ def check(path: Path, md5: str) -> None:
         raise ValueError(f"{path} is not the official archive: its md5 is not {md5}. Remove it, and fetch it again.")
 
 
+def check_once(archives: Mapping[Path, str], record: Path) -> None:
+    """Checks each archive's md5, unless ``record`` says that it was done and the file has not been modified since."""
+    checked = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    for archive, md5 in archives.items():
+        state = [archive.stat().st_size, archive.stat().st_mtime_ns]
+        if checked.get(archive.name) != state:
+            check(archive, md5)
+            checked[archive.name] = state
+            write_atomically(record, json.dumps(checked))
+
+
 def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file, _bar(f"checking {path.name}", path.stat().st_size) as bar:
@@ -105,26 +120,40 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
 def unpack(archive: Path, folder: str) -> Path:
     """Unpacks the folder of this name from a tar or zip file, beside the archive and whole or not at all.
 
+    If another process is unpacking it, waits for its folder: so all processes of a training get it from one of them.
+
     Raises:
         ValueError: a member of a zip file would be written outside the folder.
         tarfile.FilterError: the same for a tar file.
-        BlockingIOError: another process is unpacking it; says which.
+        OSError: the disk is full, or the folder with the archive cannot be written.
     """
-    target, partial = archive.parent / folder, archive.parent / f".{folder}.part"
-    with locked(_lock(archive)):
-        if target.is_dir():  # another process unpacked it first
-            return target
-        shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-        try:
-            if archive.suffix == ".zip":
-                _unzip(archive, partial)
-            else:
-                with tarfile.open(archive) as tar:
-                    tar.extractall(partial, filter="data")
-            (partial / folder).replace(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    target = archive.parent / folder
+    try:
+        with locked(_lock(archive), wait=True):
+            if not target.is_dir():  # else another process has unpacked it
+                _extract(archive, archive.parent / f".{folder}.part", target)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        raise OSError(
+            error.errno,
+            f"{archive.parent} can't be written, and {archive.name} there is not unpacked. Unpack it in another "
+            "folder, and name that one with --root",
+        ) from error
     return target
+
+
+def _extract(archive: Path, partial: Path, target: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    try:
+        if archive.suffix == ".zip":
+            _unzip(archive, partial)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(partial, filter="data")
+        (partial / target.name).replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _lock(archive: Path) -> Path:

@@ -74,7 +74,7 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
 
     Returns: the image, and what had to be done to it: "" for an ordinary one, else "greyscale", "CMYK", "palette",
         "16 bits" (grey only; of 16-bit colours Pillow drops the lower eight bits), "transparent" (now on white),
-        "turned" (by its EXIF orientation), or several of these.
+        "turned" (by its EXIF orientation, if that can be read), or several of these.
 
     Raises:
         ImageError: the file is not an image, or the image is damaged, animated, larger than ``MAX_PIXELS`` or of more
@@ -94,9 +94,11 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
                 raise ImageError(
                     name, "has grey values of 32 bits, of which none is known as white. Save it with 8 or 16"
                 )
-            before = image.getexif().get(ExifTags.Base.Orientation)
-            image.load()  # which turns a TIFF image by itself
-            turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            if image.format != "TIFF":  # which is turned when it is loaded
+                image.load()
+            before = _orientation(image)
+            image.load()
+            turn = TURNS.get(_orientation(image))
             rgb, repairs = _as_rgb(image if turn is None else image.transpose(turn))
     except (ImageError, MemoryError):
         raise
@@ -107,6 +109,16 @@ def read(file: Path | BinaryIO, name: str | None = None) -> tuple[Image.Image, s
     except Exception as error:  # on damaged files, Pillow's readers raise nearly anything
         raise ImageError(name, f"is not a readable image: {_reason(error)}. Replace or remove it.") from error
     return rgb, ", ".join(repairs + ["turned"] * (before in TURNS))
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation; None if there is none, or if it can't be read: the pixels are sound without it."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow raises nearly anything
+        return None
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from alexnet_repro.support.files import printable
 
 SPLITS = ("train", "val", "test")
 MEANT = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}  # name of a folder -> split
+CLUTTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"}  # left by systems, in lower case
 NOT_UTF8 = "has a name that is not UTF-8. Rename it."
 
 
@@ -112,6 +113,7 @@ class Source:
             DatasetNotFoundError: there is no such split.
             ValueError: the listing has a fatal problem or no images.
             ImageError: a file is not a usable image.
+            MemoryError: the images take more memory than there is.
         """
         if split not in self.listings:
             raise DatasetNotFoundError(f"{self.name} has no split {split!r}, only {', '.join(self.listings)}")
@@ -138,16 +140,13 @@ def folder_source(folder: Path) -> Source:
     """The images in ``folder/<split>/<class>/``, or in ``folder/<class>/``, which is then the split "train".
 
     The classes are those of the training split, sorted by name. Hidden files and everything beside the split folders
-    are ignored.
+    are ignored, but images for validation must be in class folders, too.
 
     Raises:
-        ValueError: there are no class folders, or a folder of class folders has nearly the name of a split.
+        ValueError: there are no class folders, or a folder that looks like a split lacks the name or the class folders.
     """
-    for name in class_folders(folder):
-        split = MEANT.get(name.lower(), name.lower())
-        if split in SPLITS and name != split and class_folders(folder / name):
-            raise ValueError(f"{folder / name} looks like a split, but its name is none: rename it {split}")
     splits = [name for name in SPLITS if (folder / name).is_dir() and class_folders(folder / name)]
+    _check_names(folder, splits)
     training = folder / "train" if splits else folder
     classes = class_folders(training) if training.is_dir() else ()
     if not classes:
@@ -157,8 +156,41 @@ def folder_source(folder: Path) -> Source:
     return Source(folder.name, f"class folders {folder.name}", classes, listings)
 
 
+def _check_names(folder: Path, splits: Sequence[str]) -> None:
+    """Raises ``ValueError`` if a folder that looks like a split would be passed over, or be taken for a class."""
+    found = class_folders(folder)
+    for name in found:
+        split = _split_meant(name)
+        if split in SPLITS and name != split and class_folders(folder / name):
+            raise ValueError(f"{folder / name} looks like a split, but its name is none: rename it {split}")
+        if split == "val" and "train" in splits and "val" not in splits and _has_images(folder / name):
+            raise ValueError(
+                f"{folder / name} has no class folders: images for validation belong in {folder}/val/<class>/. Move "
+                "them there, or rename or remove the folder to train without validation."
+            )
+    meant = {_split_meant(name.rstrip("0123456789")) for name in found}  # "val2017", too
+    if found and not splits and len(meant.intersection(SPLITS)) == len(found):
+        raise ValueError(
+            f"{folder} has only the folders {', '.join(found)}, named like splits, and no class folders in them: "
+            f"images belong in {folder}/train/<class>/"
+        )
+
+
+def _split_meant(name: str) -> str:
+    return MEANT.get(name.lower(), name.lower())
+
+
+def _has_images(folder: Path) -> bool:
+    """Whether images lie in a folder itself and not in class folders."""
+    return not class_folders(folder) and any(_named_like_an_image(entry.name) for entry in visible(folder))
+
+
+def _named_like_an_image(name: str) -> bool:
+    return Path(name).suffix.lower() in Image.registered_extensions()
+
+
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Names of the folders in a folder, sorted, without hidden ones."""
+    """Names of the visible folders in a folder, sorted."""
     return tuple(entry.name for entry in visible(folder) if Path(entry).is_dir())
 
 
@@ -170,8 +202,7 @@ def class_folder_listing(root: Path, place: str, classes: Sequence[str]) -> List
         for entry in visible(root / place):
             name = f"{place}/{entry.name}".lstrip("/")
             if not Path(entry).is_dir():
-                looks_like_an_image = Path(entry.name).suffix.lower() in Image.registered_extensions()
-                fatal = looks_like_an_image or not Path(entry).exists()  # the latter: a broken link
+                fatal = _named_like_an_image(entry.name) or not Path(entry).exists()  # the latter: a broken link
                 yield Problem(name, "lies outside the class folders", fatal)
             elif entry.name not in labels:
                 yield Problem(name, f"is a class that train lacks; it has {len(labels)}. Remove it, or add it there.")
@@ -202,7 +233,7 @@ def read_class_folders(folder: Path, classes: Sequence[str], size: int) -> tuple
 
 
 def _image_files(root: Path, place: str, label: int, remedy: str) -> Iterator[ImageFile | Problem]:
-    """Everything in one class folder except hidden files; an empty folder is a problem with this remedy."""
+    """Every visible entry of one class folder; an empty folder is a problem with this remedy."""
     try:
         entries = visible(root / place) if (root / place).is_dir() else []
     except OSError as error:
@@ -224,9 +255,10 @@ def image_file(name: str, label: int, path: Path) -> ImageFile:
 
 
 def visible(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder, sorted by name, without hidden files."""
+    """The entries of a folder, sorted by name, without hidden files and what systems leave, e.g. ``Thumbs.db``."""
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        shown = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in CLUTTER)]
+    return sorted(shown, key=lambda entry: entry.name)
 
 
 def _loaded(
@@ -236,7 +268,11 @@ def _loaded(
 
     Every image that ``pixels`` returns, (size, size, 3), goes to its place at once: none is held twice.
     """
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    try:
+        images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    except RuntimeError as error:  # torch's word for a lack of memory
+        needed = f"{len(files) * 3 * size * size / 2**30:,.1f} GiB of memory, more than there is"
+        raise MemoryError(f"{len(files):,} images of {size} pixels take {needed}") from error
 
     def load(row: np.ndarray, file: ImageFile) -> str:
         image, repairs = pixels(file)

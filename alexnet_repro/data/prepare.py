@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, get_args
@@ -19,12 +20,12 @@ import numpy as np
 import PIL
 import torch
 
-from alexnet_repro.data.archives import check
+from alexnet_repro.data.archives import check_once
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import ImageFile, Problem, Source
 from alexnet_repro.data.parts import PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
-from alexnet_repro.data.store import FORMAT, MANIFEST, SEAL, Store, file_sha256, stored_images
+from alexnet_repro.data.store import FORMAT, MANIFEST, SEAL, Store, file_sha256, is_store, stored_images
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
 from alexnet_repro.support.values import check_choice, write_sealed
@@ -46,7 +47,8 @@ def prepare(
     """Decodes every image of a source, all splits, into a store in the folder ``out``.
 
     It can be killed at any moment and resumes when called again; however often this happens, the files are identical
-    to the byte. The manifest is written last; without it, the folder is not a store.
+    to the byte. The manifest is written last; without it, the folder is not a store. What an earlier call has made is
+    kept if the names, labels and lengths of the files are still the same; their contents are not compared with it.
 
     Source:  Sec. 2; cuda-convnet2, make-data (256x256 pixels, JPEG of quality 95).
 
@@ -61,7 +63,7 @@ def prepare(
 
     Raises:
         ValueError: the source has a problem; an md5 is wrong; an argument is not allowed; or the folder holds, or was
-            begun with, another source or other settings.
+            begun with, another source or other settings, or has a manifest of something else.
         BlockingIOError: another process is preparing a data set in that folder; says which.
         ImageError: a file is not a usable image.
         StoreError: the folder holds a prepared data set that is damaged.
@@ -75,7 +77,9 @@ def prepare(
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1 thread, not {workers}")
-    with locked(None if (out / MANIFEST).exists() else out / LOCK):
+    if (out / MANIFEST).exists() and not is_store(out):
+        raise ValueError(f"{out} has a {MANIFEST} that is not of a prepared data set: choose another folder")
+    with locked(None if is_store(out) else out / LOCK):
         return _prepared(source, out, size, form, tolerant, workers, on_progress)
 
 
@@ -83,21 +87,23 @@ def _prepared(
     source: Source, out: Path, size: int, form: Form | None, tolerant: bool, workers: int,
     on_progress: Callable[[int, int], None],
 ) -> Store:  # fmt: skip
-    unfinished = out / UNFINISHED
-    if not (out / MANIFEST).exists():
-        _check_archives(source, unfinished)
+    unfinished, finished = out / UNFINISHED, is_store(out)
+    if not finished:
+        check_once(source.archives, unfinished / "checked.json")
     counts, problems, listings = _list(source, tolerant)
     total = sum(count.total() for count in counts.values())
     form = form or ("raw" if total * 3 * size * size <= RAW_LIMIT else "jpeg")
     request = _request(source, listings, size, form)
-    if (out / MANIFEST).exists():
+    if finished:
         store = Store.open(out)
         for split in store.splits:
             store.check_sizes(split)
         _same({key: request[key] for key in ("source", "classes", "size", "form")}, store.manifest, out)
         if not tolerant:
             _refuse_skipped(store.manifest["splits"], problems)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)  # these two may be left if the process was killed at the end
+        with suppress(OSError):
+            (out / LOCK).unlink(missing_ok=True)
         return store
     _begin(request, unfinished)
     if form == "raw":
@@ -189,18 +195,6 @@ def _refuse_skipped(splits: dict[str, Any], problems: dict[str, list[Problem]]) 
         for name, reason in entry["skipped"]:
             if name not in {problem.name for problem in problems[split]}:
                 raise ImageError(name, reason)
-
-
-def _check_archives(source: Source, unfinished: Path) -> None:
-    """Checks each archive's md5 only once, even if preparing is interrupted, as long as the file is not modified."""
-    path = unfinished / "checked.json"
-    checked = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for archive, md5 in source.archives.items():
-        state = [archive.stat().st_size, archive.stat().st_mtime_ns]
-        if checked.get(archive.name) != state:
-            check(archive, md5)
-            checked[archive.name] = state
-            write_atomically(path, json.dumps(checked))
 
 
 def _make_arrays(counts: dict[str, Counter[int]], size: int, out: Path) -> None:

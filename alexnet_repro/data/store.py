@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import mmap
 import os
 import sys
@@ -25,6 +26,7 @@ from alexnet_repro.support.values import digest, read_sealed
 
 MANIFEST, SEAL = "manifest.json", "sha256"  # the file, and the field with its checksum
 FORMAT = 1
+FIELDS = {"format", "splits", SEAL}  # that every manifest has, whichever version wrote it
 MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python 3.13 and newer
 OPEN = 64  # tar files of a split that are open at a time; ImageNet has more than a process may open
 
@@ -55,15 +57,16 @@ class Store:
         """Opens a store; ``DatasetNotFoundError`` if there is none, ``StoreError`` if its manifest cannot be used."""
         folder = Path(folder)
         path = folder / MANIFEST
-        if not path.is_file():
-            raise DatasetNotFoundError(f"{folder} holds no prepared data set: there is no {MANIFEST}")
+        if not is_store(folder):
+            what = "its {} is of something else" if path.is_file() else "there is no {}"
+            raise DatasetNotFoundError(f"{folder} holds no prepared data set: {what.format(MANIFEST)}")
         try:
             manifest = read_sealed(path, SEAL)
         except ValueError as error:
             raise StoreError(f"{path} is damaged: its checksum is wrong. {_again(folder)}") from error
         if manifest["format"] != FORMAT:
             raise StoreError(f"{path} has format {manifest['format']}, this version reads {FORMAT}. {_again(folder)}")
-        return cls(folder, manifest)
+        return cls(folder.absolute(), manifest)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -134,6 +137,22 @@ class StoredDataset(Dataset):
         mean_image = torch.from_numpy(np.load(self.store.folder / f"{self.split}-mean.npy"))
         covariance = self.store.manifest["splits"][self.split]["covariance"]
         return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64))
+
+
+def is_store(folder: Path) -> bool:
+    """Whether ``prepare`` finished a store in this folder, which may be damaged now.
+
+    A file ``manifest.json`` is not enough: other programs write one, too.
+    """
+    if not (folder / MANIFEST).is_file():
+        return False
+    if all(any(folder.glob(f"*-{what}.npy")) for what in ("labels", "mean")):
+        return True
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.keys() >= FIELDS
 
 
 def _again(folder: Path) -> str:

@@ -120,6 +120,20 @@ def test_a_folder_is_prepared_verified_and_shown(call, images, tmp_path):
     assert "train-images.npy is not what was written" in err
 
 
+def test_what_was_prepared_before_is_said_to_be_kept_for_its_files_are_not_read_again(call, images, tmp_path):
+    arguments = ("prepare", str(images), "--size", "12", "--workers", "1")
+    said = "before, and what was made then is kept: names and sizes of the files agree, their contents were not"
+    (images / "b" / "5.png").rename(tmp_path / "5.png")
+    (images / "b" / "5.png").write_bytes(bytes((tmp_path / "5.png").stat().st_size))
+    status, out, _ = call(*arguments)
+    assert (status, out) == (2, "")
+    (tmp_path / "5.png").rename(images / "b" / "5.png")
+    assert f"zoo-12 was begun {said}" in call(*arguments)[1]
+    assert f"zoo-12 was prepared {said}" in call(*arguments)[1]
+    status, out, _ = call(*arguments, "--out", str(tmp_path / "another"))
+    assert (status, said in out) == (0, False)
+
+
 def test_a_store_that_an_earlier_version_made_is_shown(call, images, tmp_path):
     """It calls the number of images by another name."""
     call("prepare", str(images), "--size", "12", "--workers", "1")
@@ -161,6 +175,12 @@ def test_what_a_user_can_mend_ends_in_one_message(call, arguments, message):
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_images_that_the_memory_can_not_hold_end_in_one_message(call, images):
+    status, _, err = call("show", str(images), "--size", "100000000")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"prepare them with: alexnet-repro data prepare {images} --size 100000000" in err
 
 
 def test_get_says_what_is_here(call):

@@ -1,7 +1,11 @@
+import errno
 import hashlib
 import io
+import os
 import tarfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pytest
 
 from alexnet_repro.data import DatasetNotFoundError, archives
 from alexnet_repro.data.archives import Archive, check, fetch, unpack, unpacked
-from alexnet_repro.support.lock import locked
+from alexnet_repro.support import lock
 
 CONTENT = bytes(range(256)) * 1000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -183,14 +187,36 @@ def test_what_a_killed_process_had_unpacked_is_removed(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "folder"}
 
 
-def test_an_archive_that_another_process_is_unpacking_is_left_to_it(tmp_path):
+def test_of_several_that_unpack_one_archive_one_does_and_the_others_wait_for_its_folder(tmp_path, monkeypatch, caplog):
     path = packed(tmp_path / "a.tgz", "folder/file.txt")
-    with (
-        locked(tmp_path / ".a.tgz.lock"),
-        pytest.raises(BlockingIOError, match=r"process .* is working there\. Wait until it has finished"),
-    ):
+    extract, calls = archives._extract, []
+
+    def slow(*arguments):
+        calls.append(arguments)
+        while caplog.text.count("Waiting until it has finished") < 2:
+            time.sleep(0.01)
+        extract(*arguments)
+
+    monkeypatch.setattr(archives, "_extract", slow)
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(unpack, [path] * 3, ["folder"] * 3))
+    assert folders == [tmp_path / "folder"] * 3
+    assert len(calls) == 1
+    assert f"is in use: process {os.getpid()} on" in caplog.text
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz", "folder"}
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EROFS])
+def test_an_archive_in_a_folder_that_may_only_be_read_is_to_be_unpacked_elsewhere(tmp_path, monkeypatch, reason):
+    path = packed(tmp_path / "a.tgz", "folder/file.txt")
+
+    def refuse(path, flags, mode=0o777):
+        raise OSError(reason, os.strerror(reason), str(path))
+
+    monkeypatch.setattr(lock.os, "open", refuse)
+    with pytest.raises(OSError, match=r"can't be written, and a\.tgz there is not unpacked\. .* with --root") as error:
         unpack(path, "folder")
-    assert {p.name for p in tmp_path.iterdir()} == {"a.tgz"}
+    assert str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["../stray.txt", "folder/../../stray.txt"])

@@ -287,6 +287,42 @@ def test_the_description_of_how_it_was_taken_need_not_be_sound_for_an_image_to_b
     assert read(content, "a.png")[0].size == (20, 24)
 
 
+def with_exif(kind: str, exif: bytes | Image.Exif) -> io.BytesIO:
+    content = io.BytesIO()
+    Image.fromarray(gradient(20, 24)).save(content, kind, exif=exif, lossless=True)
+    return content
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif", [bytes(60), b"MM\0*\0\0", b"II*\0", b"no such thing"], ids=["zeroed", "cut", "cut short", "foreign"]
+)
+def test_an_image_whose_exif_block_is_damaged_is_read_and_not_turned(kind, exif):
+    pixels, repairs = read(with_exif(kind, b"Exif\0\0" + exif), "a")
+    assert (np.asarray(pixels) == np.asarray(read(with_exif(kind, b""), "a")[0])).all()
+    assert repairs == ""
+
+
+@pytest.mark.parametrize("profile", ["\nexif\n  10\nno digits", "\nexif\n  2\n00"])
+def test_a_png_whose_profile_holds_no_exif_block_is_read_and_not_turned(profile):
+    info, content = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("Raw profile type exif", profile)
+    Image.fromarray(gradient(20, 24)).save(content, "PNG", pnginfo=info)
+    pixels, repairs = read(content, "a")
+    assert (np.asarray(pixels) == gradient(20, 24)).all()
+    assert repairs == ""
+
+
+def test_a_lack_of_memory_while_the_exif_block_is_read_is_no_damage(monkeypatch):
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    content = with_exif("WEBP", Image.Exif())
+    monkeypatch.setattr(Image.Exif, "get", fails)
+    with pytest.raises(MemoryError):
+        read(content, "a")
+
+
 def test_a_file_that_would_start_another_program_is_refused_by_name(tmp_path, monkeypatch):
     Image.fromarray(gradient(8, 8)).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.jpg")

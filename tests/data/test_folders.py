@@ -203,3 +203,59 @@ def test_a_file_that_can_not_be_opened_is_named_with_the_reason(tmp_path, monkey
     monkeypatch.setattr(Image, "open", denied)
     with pytest.raises(ImageError, match=r"a/1\.png is not a readable image: Permission denied"):
         load_dataset(str(tmp_path), size=4)
+
+
+@pytest.mark.parametrize("names", [("test", "train"), ("train",), ("Training", "validation"), ("test1", "train2017")])
+def test_folders_named_like_splits_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        save(tmp_path / name / "1.png", (0, 0, 0))
+    with pytest.raises(
+        ValueError, match=rf"has only the folders {', '.join(sorted(names))}, .* images belong in .*/train/<class>/"
+    ):
+        folder_source(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("bus", "train"), ("bus", "test", "train", "val"), ("test1", "test2", "test3")])
+def test_a_class_may_have_the_name_of_a_split(tmp_path, names):
+    for name in names:
+        save(tmp_path / name / "1.png", (0, 0, 0))
+    assert folder_source(tmp_path).classes == names
+    for name in names:
+        save(tmp_path / "sorted" / "train" / name / "1.png", (0, 0, 0))
+    assert folder_source(tmp_path / "sorted").classes == names
+
+
+@pytest.mark.parametrize("name", ["val", "Validation", "valid"])
+def test_images_for_validation_without_class_folders_are_not_passed_over(tmp_path, name):
+    save(tmp_path / "train" / "a" / "1.png", (0, 0, 0))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "notes.txt").write_text("no image")
+    save(tmp_path / "test" / "1.png", (0, 0, 0))  # has no labels, as that of a contest
+    assert list(folder_source(tmp_path).listings) == ["train"]
+    save(tmp_path / name / "1.png", (0, 0, 0))
+    with pytest.raises(
+        ValueError, match=rf"/{name} has no class folders: images for validation belong in {tmp_path}/val/<class>/"
+    ):
+        load_dataset(str(tmp_path), size=4)
+    save(tmp_path / "val" / "a" / "1.png", (0, 0, 0))
+    assert list(folder_source(tmp_path).listings) == ["train", "val"]
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "thumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "lost+found", ".git"])
+def test_what_systems_leave_in_a_folder_is_passed_over(tmp_path, name):
+    save(tmp_path / "a" / "1.png", (0, 0, 0))
+    for place in (tmp_path, tmp_path / "a"):
+        (place / name).write_text("no image") if "." in name[1:] else (place / name).mkdir()
+    source = folder_source(tmp_path)
+    assert source.classes == ("a",)
+    assert [entry.name for entry in source.listed("train")] == ["a/1.png"]
+
+
+def test_images_that_the_memory_can_not_hold_are_to_be_prepared(tmp_path):
+    save(tmp_path / "my zoo" / "a" / "1.png", (0, 0, 0))
+    with pytest.raises(MemoryError) as error:
+        load_dataset(str(tmp_path / "my zoo"), size=10**8)
+    assert str(error.value) == (
+        "1 images of 100000000 pixels take 27,939,677.2 GiB of memory, more than there is: prepare them with: "
+        f"alexnet-repro data prepare '{tmp_path}/my zoo' --size 100000000, and load the folder that it writes"
+    )

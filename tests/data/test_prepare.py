@@ -130,6 +130,16 @@ def test_a_killed_process_leaves_nothing_that_changes_the_result(folder, tmp_pat
     assert contents(tmp_path / "store") == contents(tmp_path / "undisturbed")
 
 
+def test_what_a_process_killed_at_the_very_end_left_is_removed_by_the_next_call(folder, tmp_path):
+    prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    before = contents(tmp_path / "store")
+    (tmp_path / "store" / ".lock").write_text("process 1 on another machine")
+    (tmp_path / "store" / ".unfinished").mkdir()
+    (tmp_path / "store" / ".unfinished" / "request.json").write_text("{}")
+    prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    assert contents(tmp_path / "store") == before
+
+
 def test_another_version_takes_a_finished_store_but_no_unfinished_one(folder, tmp_path, monkeypatch):
     store = prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
     assert store.manifest["library"] == alexnet_repro.__version__

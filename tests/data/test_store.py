@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from alexnet_repro.cli.data import _sheet
-from alexnet_repro.data import Batches, Dataset, DatasetNotFoundError, Store, StoreError, load_dataset, prepare
+from alexnet_repro.data import Batches, Dataset, DatasetNotFoundError, Store, StoreError, load_dataset, peek, prepare
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.folders import folder_source
@@ -256,6 +256,51 @@ def test_a_manifest_that_was_not_written_by_prepare_is_refused(store, text):
     (store.folder / "manifest.json").write_text(text)
     with pytest.raises(StoreError, match=r"manifest\.json is damaged"):
         Store.open(store.folder)
+
+
+FOREIGN = ['{"name": "my photos"}', '{"format": 1}', '{"a": 1}\n{"a": 2}\n', "[]", "", "\xff"]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_a_manifest_of_something_else_makes_no_store_of_a_folder_of_images(tmp_path, text):
+    folder = tmp_path / "images"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(folder / name / "1.png")
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    assert len(load_dataset(str(folder), size=4)) == 2
+    assert peek(str(folder), size=4) == (("a", "b"), 4)
+    with pytest.raises(DatasetNotFoundError, match=r"holds no prepared data set: its manifest\.json is of something"):
+        Store.open(folder)
+    assert len(prepare(folder_source(folder), tmp_path / "store", size=4, workers=1).dataset()) == 2
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_nothing_is_prepared_into_a_folder_with_a_manifest_of_something_else(made, tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(
+        ValueError, match=r"has a manifest\.json that is not of a prepared data set: choose another folder"
+    ):
+        prepare(folder_source(made.folder.parent / "images"), tmp_path, size=16, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_manifest_alone_is_that_of_a_damaged_store(made, tmp_path):
+    (tmp_path / "manifest.json").write_bytes((made.folder / "manifest.json").read_bytes())
+    with pytest.raises(StoreError, match=r"has 0 bytes, not .* Remove .*, and prepare the data set again"):
+        load_dataset(str(tmp_path))
+
+
+def test_a_store_that_was_opened_by_a_relative_path_is_read_from_any_folder(store, monkeypatch):
+    monkeypatch.chdir(store.folder.parent)
+    opened = Store.open(Path(store.folder.name))
+    early = opened.dataset()
+    monkeypatch.chdir("/")
+    late = opened.dataset()
+    assert list(opened.verify()) == []
+    for dataset in (early, late, pickle.loads(pickle.dumps(early)), pickle.loads(pickle.dumps(late))):
+        assert dataset.images[:].equal(store.dataset().images[:])
+        assert dataset.moments.mean_image.equal(store.dataset().moments.mean_image)
 
 
 def test_what_is_not_there_is_named(made, tmp_path):
