@@ -36,14 +36,6 @@ class Draws:
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
-    """The generators of ``Draws``, one per kind, so that turning colour noise off does not change the crops."""
-
-    crops: torch.Generator
-    color: torch.Generator
-
-
-@dataclass(frozen=True, eq=False)
 class InputTransform:
     """Turns stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
 
@@ -80,13 +72,18 @@ class InputTransform:
         stds = variances.sqrt()
         return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
 
-    def draw(self, shape: tuple[int, int, int], chance: Chance, color: bool = True) -> Draws:
-        """Makes all random draws for a batch of ``shape = (n, height, width)``; without ``color``, no colour noise."""
-        config, crops = self.config, None
+    def draw(
+        self, shape: tuple[int, int, int], crops: torch.Generator, color: torch.Generator, noise: bool = True
+    ) -> Draws:
+        """Makes all random draws for a batch of ``shape = (n, height, width)``; without ``noise``, no colour noise.
+
+        There are two generators, so that turning colour noise off does not change the crops.
+        """
+        config, places = self.config, None
         if config.crop is not None and config.random_crops:
-            crops = Crops.draw(shape, config.crop, chance.crops, offsets=config.crop_offsets, share=config.crop_share)
-        colorful = color and self.color is not None
-        return Draws(crops, torch.randn(shape[0], 3, generator=chance.color) if colorful else None)
+            places = Crops.draw(shape, config.crop, crops, offsets=config.crop_offsets, share=config.crop_share)
+        colorful = noise and self.color is not None
+        return Draws(places, torch.randn(shape[0], 3, generator=color) if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""
