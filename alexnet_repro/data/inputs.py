@@ -130,8 +130,10 @@ class InputTransform:
     def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
         """Restores a transform from its ``state_dict``, without a training set; ``ValueError`` for other shapes."""
         shapes = {name: tuple(value.shape) for name, value in state.items()}
-        side = (*shapes["mean"][1:], 1, 1)[:2] if shapes["scale"] == () else (1, 1)
-        expected = {"mean": (3, *side), "scale": shapes["scale"] and (3, 1, 1)}
+        if config.pixels == "minus-mean-image":
+            expected = {"mean": (3, *(*shapes["mean"][1:], 1, 1)[:2]), "scale": ()}
+        else:
+            expected = {"mean": (3, 1, 1), "scale": (3, 1, 1)}
         expected |= {} if config.color is None else {"deviations": (3,), "axes": (3, 3)}
         if shapes != expected or not all(value.is_floating_point() for value in state.values()):
             raise ValueError(f"the input's state has the shapes {expected}, all of fractions, not {shapes}")

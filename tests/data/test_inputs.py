@@ -134,6 +134,15 @@ def test_a_state_with_a_mean_that_is_no_image_is_refused(shape):
         InputTransform.from_state(InputConfig(), {"mean": torch.zeros(shape), "scale": torch.ones(())})
 
 
+@pytest.mark.parametrize("pixels", ["minus-mean-image", "standardized"])
+def test_the_state_of_another_kind_of_pixels_is_refused(pixels):
+    images = numbered(2).to(torch.uint8)
+    (other,) = {"minus-mean-image", "standardized"} - {pixels}
+    state = InputTransform.fit(InputConfig(pixels=other), images).state_dict()
+    with pytest.raises(ValueError, match="the input's state has the shapes"):
+        InputTransform.from_state(InputConfig(pixels=pixels), state)
+
+
 def test_values_with_tensors_are_compared_without_an_error():
     images = numbered(2).to(torch.uint8)
     dataset = Dataset("d", "train", images, torch.tensor([0, 0]), ("a",), "made up")
