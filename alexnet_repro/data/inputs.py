@@ -140,7 +140,7 @@ class InputTransform:
         color = None if config.color is None else PCAColor(state["deviations"], state["axes"], config.color)
         return cls(config, state["mean"], state["scale"], color)
 
-    def to(self, device: torch.device) -> InputTransform:
+    def to(self, device: torch.device | str) -> InputTransform:
         color = None if self.color is None else self.color.to(device)
         return replace(self, mean=self.mean.to(device), scale=self.scale.to(device), color=color)
 
