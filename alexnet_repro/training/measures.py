@@ -15,7 +15,7 @@ from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.networks.weights import unwrapped
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict, share
+from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -86,10 +86,9 @@ class Measures:
     def _tested(self, testing: Dataset) -> dict[str, float]:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
         here, labels = self.here, testing.labels.to(self.here.device)
-        viewed = self.transform.viewed(self.config.input.views)
-        own = share(torch.arange(len(labels)), here.shard, here.shards)
+        own = torch.arange(len(labels)).tensor_split(here.shards)[here.shard]
         with self.config.train.autocast(here.device):
-            probabilities, logs = predict(self.model, testing.images, viewed, labels, rows=own)
+            probabilities, logs = predict(self.model, testing.images, self.transform, labels=labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (~hits(probabilities, labels[own])).float()
         self.mistakes = packed(summed(wrong).bool())
