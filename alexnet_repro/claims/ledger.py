@@ -19,6 +19,7 @@ from alexnet_repro import paper
 from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
 from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 from alexnet_repro.claims.study import SCALES, Study
+from alexnet_repro.support.values import chosen
 
 # Errors at which runs are compared, as fractions; every arm should reach them before its learning rate first drops.
 CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation error: for dropout's effect on iterations
@@ -92,9 +93,8 @@ def find(claim: str | Claim | Study) -> Claim | Study:
     """
     if not isinstance(claim, str):
         return claim
-    if claim not in CLAIMS and claim not in STUDIES:
-        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {claim!r}")
-    return CLAIMS[claim] if claim in CLAIMS else STUDIES[claim]
+    known: dict[str, Claim | Study] = {**CLAIMS, **STUDIES, **CLAIMS}  # where both have the id, the claim
+    return chosen("claim", claim, known)
 
 
 def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] | None]:

@@ -24,7 +24,7 @@ from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.study import Arm, Study
 from alexnet_repro.data import Dataset, load_dataset
 from alexnet_repro.support.environment import clean_processes, keep_large_blocks, resolve_device
-from alexnet_repro.support.values import check_choice, check_whole
+from alexnet_repro.support.values import check_whole, chosen
 from alexnet_repro.training.checkpoint import CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.loop import train
@@ -190,8 +190,7 @@ def run_one(
         UserWarning: the checkpoint is from other code, settings, data or hardware, so the run starts over.
     """
     if isinstance(study, str):
-        check_choice("study", study, tuple(STUDIES))
-        study = STUDIES[study]
+        study = chosen("study", study, STUDIES)
     check_whole("seed", seed, 0)
     config = study.protocol(scale).run(arm, seed)
     device = _settled(device)
