@@ -19,6 +19,7 @@ from alexnet_repro import paper
 from alexnet_repro.claims.claim import Claim, Fixed, Measurement, Metric
 from alexnet_repro.claims.studies import ALEXNET, LRN, RELU, RELU_LOCAL, RELU_MODERN, RELU_SCALED, STUDIES
 from alexnet_repro.claims.study import SCALES, Study
+from alexnet_repro.support.values import chosen
 
 # Errors at which runs are compared, as fractions; every arm should reach them before its learning rate first drops.
 CONVERGED = {"laptop": 0.35, "gpu": 0.7, "paper": 0.6}  # OURS. Validation error: for dropout's effect on iterations
@@ -92,9 +93,8 @@ def find(claim: str | Claim | Study) -> Claim | Study:
     """
     if not isinstance(claim, str):
         return claim
-    if claim not in CLAIMS and claim not in STUDIES:
-        raise ValueError(f"claim must be one of {', '.join(dict.fromkeys((*CLAIMS, *STUDIES)))}, not {claim!r}")
-    return CLAIMS[claim] if claim in CLAIMS else STUDIES[claim]
+    known: dict[str, Claim | Study] = {**CLAIMS, **STUDIES, **CLAIMS}  # where both have the id, the claim
+    return chosen("claim", claim, known)
 
 
 def study_of(claim: str | Claim | Study) -> tuple[Study | None, tuple[str, ...] | None]:
@@ -117,12 +117,6 @@ _FIXED = {
     "lrn-cifar-printed": _PARTS,
     "lrn-cifar-published": _PARTS,
     "towers-that-talk": Fixed("2026-11-28T11:51:53+00:00", "82262ef7038622fcb36e8cb11289a6ab3b928ddf"),
-}
-COMMITTED = {  # revision whose records lack their starting time -> earliest time at which they can have begun
-    "16deddb7056c1382652a715c8d5f12f8d5ab5ad8": "2026-11-24T03:38:20+00:00",
-    "557ce5f0a1dde816cc91be524b445687d64a29c0": "2026-11-24T10:27:32+00:00",
-    "a0adf5a11ef900c02688ad65d09421cccc58afdf": "2026-11-25T15:33:31+00:00",
-    "2159eb2784e245fa74a53c5abef4b63e549b42db": "2026-11-26T13:35:41+00:00",
 }
 _ALEXNET = Fixed("2026-11-27T04:04:48+00:00", "bb0bdf63f52e2d423d0216cd1a532b657ccbe0cc")
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
-from alexnet_repro.support.values import check_choice, check_types, check_whole, is_whole
+from alexnet_repro.support.values import check_choice, check_types, check_whole, chosen, is_whole
 from alexnet_repro.training.config import RunConfig, TrainConfig
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
@@ -60,8 +60,7 @@ class Protocol:
 
     def run(self, arm: str, seed: int) -> RunConfig:
         """The complete configuration of one run; ``ValueError`` lists the arms if there is none of that name."""
-        check_choice("arm", arm, tuple(self.arms))
-        return self.arms[arm].run(self.dataset, seed, self.size)
+        return chosen("arm", arm, self.arms).run(self.dataset, seed, self.size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +77,7 @@ class Study:
 
     def protocol(self, scale: str) -> Protocol:
         """The protocol for that scale; ``ValueError`` lists the scales if there is none."""
-        if scale not in self.protocols:
-            raise ValueError(f"scale of {self.id} must be one of {', '.join(self.protocols)}, not {scale!r}")
-        return self.protocols[scale]
+        return chosen(f"scale of {self.id}", scale, self.protocols)
 
     def runs(
         self, scale: str, seeds: int | Sequence[int] | None = None, arms: Sequence[str] | None = None
@@ -98,13 +95,13 @@ class Study:
         protocol = self.protocol(scale)
         if arms is not None and not is_list(arms):
             raise ValueError(f"arms must be a list of some of {', '.join(protocol.arms)}, or None, not {arms!r}")
-        chosen = tuple(protocol.arms if arms is None else arms)
-        if unknown := set(chosen) - set(protocol.arms):
+        wanted = tuple(protocol.arms if arms is None else arms)
+        if unknown := set(wanted) - set(protocol.arms):
             raise ValueError(f"arms of {self.id} are {', '.join(protocol.arms)}, not {', '.join(sorted(unknown))}")
         check_seeds(seeds)
         numbers, first = protocol.seeds if seeds is None else seeds, protocol.first_seed
         which = range(first, first + numbers) if isinstance(numbers, int) else numbers
-        return list(dict.fromkeys((arm, seed) for seed in which for arm in chosen))
+        return list(dict.fromkeys((arm, seed) for seed in which for arm in wanted))
 
 
 def check_seeds(seeds: Any) -> None:

@@ -16,7 +16,7 @@ from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreb
 from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.overrides import read
 from alexnet_repro.support.table import Table
-from alexnet_repro.support.values import check_choice, differences
+from alexnet_repro.support.values import chosen, differences
 from alexnet_repro.training.record import EvidenceError, Record
 
 app = typer.Typer(help="The paper's claims: list, show, run, status, verify.", no_args_is_help=True)
@@ -38,8 +38,7 @@ def list_claims() -> None:
 @app.command()
 def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives it")]) -> None:
     """Show everything about one claim: its arms, its protocol at every scale, its records seed by seed, its verdict."""
-    check_choice("claim", claim, tuple(CLAIMS))
-    found = CLAIMS[claim]
+    found = chosen("claim", claim, CLAIMS)
     (result,) = judged(claim)
     typer.echo(f"{found.statement} (Sec. {found.section}; chapter {found.chapter})")
     typer.echo(f"paper: {found.paper_summary()}; 2012 run: {found.original_run}, {found.number(found.original_value)}")
@@ -113,9 +112,9 @@ def run(
         raise ValueError(f"--again needs another folder than that of the records, {out}")
     if slurm and launcher != "slurm":
         raise ValueError("--slurm is for --launcher slurm")
-    chosen: dict[str, Any] = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
+    how: dict[str, Any] = {"arms": arms.split(",") if arms else None, "data_root": data_root, "device": device}
     if launcher == "slurm":
-        jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **chosen)
+        jobs = submit_claim(claim, scale, _seeds(seeds), out=out, logs=LOGS, options=_options(slurm), **how)
         typer.echo(f"{len(jobs)} tasks: {', '.join(job.job_id for job in jobs)}; their records go to {out}")
         return
     if launcher != "processes":
@@ -127,7 +126,7 @@ def run(
         with board.live or nullcontext():
             records = run_claim(
                 claim, scale, _seeds(seeds), threads=threads, parallel=parallel, out=folder,
-                on_record=board.record, on_change=board.change, **chosen,
+                on_record=board.record, on_change=board.change, **how,
             )  # fmt: skip
         typer.echo(f"{len(records)} records in {folder / records[0].study / scale}")
         return records, len(board.seconds)

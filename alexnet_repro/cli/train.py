@@ -179,7 +179,7 @@ def evaluate(
                 raise ValueError(f"{network.file} takes whole images, without crops: leave --views out")
             transform = transform.viewed(views)  # type: ignore[arg-type]  # it says what is allowed
         with network.config.train.autocast(device):  # as when the run's record was made
-            found, right = predict(network.network, testing.images, transform, order[testing.labels])
+            found, right = predict(network.network, testing.images, transform, labels=order[testing.labels])
         probabilities.append(found[:, order.to(found.device)])
         logs.append(right)
         chosen = (

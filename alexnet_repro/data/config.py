@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from alexnet_repro.support.values import check_choice, check_positive, check_types
+from alexnet_repro.support.values import check_positive, check_types, chosen
 
 Pixels = Literal["minus-mean-image", "standardized"]
 Views = Literal["grid", "ten", "centre"]
@@ -61,8 +61,7 @@ class InputConfig:
     @staticmethod
     def preset(name: str) -> InputConfig:
         """The input preset of that name; if there is none, ``ValueError`` lists the names."""
-        check_choice("preset", name, tuple(INPUT_PRESETS))
-        return INPUT_PRESETS[name]
+        return chosen("preset", name, INPUT_PRESETS)
 
 
 _PAPER = InputConfig(crop=224, crop_offsets=32, mean_position="matched", views="ten", color="lighting")

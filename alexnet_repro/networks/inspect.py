@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Activation
+from alexnet_repro.support.values import check_choice
 
 DISTANCES = 2**24  # between images, held in memory at a time
 HALVINGS = 1000  # random splits of the filters into halves, which the two towers are compared with
@@ -164,9 +165,8 @@ def activations(network: Network, inputs: Tensor, layer: str) -> Tensor:
     Raises:
         ValueError: no layer has that name.
     """
-    names = [name for name, _ in network.named_children()]
-    if layer not in names:
-        raise ValueError(f"layer must be one of {', '.join(names)}, not {layer!r}")
+    names = tuple(name for name, _ in network.named_children())
+    check_choice("layer", layer, names)
     with evaluating(network):
         return network[: names.index(layer) + 1](inputs)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from alexnet_repro.support.values import check_choice, check_positive, check_types
+from alexnet_repro.support.values import check_positive, check_types, chosen
 
 ActivationName = Literal["relu", "tanh"]
 Initialization = Literal["gaussian", "torch"]
@@ -239,8 +239,7 @@ class NetConfig:
         """The preset of that name; if there is none, a ``ValueError`` lists the names."""
         from alexnet_repro.networks.presets import PRESETS  # which imports this module
 
-        check_choice("preset", name, tuple(PRESETS))
-        return PRESETS[name]
+        return chosen("preset", name, PRESETS)
 
     def without(self, *layer_types: type) -> NetConfig:
         """The same network with every layer of these types taken out, e.g. ``without(Norm, WithinChannelNorm)``."""

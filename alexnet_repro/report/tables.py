@@ -14,7 +14,7 @@ from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import load_evidence
 from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
 from alexnet_repro.support.table import Table
-from alexnet_repro.support.values import check_choice
+from alexnet_repro.support.values import chosen
 from alexnet_repro.training.record import Record
 
 Folder = str | os.PathLike[str] | None
@@ -119,10 +119,7 @@ def verdict_table(*claims: str | Claim, folder: Folder = None) -> Table:
 
 def judged(*claims: str | Claim, folder: Folder = None) -> list[Verdict]:
     """The verdict on each claim, at the scale that ``load_evidence`` chooses; ``ValueError`` for an unknown id."""
-    for claim in claims:
-        if isinstance(claim, str):
-            check_choice("claim", claim, tuple(CLAIMS))
-    found = [CLAIMS[claim] if isinstance(claim, str) else claim for claim in claims]
+    found = [chosen("claim", claim, CLAIMS) if isinstance(claim, str) else claim for claim in claims]
     return [verdict(claim, load_evidence(claim, folder=folder)) for claim in found]
 
 
@@ -250,14 +247,14 @@ def lr_table(claims: Mapping[str, str]) -> Table:
         records = load_evidence(LR_SEARCHES[claim], "paper")  # one activation function after the other
         for activation, group in groupby(records, lambda record: record.config["net"]["activation"]):
             tried = list(group)
-            chosen = fastest(tried)
+            best = fastest(tried)
             rows += [
                 [
                     f"{title}: {activation}",
                     f"{record.config['train']['lr']:g}",
                     number(record.final["epochs_to_target"]),
                     "diverged" if record.ended == "diverged" else percent(record.final["train_error"]),
-                    "chosen" if record is chosen else "",
+                    "chosen" if record is best else "",
                 ]
                 for record in tried
             ]

@@ -9,9 +9,11 @@ import types
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from alexnet_repro.support.files import write_atomically
+
+T = TypeVar("T")
 
 
 def as_json(config: Any) -> Any:
@@ -44,8 +46,7 @@ def from_json(value: Any, types: Iterable[type]) -> Any:
     fields = {key: from_json(item, known.values()) for key, item in value.items() if key != "type"}
     if "type" not in value:
         return fields
-    check_choice("type", value["type"], tuple(known))
-    return typed(known[value["type"]], fields)
+    return typed(chosen("type", value["type"], known), fields)
 
 
 def typed(cls: type, fields: Mapping[str, Any]) -> Any:
@@ -164,6 +165,12 @@ def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
     """Raises ``ValueError`` unless the value is one of those allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+
+
+def chosen(what: str, name: str, among: Mapping[str, T]) -> T:
+    """The value of that name; ``ValueError`` lists the names if there is none."""
+    check_choice(what, name, tuple(among))
+    return among[name]
 
 
 def check_positive(name: str, value: float) -> None:

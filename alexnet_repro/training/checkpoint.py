@@ -27,7 +27,7 @@ DAMAGES = (
     AttributeError, TypeError, ValueError,
 )  # fmt: skip
 SHOWN = 5  # names listed in an error
-CHECKPOINT = ".pt"  # suffix of the file that stands in for a record until its run is finished
+CHECKPOINT_SUFFIX = ".pt"  # suffix of the file that stands in for a record until its run is finished
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Files:
     @classmethod
     def of_record(cls, path: Path) -> Files:
         """The files of a study's run: its record and, until that is written, a checkpoint in its place."""
-        return cls(path.with_suffix(CHECKPOINT), path)
+        return cls(path.with_suffix(CHECKPOINT_SUFFIX), path)
 
     @property
     def lock(self) -> Path | None:
@@ -182,26 +182,18 @@ def load_saved(path: Path, config: Mapping[str, Any], classes: Sequence[str]) ->
         classes: names of the images' classes.
 
     Raises:
-        CheckpointError: as for ``load_checkpoint``; or the state is not one to resume from, or has other classes.
+        CheckpointError: as for ``load_checkpoint``; or the state is not one to resume from, or has other classes or
+            another order of them (names those that differ).
     """
     with reading(path):
         saved = typed(Saved, load_checkpoint(path, config)["state"])
         if not saved.started:
             raise ValueError("it has no training state, like an exported network")
         typed(Counts, typed(State, saved.training).counts)
-    check_classes(path, saved.classes, classes)
-    return saved
-
-
-def check_classes(path: Path, known: Sequence[str] | None, classes: Sequence[str]) -> None:
-    """Refuses a checkpoint that has other classes or another order of them; one without class names is accepted.
-
-    Raises:
-        CheckpointError: the classes or their order differ; names the classes that differ.
-    """
-    if known is not None and list(known) != list(classes):
-        class_order(path, known, classes)
+    if saved.classes is not None and saved.classes != list(classes):
+        class_order(path, saved.classes, classes)  # raises if they are not the same in any order
         raise CheckpointError(f"{path} has the same classes in another order. Choose another folder")
+    return saved
 
 
 def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Tensor:

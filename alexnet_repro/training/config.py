@@ -13,7 +13,7 @@ import torch
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import Layer, NetConfig
-from alexnet_repro.support.values import check_choice, check_positive, check_types, from_json
+from alexnet_repro.support.values import check_positive, check_types, chosen, from_json
 from alexnet_repro.training.schedules import Plateau, Schedule, Stage, Stages
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -75,8 +75,7 @@ class TrainConfig:
         """The training preset of that name; if there is none, ``ValueError`` lists the names."""
         from alexnet_repro.training.recipes import TRAIN_PRESETS  # which imports TrainConfig
 
-        check_choice("preset", name, tuple(TRAIN_PRESETS))
-        return TRAIN_PRESETS[name]
+        return chosen("preset", name, TRAIN_PRESETS)
 
     def stage(self, epoch: int, val_errors: Sequence[float] = ()) -> Stage:
         """The stage of epoch number ``epoch`` (1, 2, ...), given the validation errors of the epochs before it."""

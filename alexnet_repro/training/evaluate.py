@@ -57,7 +57,7 @@ def hits(scores: Tensor, labels: Tensor, k: int = 1) -> Tensor:
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, images: Tensor, transform: InputTransform, labels: Tensor | None = None, batch_size: int = 250,
+    model: nn.Module, images: Tensor, transform: InputTransform, *, labels: Tensor | None = None, batch_size: int = 250,
     rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Class probabilities, averaged over the views of each image, and their logarithms for the correct classes.
@@ -122,14 +122,9 @@ def evaluate(
         >>> sorted(errors), round(errors["top1_error"], 1)
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
-    own = share(torch.arange(len(images)) if rows is None else rows, shard, shards)
-    probabilities, logs = predict(model, images, transform, labels, rows=own)
+    own = (torch.arange(len(images)) if rows is None else rows).tensor_split(shards)[shard]
+    probabilities, logs = predict(model, images, transform, labels=labels, rows=own)
     return errors(probabilities, labels[own], logs)
-
-
-def share(rows: Tensor, shard: int, shards: int) -> Tensor:
-    """The consecutive rows that belong to one of several processes."""
-    return rows[len(rows) * shard // shards : len(rows) * (shard + 1) // shards]
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:

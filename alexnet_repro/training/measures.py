@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from alexnet_repro.data import Dataset
 from alexnet_repro.data.batches import resident
-from alexnet_repro.data.dataset import AT_A_TIME
+from alexnet_repro.data.dataset import IMAGES_AT_A_TIME
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
 from alexnet_repro.networks.weights import unwrapped
 from alexnet_repro.training.config import RunConfig
-from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict, share
+from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hits, predict
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
@@ -73,7 +73,7 @@ class Measures:
             self.network.load_state_dict(unwrapped(self.model).state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].get_parameter("weight"))
-        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(IMAGES_AT_A_TIME)
         views = [self.transform.views(testing.images[rows].to(self.here.device))[0] for rows in firsts]
         derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
@@ -86,10 +86,9 @@ class Measures:
     def _tested(self, testing: Dataset) -> dict[str, float]:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
         here, labels = self.here, testing.labels.to(self.here.device)
-        viewed = self.transform.viewed(self.config.input.views)
-        own = share(torch.arange(len(labels)), here.shard, here.shards)
+        own = torch.arange(len(labels)).tensor_split(here.shards)[here.shard]
         with self.config.train.autocast(here.device):
-            probabilities, logs = predict(self.model, testing.images, viewed, labels, rows=own)
+            probabilities, logs = predict(self.model, testing.images, self.transform, labels=labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (~hits(probabilities, labels[own])).float()
         self.mistakes = packed(summed(wrong).bool())

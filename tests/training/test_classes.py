@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from alexnet_repro.training.checkpoint import CheckpointError, check_classes, class_order
+from alexnet_repro.training.checkpoint import CheckpointError, class_order, load_saved, save_checkpoint
 
 FILE = Path("last.pt")
 
@@ -26,10 +27,21 @@ def test_other_classes_are_refused_with_the_names_that_differ(known, classes, me
         class_order(FILE, known.split(), classes.split())
 
 
-def test_a_run_goes_on_with_the_same_classes_in_the_same_order_only():
-    check_classes(FILE, None, ["cat"])
-    check_classes(FILE, ["cat", "dog"], ("cat", "dog"))
-    with pytest.raises(CheckpointError, match="in another order"):
-        check_classes(FILE, ["cat", "dog"], ["dog", "cat"])
+def test_a_run_goes_on_with_the_same_classes_in_the_same_order_only(tmp_path):
+    zero = torch.zeros(1)
+    training = {
+        "model": {}, "velocities": {}, "batches": None, "generators": [], "torch": zero, "cuda": None, "scaler": {},
+        "epochs": [], "counts": {"step": 0, "seconds": 0.0, "first_loss": 2.3}, "tally": zero, "recent": zero,
+    }  # fmt: skip
+
+    def go_on(known: list[str] | None, classes: tuple[str, ...]) -> None:
+        state = {"training": training, "input": {}, "classes": known, "started": "2026-11-28T00:00:00+00:00"}
+        save_checkpoint(tmp_path / FILE, {}, state)
+        assert load_saved(tmp_path / FILE, {}, classes).classes == known
+
+    go_on(None, ("cat",))
+    go_on(["cat", "dog"], ("cat", "dog"))
+    with pytest.raises(CheckpointError, match=r"last\.pt has the same classes in another order"):
+        go_on(["cat", "dog"], ("dog", "cat"))
     with pytest.raises(CheckpointError, match="cat there, wolf here"):
-        check_classes(FILE, ["cat", "dog"], ["dog", "wolf"])
+        go_on(["cat", "dog"], ("dog", "wolf"))
