@@ -290,6 +290,6 @@ def _progress(study: Study, scale: str, arm: str, seed: int, out: str | os.PathL
         return "running"
     try:
         checkpoint = load_checkpoint(path, mmap=True)
-    except CheckpointError:
+    except (CheckpointError, FileNotFoundError):  # none yet, or its run removes it while it is read
         return "running"
     return f"{len(checkpoint['state']['training']['epochs'])} of {study.protocol(scale).arms[arm].train.epochs} epochs"

@@ -497,3 +497,13 @@ def test_while_runs_are_under_way_their_states_say_how_far_they_are(tmp_path, mo
         run_claim("tiny", "smoke", 2, arms=["relu"], threads=1, out=tmp_path, on_change=look)
     assert seen[0] == {("relu", 0): "running", ("relu", 1): "waiting"}
     assert seen[1] == {("relu", 0): "1 of 3 epochs", ("relu", 1): "waiting"}
+
+
+def test_a_checkpoint_that_goes_while_it_is_looked_at_ends_no_sweep(tmp_path, monkeypatch, tiny_claim):
+    """A run removes its checkpoint when its record is written."""
+
+    def gone(path, **options):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(sweep, "load_checkpoint", gone)
+    assert sweep._progress(tiny_claim.study, "smoke", "relu", 0, tmp_path) == "running"
