@@ -59,9 +59,7 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
 @app.command()
 def status() -> None:
     """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
-    table = scoreboard(judged(*CLAIMS))
-    rows = [[name, *cells[1:]] for name, cells in zip(CLAIMS, table.rows, strict=True)]
-    typer.echo(Table(table.header, rows))
+    typer.echo(scoreboard(judged(*CLAIMS), list(CLAIMS)))
 
 
 @app.command()
