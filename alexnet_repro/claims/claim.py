@@ -157,12 +157,7 @@ class Claim:
         if value is None:
             return "-"
         text = f"{self.factor * value:{form}}"
-        return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
-
-    @property
-    def unit(self) -> str:
-        """The unit printed after an effect of this kind."""
-        return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
+        return text + {"ratio": "x", "difference": " point" + "s" * (text != "1"), "level": " %"}[self.effect]
 
     def command(self, scale: str | None = None, pairs: int = 0) -> str:
         """The command for the runs that the claim lacks, by default at the smallest scale that can decide it.
