@@ -32,7 +32,7 @@ class Verdict:
     Attributes:
         claim: the claim that was judged.
         outcome: what the rule says, see ``decide``.
-        scale: scale of the records.
+        scale: scale of the records; None: there are none.
         estimate: geometric mean of the ratios, or mean of the differences; None if it cannot be bounded.
         low, high: its interval (Student's t over pairs, at ``LEVEL``); None with fewer than 2 pairs. ``high`` is
             infinite if only a lower bound of the effect is known, ``low`` is 0 if only an upper bound is.
@@ -179,7 +179,7 @@ def _pairs(claim: Claim, records: Sequence[Record]) -> tuple[dict[int, dict[str,
             raise EvidenceError(
                 f"{names} can't be compared: {'; '.join(changed)}. Delete one of them and run it again."
             )
-    return pairs, records[0].scale if pairs else None
+    return pairs, records[0].scale
 
 
 def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:

@@ -140,7 +140,7 @@ def scoreboard(results: Sequence[Verdict], first: Sequence[str] | None = None) -
             result.claim.paper_summary(),
             result.claim.number(result.claim.original_value),
             result.summary(),
-            result.scale or "-",
+            str(result.scale) if result.pairs else "-",
             str(result.pairs),
             result.words,
         ]
