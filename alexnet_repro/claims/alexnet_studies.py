@@ -12,16 +12,20 @@ from typing import Any
 from alexnet_repro.claims.study import Arm, Protocol, ScaleName, Study
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Conv, Linear, NetConfig, WithinChannelNorm
+from alexnet_repro.networks.spec import Conv, Initialization, Linear, NetConfig, WithinChannelNorm
 from alexnet_repro.training.config import TrainConfig
 
 # --- the whole recipe: run 145, at three scales ---------------------------------------------------------------------
 
 
-def _full_run(dataset: str, size: int, crop: int, classes: int, width: float, epochs: int, **inputs: Any) -> Protocol:
-    """Run 145, unchanged except for classes, image sizes, width, epochs and the fields in ``inputs``."""
+def _full_run(
+    dataset: str, size: int, crop: int, classes: int, width: float, epochs: int,
+    initialization: Initialization = "gaussian", **inputs: Any,
+) -> Protocol:  # fmt: skip
+    """Run 145, unchanged except for what is given here; ``inputs`` are fields of its input."""
+    net = NetConfig.preset("run145")
     arm = Arm(
-        net=replace(NetConfig.preset("run145"), num_classes=classes, image_size=crop, width=width),
+        net=replace(net, num_classes=classes, image_size=crop, width=width, initialization=initialization),
         input=replace(InputConfig.preset("run145"), crop=crop, **inputs),
         train=TrainConfig.preset("run145").shortened(epochs),
     )
@@ -35,16 +39,12 @@ def _small() -> Arm:
     return Arm(net=net, input=InputConfig.preset(name), train=TrainConfig.preset(name))
 
 
-def _quick_start(protocol: Protocol) -> Protocol:
-    """The protocol with PyTorch's initialization, so that a few steps suffice to do better than chance."""
-    arm = protocol.arms["run145"]
-    return replace(protocol, arms={"run145": replace(arm, net=replace(arm.net, initialization="torch"))})
-
-
 FULL_RUN = Study(
     id="full-run",
     protocols={
-        "smoke": _quick_start(_full_run("photos", 80, 67, classes=10, width=0.125, epochs=6, batch_size=16)),
+        "smoke": _full_run(  # so initialized, it does better than chance after a few steps
+            "photos", 80, 67, classes=10, width=0.125, epochs=6, initialization="torch", batch_size=16
+        ),
         "laptop": Protocol(dataset="imagenette", size=128, seeds=1, arms={"run145": _small()}),
         "paper": _full_run("imagenet", 256, 224, classes=1000, width=1.0, epochs=91),
     },

@@ -69,21 +69,14 @@ def _relu_modern(activation: ActivationName, lr: float, epochs: int) -> Arm:
 
 MakeArm = Callable[[ActivationName, float, int], Arm]
 
-# Study -> function that makes its arms; learning rates chosen and tried; learning rates and epochs at scale smoke.
-_PROTOCOLS: Mapping[str, tuple[MakeArm, tuple[float, float], tuple[float, ...], tuple[float, float], int]] = {
-    "relu": (_relu_2012, CHOSEN_2012, LRS_2012, (0.003, 0.001), 2),
-    "relu-local": (_relu_local, CHOSEN_LOCAL, LRS_2012, (0.003, 0.001), 2),
-    "relu-scaled": (_relu_scaled, CHOSEN_SCALED, LRS_MODERN, (0.01, 0.01), 2),
-    "relu-modern": (_relu_modern, CHOSEN_MODERN, LRS_MODERN, (0.01, 0.01), 4),
-}
-
 
 def _activations(make_arm: MakeArm, lrs: tuple[float, float], epochs: int) -> dict[str, Arm]:
     return {name: make_arm(name, lr, epochs) for name, lr in zip(_ACTIVATIONS, lrs, strict=True)}
 
 
-def _relu_study(name: str) -> Study:
-    make_arm, lrs, _, smoke_lrs, smoke_epochs = _PROTOCOLS[name]
+def _relu_study(
+    name: str, make_arm: MakeArm, lrs: tuple[float, float], *, smoke_lrs: tuple[float, float], smoke_epochs: int = 2
+) -> Study:
     smoke = {
         arm: replace(made, input=replace(made.input, batch_size=16))
         for arm, made in _activations(make_arm, smoke_lrs, smoke_epochs).items()
@@ -96,17 +89,24 @@ def _relu_study(name: str) -> Study:
     return Study(id=name, protocols=protocols)
 
 
-def _lr_search(name: str) -> Study:
-    make_arm, _, lrs, *_ = _PROTOCOLS[name]
+def _lr_search(name: str, make_arm: MakeArm, lrs: tuple[float, ...]) -> Study:
     runs = [(activation, lr) for activation in _ACTIVATIONS for lr in lrs]
     arms = {f"{activation}-lr{lr:g}": make_arm(activation, lr, SEARCH_EPOCHS) for activation, lr in runs}
     protocol = Protocol(dataset="cifar10", seeds=1, first_seed=SEARCH_SEED, arms=arms)
     return Study(id=f"{name}-lr-search", protocols={"paper": protocol})
 
 
-RELU, RELU_LOCAL, RELU_SCALED, RELU_MODERN = map(_relu_study, _PROTOCOLS)
+RELU = _relu_study("relu", _relu_2012, CHOSEN_2012, smoke_lrs=(0.003, 0.001))
+RELU_LOCAL = _relu_study("relu-local", _relu_local, CHOSEN_LOCAL, smoke_lrs=(0.003, 0.001))
+RELU_SCALED = _relu_study("relu-scaled", _relu_scaled, CHOSEN_SCALED, smoke_lrs=(0.01, 0.01))
+RELU_MODERN = _relu_study("relu-modern", _relu_modern, CHOSEN_MODERN, smoke_lrs=(0.01, 0.01), smoke_epochs=4)
 
-LR_SEARCHES: Mapping[str, Study] = {name: _lr_search(name) for name in _PROTOCOLS}
+LR_SEARCHES: Mapping[str, Study] = {
+    "relu": _lr_search("relu", _relu_2012, LRS_2012),
+    "relu-local": _lr_search("relu-local", _relu_local, LRS_2012),
+    "relu-scaled": _lr_search("relu-scaled", _relu_scaled, LRS_MODERN),
+    "relu-modern": _lr_search("relu-modern", _relu_modern, LRS_MODERN),
+}
 """Claim -> its learning-rate search; per activation function, the first run at the target, or closest to it, wins."""
 
 # --- LRN: Sec. 3.3 -------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dic
     Besides the clean pair: its normalization with alpha not divided by the window size, and the published net, which
     also differs in width, in the last layer's weight decay and in the evaluation views.
     """
-    decay = {"local3": 0.004, "local4": 0.004, "fc10": 0.004}
+    decay = TrainConfig.preset("cifar-13pct").weight_decay
     train = TrainConfig(epochs=epochs, lr=0.001, lr_drops=drops, weight_decay=decay)
     inputs = InputConfig(crop=24, batch_size=batch_size)
     nets = {"without": "cifar-13pct", "with": "cifar-11pct-r540"}
@@ -129,7 +129,7 @@ def _lrn_arms(epochs: int, drops: tuple[int, ...], batch_size: int = 128) -> dic
         "published": Arm(
             net=PRESETS["cifar-11pct"],
             input=replace(inputs, views="ten"),
-            train=replace(train, weight_decay=decay | {"fc10": 0.01}),
+            train=replace(train, weight_decay=TrainConfig.preset("cifar-11pct").weight_decay),
         ),
     }
 

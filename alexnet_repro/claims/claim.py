@@ -157,21 +157,21 @@ class Claim:
         if value is None:
             return "-"
         text = f"{self.factor * value:{form}}"
-        return text + (" point" if text == "1" and self.effect == "difference" else self.unit)
-
-    @property
-    def unit(self) -> str:
-        """The unit printed after an effect of this kind."""
-        return {"ratio": "x", "difference": " points", "level": " %"}[self.effect]
+        return text + {"ratio": "x", "difference": " point" + "s" * (text != "1"), "level": " %"}[self.effect]
 
     def command(self, scale: str | None = None, pairs: int = 0) -> str:
         """The command for the runs that the claim lacks, by default at the smallest scale that can decide it.
 
-        It runs as many seeds as the next look needs; "-" if the claim has no study, or after the last look.
+        It runs as many seeds as the next look needs; "-" if there is no such scale but smoke, or after the last look.
+
+        Args:
+            scale: scale of the claim's records; None: it has none.
+            pairs: number of pairs of runs among them.
         """
-        if self.study is None or pairs >= LOOKS[-1]:
+        protocols = () if self.study is None else self.study.protocols
+        real = [name for name in protocols if name in self.scales and name != "smoke"]
+        if not real or pairs >= LOOKS[-1]:
             return "-"
-        real = [name for name in self.study.protocols if name in self.scales and name != "smoke"]
         seeds = next(look for look in LOOKS if pairs < look)
         return f"alexnet-repro claims run {self.id} --scale {scale or real[0]} --seeds {seeds} --data-root FOLDER"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,7 +210,7 @@ def _paths(study: Study, scale: str, root: Path) -> list[Path]:
 def _checked(path: Path, study: Study, scale: str, root: Path) -> Record:
     protocol, record = study.protocol(scale), Record.load(path)
     if not record.study:  # made by ``alexnet-repro train``: its path says which run it is
-        record = record.placed(study.id, scale, path.stem.rpartition("-seed")[0])
+        record = replace(record, study=study.id, scale=scale, arm=path.stem.rpartition("-seed")[0])
     if root / record.path != path or record.arm not in protocol.arms:
         raise EvidenceError(f"{path} holds {record.path}, which does not belong there")
     try:

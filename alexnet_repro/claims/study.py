@@ -108,10 +108,7 @@ def check_seeds(seeds: Any) -> None:
     """``ValueError`` unless it is a number of seeds, a list of seeds, or None."""
     listed = is_list(seeds) and all(is_whole(seed, 0) for seed in seeds)
     if not (seeds is None or is_whole(seeds) or listed):
-        raise ValueError(
-            f"seeds must be how many, at least 1, or a list of which, such as 5 or [0, 3], not {seeds!r}: "
-            "with papermill, -p seeds 5, or -y 'seeds: [0, 3]'"
-        )
+        raise ValueError(f"seeds must be how many, at least 1, or a list of which, such as 5 or [0, 3], not {seeds!r}")
 
 
 def is_list(value: Any) -> bool:

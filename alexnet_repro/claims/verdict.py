@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from itertools import takewhile
 
-from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
+from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Metric, Outcome, decide
 from alexnet_repro.claims.intervals import mean_interval, resolvable
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, conditions, epochs_to_target
@@ -32,7 +32,7 @@ class Verdict:
     Attributes:
         claim: the claim that was judged.
         outcome: what the rule says, see ``decide``.
-        scale: scale of the records.
+        scale: scale of the records; None: there are none.
         estimate: geometric mean of the ratios, or mean of the differences; None if it cannot be bounded.
         low, high: its interval (Student's t over pairs, at ``LEVEL``); None with fewer than 2 pairs. ``high`` is
             infinite if only a lower bound of the effect is known, ``low`` is 0 if only an upper bound is.
@@ -133,7 +133,7 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     pairs, scale = _pairs(claim, records)
     target = claim.target.get(scale or "")
     before, after = (
-        [_judged(claim, pair[side.arm], side, target) for pair in pairs.values()]
+        [_judged(claim, pair[side.arm], side.metric, target) for pair in pairs.values()]
         for side in (claim.baseline, claim.treatment)
     )
     judged = partial(
@@ -179,7 +179,7 @@ def _pairs(claim: Claim, records: Sequence[Record]) -> tuple[dict[int, dict[str,
             raise EvidenceError(
                 f"{names} can't be compared: {'; '.join(changed)}. Delete one of them and run it again."
             )
-    return pairs, records[0].scale if pairs else None
+    return pairs, records[0].scale
 
 
 def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
@@ -210,23 +210,23 @@ def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> boo
     return any(date is None or datetime.fromisoformat(date) < fixed for date in started)
 
 
-def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:
+def _judged(claim: Claim, record: Record, metric: Metric, target: float | None) -> float | None:
     """The result of ``measured``; ``EvidenceError`` if the record lacks it, or if no ratio can be taken of it."""
     try:
-        found = measured(record, what, target)
+        found = measured(record, metric, target)
     except (LookupError, TypeError, ValueError) as error:
         raise EvidenceError(
-            f"{record.path} has no {what.metric}: {error!r}. Either its study does not measure it, or the record is "
+            f"{record.path} has no {metric}: {error!r}. Either its study does not measure it, or the record is "
             "from before it did: then delete it and run it again."
         ) from error
     if claim.effect == "ratio" and found is not None and not found > 0:
         raise EvidenceError(
-            f"{record.path}: {what.metric} is {found!r}, which can't be part of a ratio. Delete it and run it again."
+            f"{record.path}: {metric} is {found!r}, which can't be part of a ratio. Delete it and run it again."
         )
     return found
 
 
-def measured(record: Record, what: Measurement, target: float | None = None) -> float | None:
+def measured(record: Record, metric: Metric, target: float | None = None) -> float | None:
     """The number of a run that a claim compares; None if the run did not reach its target.
 
     A run that diverged counts as guessing: its errors are those of chance, its gap is 0, and it does not reach the
@@ -234,13 +234,12 @@ def measured(record: Record, what: Measurement, target: float | None = None) -> 
 
     Args:
         record: record of the run.
-        what: gives the metric; its arm is ignored.
+        metric: the quantity that is taken from it.
         target: error to be reached, as a fraction, for metrics that need one.
 
     Raises:
         ValueError: the metric needs a target and there is none, or the record lacks its error after some epoch.
     """
-    metric = what.metric
     guesses = 5 if metric == "top5_error" else 1
     chance = max(0.0, 1 - guesses / record.config["net"]["num_classes"])
     if metric in AT_TARGET:

@@ -12,7 +12,8 @@ import typer
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import EVIDENCE_FOLDER, problems
 from alexnet_repro.claims.sweep import States, run_claim, submit_claim
-from alexnet_repro.report.tables import judged, pair_table, repeat_table, scoreboard
+from alexnet_repro.cli.train import Device
+from alexnet_repro.report.tables import counted, judged, pair_table, repeat_table, scoreboard
 from alexnet_repro.support.environment import PACKAGE
 from alexnet_repro.support.overrides import read
 from alexnet_repro.support.table import Table
@@ -48,10 +49,10 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
     for scale in () if found.study is None else found.study.protocols:
         protocol = found.protocol(scale)
         epochs = ", ".join(f"{arm} up to {value.train.epochs} epochs" for arm, value in protocol.arms.items())
-        typer.echo(f"{scale}: {protocol.dataset}, {protocol.seeds} seeds; {epochs}")
+        typer.echo(f"{scale}: {protocol.dataset}, {counted(protocol.seeds, 'seed')}; {epochs}")
     if result.pairs:
         typer.echo(pair_table(claim))
-    typer.echo(f"ours: {result.summary()}; {result.words}, {result.pairs} seeds")
+    typer.echo(f"ours: {result.summary()}; {result.words}, {counted(result.pairs, 'seed')}")
     further = "-" if result.outcome == "exploratory" else found.command(result.scale, result.pairs)
     typer.echo(f"further runs: {further}")
 
@@ -59,9 +60,7 @@ def show(claim: Annotated[str, typer.Argument(help="id of a claim, as `claims li
 @app.command()
 def status() -> None:
     """Print every claim with the paper's number, the 2012 run's, ours, seeds and verdict."""
-    table = scoreboard(judged(*CLAIMS))
-    rows = [[name, *cells[1:]] for name, cells in zip(CLAIMS, table.rows, strict=True)]
-    typer.echo(Table(table.header, rows))
+    typer.echo(scoreboard(judged(*CLAIMS), list(CLAIMS)))
 
 
 @app.command()
@@ -86,8 +85,8 @@ def run(
         str | None, typer.Option(help="how many (5), or which (0,3,4 or 3,); default: the study's own")
     ] = None,
     arms: Annotated[str | None, typer.Option(help="which, separated by commas; default: those of the claim")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_root: Annotated[Path | None, typer.Option("--data-root", "--root", help="folder of the data set")] = None,
+    device: Device = "auto",
     threads: Annotated[int, typer.Option(help="runs at a time on a CPU, one thread each")] = 2,
     parallel: Annotated[int, typer.Option(help="runs at a time on a GPU, which they share")] = 1,
     out: Annotated[
@@ -177,7 +176,7 @@ class Board:
 
     def remaining(self) -> str:
         """How many runs are left and, once one has ended, about how long they will take."""
-        left = f"{self.left} run{'s' * (self.left != 1)} left"
+        left = f"{counted(self.left, 'run')} left"
         if not self.seconds or not self.left:
             return left
         each = sum(self.seconds) / len(self.seconds)
@@ -204,8 +203,8 @@ def _seeds(text: str | None) -> int | list[int] | None:
         raise ValueError(f"--seeds takes how many (5) or which (0,3,4; of one alone: 3,), not {text!r}") from None
 
 
-def _options(pairs: list[str]) -> dict[str, float | str]:
-    """The values of ``name=value`` by name, as numbers where they are numbers."""
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """The values of ``name=value`` by name, as the JSON that they are, or as text."""
     split = [pair.partition("=") for pair in pairs]
     if wrong := [name for name, sign, _ in split if not sign]:
         raise ValueError(f"--slurm takes name=value, not {wrong[0]!r}")

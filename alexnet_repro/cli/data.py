@@ -46,7 +46,7 @@ def list_(root: Root = None, size: Size = None) -> None:
         here = "prepared" if prepared else "yes" if known.is_in(data_root(root)) else "no"
         rows.append([name, known.words, here, known.whence])
     typer.echo(f"in {data_root(root)}; any folder of class folders is a data set too\n")
-    typer.echo(repr(Table(["name", "what", "here", "from"], rows)))
+    typer.echo(Table(["name", "what", "here", "from"], rows))
 
 
 @app.command()

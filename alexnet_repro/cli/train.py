@@ -11,6 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
+from alexnet_repro.cli.data import Root
 from alexnet_repro.data import DatasetNotFoundError, evaluation_split, load_dataset, peek
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.build import build
@@ -30,9 +31,8 @@ from alexnet_repro.training.run import run
 from alexnet_repro.training.trained import begun, checkpoint_file, load_trained, record_similarity
 from alexnet_repro.training.trained import export as write_export
 
-Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $ALEXNET_REPRO_DATA, else data")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-Threads = Annotated[int | None, typer.Option(help="threads of this process on a CPU; default: all cores")]
+Threads = Annotated[int | None, typer.Option(min=1, help="threads of this process on a CPU; default: all cores")]
 Preset = Annotated[str, typer.Option(help="network, input and training of that name")]
 Settings = Annotated[
     list[str],
@@ -190,7 +190,7 @@ def evaluate(
     if len(runs) > 1:
         _print_errors(f"all {len(runs)} together", errors(together, testing.labels, mean_log(torch.stack(logs))))
     if per_class:
-        typer.echo(repr(class_table(together, testing.labels, testing.classes)))
+        typer.echo(class_table(together, testing.labels, testing.classes))
     if csv is not None:
         write_atomically(csv, predictions_csv(together, testing.labels, testing.classes))
 
@@ -231,7 +231,7 @@ def summary(
 ) -> None:
     """Layers of a network with their output, parameters and multiply-adds."""
     own = [setting.removeprefix("net.") for setting in settings]  # the prefix is what the other commands need
-    typer.echo(repr(build(override(NetConfig.preset(preset), *own)).summary()))
+    typer.echo(build(override(NetConfig.preset(preset), *own)).summary())
 
 
 def bench(
@@ -253,6 +253,4 @@ def bench(
 
 def _use(threads: int | None) -> None:
     if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
         torch.set_num_threads(threads)

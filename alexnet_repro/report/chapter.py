@@ -42,7 +42,10 @@ def settings(namespace: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"the parameters' cell must be run before this one: there is no {', '.join(missing)}")
     values = {name: namespace[name] for name in PARAMETERS}
     check_choice("scale", values["scale"], SCALES)
-    check_seeds(values["seeds"])
+    try:
+        check_seeds(values["seeds"])
+    except ValueError as error:
+        raise ValueError(f"{error}: with papermill, -p seeds 5, or -y 'seeds: [0, 3]'") from None
     check_whole("threads", values["threads"])
     for name in ("data_root", "device"):
         if not isinstance(values[name], str | None if name == "data_root" else str):

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from alexnet_repro import paper
 from alexnet_repro.claims.cifar_studies import LR_SEARCHES
-from alexnet_repro.claims.claim import Claim, Measurement, Metric
+from alexnet_repro.claims.claim import Claim, Metric
 from alexnet_repro.claims.ledger import CLAIMS
 from alexnet_repro.claims.records import load_evidence
 from alexnet_repro.claims.verdict import Verdict, fastest, measured, verdict
@@ -126,24 +126,25 @@ def judged(*claims: str | Claim, folder: Folder = None) -> list[Verdict]:
 EFFECT = "ours, 95\u00a0% interval"  # no line break between the number and its sign
 
 
-def scoreboard(results: Sequence[Verdict]) -> Table:
+def scoreboard(results: Sequence[Verdict], first: Sequence[str] | None = None) -> Table:
     """``verdict_table`` for claims that are judged already.
 
     Args:
         results: their verdicts, from ``judged``.
+        first: the first column; None: the claims' statements.
     """
     rows = [
         [
-            statement,
+            cell,
             result.claim.section,
             result.claim.paper_summary(),
             result.claim.number(result.claim.original_value),
             result.summary(),
-            result.scale or "-",
+            str(result.scale) if result.pairs else "-",
             str(result.pairs),
             result.words,
         ]
-        for statement, result in zip(statements(results), results, strict=True)
+        for cell, result in zip(first or statements(results), results, strict=True)
     ]
     return Table(["claim", "section", "paper", "2012 run", EFFECT, "scale", "seeds", "verdict"], rows)
 
@@ -211,7 +212,7 @@ def _mean(runs: Sequence[Record], metric: Metric) -> float | None:
     """The mean over the runs that have this metric; None if none has it, as for networks that see whole images."""
     needed = ("centre_error", "train_eval_error") if metric == "generalization_gap" else (metric,)
     have = [run for run in runs if run.ended == "diverged" or all(run.final.get(name) is not None for name in needed)]
-    found = [measured(run, Measurement(run.arm, metric)) for run in have]
+    found = [measured(run, metric) for run in have]
     return fmean(number for number in found if number is not None) if found else None
 
 

@@ -61,10 +61,6 @@ class Record:
         bits = np.frombuffer(base64.b64decode(self.mistakes), np.uint8)
         return np.unpackbits(bits, count=images).astype(bool)
 
-    def placed(self, study: str, scale: str, arm: str) -> Record:
-        """The same record as that of a study's run."""
-        return dataclasses.replace(self, study=study, scale=scale, arm=arm)
-
     def write(self, path: Path) -> None:
         """Writes the record, with a checksum over all of it."""
         write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, "")})

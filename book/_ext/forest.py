@@ -111,8 +111,7 @@ def strip(result: Verdict) -> str:
 def positions(result: Verdict) -> tuple[float | None, float, float | None]:
     """Lower end of the interval, estimate and upper end on the axis: 0 is no effect, 1 the paper's."""
     claim = result.claim
-    ends = [None if result.high is None else result.low, result.estimate, result.high]
-    ends = [None if end is None else claim.additive(end) for end in ends]
+    ends = [None if end is None else claim.additive(end) for end in (result.low, result.estimate, result.high)]
     if claim.paper_value is not None:
         unit = claim.additive(claim.paper_value)
     else:

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 
 from alexnet_repro import CLAIMS, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
-from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Measurement, Outcome
+from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Outcome
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
 from alexnet_repro.report.in_short import up_to_date
-from alexnet_repro.report.tables import ERRORS, counted, judged, number, percent, scoreboard
+from alexnet_repro.report.tables import ERRORS, counted, judged, number, percent, scoreboard, statements
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.table import Table
 
@@ -93,12 +93,11 @@ def between(text: str, begin: str, end: str, content: str) -> str:
 
 
 def _linked_claims(results: Sequence[Verdict], book: str) -> Table:
-    table = scoreboard(results)
-    rows = [
-        [f"[{statement}]({book}{result.claim.chapter}.ipynb)", *rest]
-        for (statement, *rest), result in zip(table.rows, results, strict=True)
+    links = [
+        f"[{statement}]({book}{result.claim.chapter}.ipynb)"
+        for statement, result in zip(statements(results), results, strict=True)
     ]
-    return Table(table.header, rows)
+    return scoreboard(results, links)
 
 
 def findings(results: Sequence[Verdict], book: str) -> str:
@@ -181,7 +180,7 @@ def pilot_table() -> Table:
     """The pilot's errors that were looked at before the protocol was fixed, in percent, and how long its runs took."""
     rows = []
     for record in load_evidence(PILOT):
-        errors = [measured(record, Measurement(record.arm, metric)) for metric in ERRORS]
+        errors = [measured(record, metric) for metric in ERRORS]
         rows.append([record.arm, str(record.seed), *map(percent, errors), number(record.seconds / 60)])
     return Table(["arm", "seed", *ERRORS.values(), "minutes"], rows)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -145,6 +146,8 @@ def test_the_command_that_goes_on_takes_the_scale_that_can_tell():
     assert "--seeds 5 " in CLAIMS["dropout"].command(pairs=4)
     assert "--seeds 10 " in CLAIMS["dropout"].command(pairs=5)
     assert "--seeds 10 " in CLAIMS["dropout"].command(pairs=7)
+    tried = replace(CLAIMS["relu"].study, protocols={"smoke": CLAIMS["relu"].protocol("smoke")})
+    assert replace(CLAIMS["relu"], study=tried).command() == "-"  # smoke only shows that the code runs
     assert CLAIMS["dropout"].command(pairs=10) == CLAIMS["dropout"].command("laptop", 10) == "-"  # it would run nothing
 
 
@@ -222,6 +225,14 @@ def test_the_scoreboard_says_since_when_the_rule_stands_and_names_every_verdict(
 
 
 needs_history = pytest.mark.skipif(not has_history(), reason="not in its repository, or a shallow clone of it")
+
+
+def test_a_claim_with_records_of_one_arm_goes_on_at_their_scale():
+    claim = CLAIMS["lrn-cifar-printed"]
+    baseline = [record for record in load_evidence("lrn-cifar", "paper") if record.arm == "without"]
+    result = verdict(claim, baseline)
+    assert (result.scale, result.pairs, result.outcome) == ("paper", 0, "not run")
+    assert "--scale paper --seeds 5 " in claim.command(result.scale, result.pairs)
 
 
 @needs_history

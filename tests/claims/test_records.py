@@ -335,10 +335,10 @@ def test_overfitting_and_times_are_read_off_the_record(make_record):
     record.config["net"]["num_classes"] = 10
     for epoch, error in zip(record.epochs, (0.7, 0.6), strict=True):
         epoch["val_error"] = error
-    assert measured(record, Measurement("relu", "generalization_gap")) == pytest.approx(0.3)
-    assert measured(record, Measurement("relu", "epochs_to_train_error"), 0.5) == pytest.approx(1.5)
-    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.65) == pytest.approx(1.5)
-    assert measured(record, Measurement("relu", "epochs_to_val_error"), 0.5) is None
+    assert measured(record, "generalization_gap") == pytest.approx(0.3)
+    assert measured(record, "epochs_to_train_error", 0.5) == pytest.approx(1.5)
+    assert measured(record, "epochs_to_val_error", 0.65) == pytest.approx(1.5)
+    assert measured(record, "epochs_to_val_error", 0.5) is None
 
 
 def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
@@ -489,7 +489,7 @@ def test_a_diverged_run_counts_as_one_that_guesses(make_record):
     diverged.config["net"]["num_classes"] = 10
 
     def number(metric: str, target: float | None = None) -> float | None:
-        return measured(diverged, Measurement("relu", metric), target)
+        return measured(diverged, metric, target)
 
     assert number("top1_error") == number("centre_error") == number("train_eval_error") == pytest.approx(0.9)
     assert number("top5_error") == pytest.approx(0.5)  # five guesses of ten classes
@@ -513,7 +513,7 @@ def test_the_validation_error_at_equal_training_error_is_read_off_straight_lines
     record.config["net"]["num_classes"] = 10
     for epoch, fitted, val in zip(record.epochs, (0.5, 0.3, 0.1), (0.6, 0.5, 0.4), strict=True):
         epoch |= {"train_eval_error": fitted, "val_error": val}
-    what = Measurement("relu", "val_error_at_target")
+    what = "val_error_at_target"
     assert measured(record, what, 0.4) == pytest.approx(0.55)
     assert measured(record, what, 0.3) == pytest.approx(0.5)
     assert measured(record, what, 0.7) == pytest.approx(0.75)  # half way from guessing

@@ -46,6 +46,7 @@ def test_every_claim_can_be_shown(claim):
     assert CLAIMS[claim].paper_summary() in out
     (result,) = tables.judged(claim)
     assert CLAIMS[claim].command(result.scale, result.pairs) in out
+    assert " 1 seeds" not in out
 
 
 def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
@@ -70,6 +71,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
         (["show", "gelu"], "claim must be one of"),
         (["run", "relu", "--scale", "huge"], "scale of relu must be one of"),
         (["run", "relu", "--seeds", "many"], "not 'many'"),
+        (["run", "relu", "--seeds", "0"], "a list of which, such as 5 or [0, 3], not 0\n"),
         (["run", "relu", "--seeds", ","], "of one alone: 3,), not ','"),
         (["show", "alexnet"], "claim must be one of"),
         (["verify", "--evidence", "nowhere"], "there is no folder nowhere"),
@@ -79,6 +81,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
         (["run", "relu", "--launcher", "cloud"], "--launcher must be processes or slurm, not 'cloud'"),
         (["run", "relu", "--launcher", "slurm", "--slurm", "gpu"], "--slurm takes name=value, not 'gpu'"),
         (["run", "relu", "--scale", "paper", "--data-root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
+        (["run", "relu", "--scale", "paper", "--root", "nowhere"], "CIFAR-10 (train) was not found in nowhere"),
     ],
 )
 def test_what_a_user_can_mend_ends_in_a_message(arguments, message):

@@ -78,6 +78,15 @@ def test_pairs_are_shown_seed_by_seed_with_what_they_could_find():
     assert all(row[-1].endswith("x") for row in rows)
 
 
+def test_a_claim_without_a_pair_has_no_scale_in_the_table_and_the_first_column_can_be_chosen():
+    results = [
+        Verdict(claim=CLAIMS["dropout"], outcome="not run", scale="laptop"),
+        Verdict(claim=CLAIMS["relu"], outcome="open", scale="paper", seeds=(0,)),
+    ]
+    rows = tables.scoreboard(results, ["first", "second"]).rows
+    assert [[row[0], *row[-3:]] for row in rows] == [["first", "-", "0", "not run"], ["second", "paper", "1", "open"]]
+
+
 def test_what_is_no_claim_of_the_book_s_is_refused():
     with pytest.raises(ValueError, match=r"claim must be one of relu, .*, not 'dropuot'"):
         tables.verdict_table("relu", "dropuot")
