@@ -118,12 +118,6 @@ _FIXED = {
     "lrn-cifar-published": _PARTS,
     "towers-that-talk": Fixed("2026-11-28T11:51:53+00:00", "82262ef7038622fcb36e8cb11289a6ab3b928ddf"),
 }
-COMMITTED = {  # revision whose records lack their starting time -> earliest time at which they can have begun
-    "16deddb7056c1382652a715c8d5f12f8d5ab5ad8": "2026-11-24T03:38:20+00:00",
-    "557ce5f0a1dde816cc91be524b445687d64a29c0": "2026-11-24T10:27:32+00:00",
-    "a0adf5a11ef900c02688ad65d09421cccc58afdf": "2026-11-25T15:33:31+00:00",
-    "2159eb2784e245fa74a53c5abef4b63e549b42db": "2026-11-26T13:35:41+00:00",
-}
 _ALEXNET = Fixed("2026-11-27T04:04:48+00:00", "bb0bdf63f52e2d423d0216cd1a532b657ccbe0cc")
 
 CLAIMS: Mapping[str, Claim] = {

@@ -14,7 +14,7 @@ from alexnet_repro.claims.study import SCALES, Study
 from alexnet_repro.data import Dataset
 from alexnet_repro.support.environment import PACKAGE, environment
 from alexnet_repro.support.values import as_json, check_choice, differences
-from alexnet_repro.training.checkpoint import CHECKPOINT
+from alexnet_repro.training.checkpoint import CHECKPOINT_SUFFIX
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record, conditions
 
@@ -64,9 +64,9 @@ class Evidence(list[Record]):
         return pandas.DataFrame([_row(record) | epoch for record in self for epoch in record.epochs])
 
 
-def _row(record: Record, **conditions: object) -> dict[str, object]:
+def _row(record: Record, **facts: object) -> dict[str, object]:
     made = {"dataset": record.config.get("dataset"), "revision": record.environment.get("revision")}
-    return {name: getattr(record, name) for name in ("study", "scale", "arm", "seed")} | conditions | made
+    return {name: getattr(record, name) for name in ("study", "scale", "arm", "seed")} | facts | made
 
 
 def load_evidence(
@@ -134,7 +134,7 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
     right: set[Path] = set()
     for study in STUDIES.values():
         for scale in study.protocols:
-            right.update((root / study.id / scale).glob(f"*{CHECKPOINT}"))
+            right.update((root / study.id / scale).glob(f"*{CHECKPOINT_SUFFIX}"))
             records = []
             for path in _paths(study, scale, root):
                 right.add(path)

@@ -205,14 +205,13 @@ _loaded = lru_cache(maxsize=2)(load_dataset)
 
 
 def first_losses(
-    arms: Mapping[str, Arm], images: Dataset, *, seed: int = 0, device: str = "auto", threads: int = 2
+    arms: Mapping[str, Arm], dataset: Dataset, *, device: str = "auto", threads: int = 2
 ) -> dict[str, list[float]]:
-    """The loss of every minibatch, in nats, in one pass over the images from initial weights: arm -> losses.
+    """The loss of every minibatch, in nats, in one pass over the images with seed 0: arm -> losses.
 
     Args:
         arms: the arms to train, by name; their ``epochs`` and ``target_error`` are not used.
-        images: training images, whose number determines that of the steps; all arms see the same minibatches.
-        seed: seed of weights and minibatches.
+        dataset: training images, whose number determines that of the steps; all arms see the same minibatches.
         device, threads: as for ``run_claim``.
 
     Example:
@@ -226,13 +225,13 @@ def first_losses(
     check_whole("threads", threads)
     device = resolve_device(device)
     with clean_processes(threads if device == "cpu" else 1, __name__) as pool:
-        runs = {name: pool.submit(_losses, arm, images, seed, device) for name, arm in arms.items()}
+        runs = {name: pool.submit(_losses, arm, dataset, device) for name, arm in arms.items()}
         return {name: run.result() for name, run in runs.items()}
 
 
-def _losses(arm: Arm, images: Dataset, seed: int, device: str) -> list[float]:
+def _losses(arm: Arm, dataset: Dataset, device: str) -> list[float]:
     device = _settled(device)
-    model, _, batches = fresh(arm.run(images.name, seed), images, device)
+    model, _, batches = fresh(arm.run(dataset.name, seed=0), dataset, device)
     losses: list[Tensor | float] = []
     once = dataclasses.replace(arm.train, epochs=1, target_error=None)
     try:

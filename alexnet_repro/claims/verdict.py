@@ -11,7 +11,6 @@ from itertools import takewhile
 
 from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Measurement, Metric, Outcome, decide
 from alexnet_repro.claims.intervals import mean_interval, resolvable
-from alexnet_repro.claims.ledger import COMMITTED
 from alexnet_repro.support.values import differences
 from alexnet_repro.training.record import EvidenceError, Record, conditions, epochs_to_target
 
@@ -206,10 +205,9 @@ def _exploratory(claim: Claim, pairs: Mapping[int, Mapping[str, Record]]) -> boo
     """Whether a record is older than the claim, or may be."""
     if claim.fixed is None:
         return False
-    records = [record for pair in pairs.values() for record in pair.values()]
-    since = [record.started or COMMITTED.get(str(record.environment.get("revision"))) for record in records]
-    dates = [datetime.fromisoformat(date) for date in since if date is not None]
-    return len(dates) < len(since) or min(dates) < datetime.fromisoformat(claim.fixed.date)
+    fixed = datetime.fromisoformat(claim.fixed.date)
+    started = (record.started for pair in pairs.values() for record in pair.values())
+    return any(date is None or datetime.fromisoformat(date) < fixed for date in started)
 
 
 def _judged(claim: Claim, record: Record, what: Measurement, target: float | None) -> float | None:

@@ -15,13 +15,12 @@ from torch import Tensor
 from alexnet_repro.data.config import ColorVariant
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.environment import send
+from alexnet_repro.support.threads import CACHED
 from alexnet_repro.support.values import check_choice
 
 __all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
 
 Array = Tensor | np.ndarray
-
-CACHED = 2**18  # values of a batch processed at a time, few enough for the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +45,13 @@ class Crops:
         """Draws crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
         n, height, width = shape
         _check_crop(size, height, width)
-        rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
-        if max(rows - height, columns - width) + size > 1:
-            places = min(height, width) - size + 1
+        places = min(height, width) - size + 1
+        if offsets is not None and offsets > places:
             raise ValueError(
                 f"a crop of {size} from {height}x{width} pixels has {places} places per axis, fewer than {offsets}: "
                 f"set crop_offsets to at most {places}, or to None (in a command, input.crop_offsets=null) for all"
             )
+        rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
         draws = -(-n // share), 1
         top, left, flipped = (
             torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.dataset import Dataset
-from alexnet_repro.data.inputs import Chance, Draws, InputTransform
+from alexnet_repro.data.inputs import Draws, InputTransform
 from alexnet_repro.support.chance import streams
 from alexnet_repro.support.environment import send
 
@@ -32,8 +32,8 @@ class Batches:
 
     The order is shuffled once, or before every epoch if the configuration says so; the last batch may be smaller.
     Background threads prepare ``ahead`` batches in advance, each batch in one thread. All random numbers are drawn
-    beforehand and in order, so that a batch depends neither on ``ahead`` nor on ``ranks``: the parts of a batch that
-    the ranks get add up to the batch that a single process gets.
+    beforehand and in order, so that a batch depends neither on ``ahead`` nor on ``shards``: the shards of a batch add
+    up to the batch that a single process gets.
 
     Args:
         dataset: the training set.
@@ -41,11 +41,11 @@ class Batches:
         generator: on the CPU; one draw from it seeds separate generators for the order, for crops and flips, and for
             colour noise. Equal generators give equal batches.
         device: where the batches go.
-        rank, ranks: for data parallelism, of every batch give only part ``rank`` of ``ranks`` equal parts.
+        shard, shards: for data parallelism, of every batch give only part ``shard`` of ``shards`` equal parts.
         ahead: number of batches prepared in advance.
 
     Raises:
-        ValueError: ``rank`` or ``ahead`` is out of range, there are no images, or a batch has fewer images than ranks.
+        ValueError: ``shard`` or ``ahead`` is out of range, there are no images, or a batch has fewer than ``shards``.
     """
 
     def __init__(
@@ -55,42 +55,45 @@ class Batches:
         generator: torch.Generator,
         device: str | torch.device = "cpu",
         *,
-        rank: int = 0,
-        ranks: int = 1,
+        shard: int = 0,
+        shards: int = 1,
         ahead: int = 2,
     ) -> None:
         self.device = torch.device(device)
         self.transform = transform.to(self.device)
         self._generators = streams(generator, "order", "crops", "colour")
-        self._chance = Chance(*self._generators[1:])
-        self.rank, self.ranks, self.ahead = rank, ranks, ahead
+        self.shard, self.shards, self.ahead = shard, shards, ahead
         self._check(len(dataset))
         self.images, self.labels = resident(dataset.images, self.device), dataset.labels
         self.order = torch.randperm(len(dataset), generator=self._generators[0])
         self.color, self.part = True, 1.0  # as set by the last call of ``enter``
-        self.place = (0, 0)  # in the batch given out last: index of this rank's first image, and images of all ranks
-        self._begun = False  # whether an epoch has begun
+        self.place = (0, 0)  # in the batch given out last: index of this shard's first image, and images of all shards
         self._given = 0  # batches of this epoch that the caller has received
-        self._resumed = False
+        self._resumed = False  # whether the next iteration is the rest of an epoch
         self._iterations = 0  # begun so far; only the latest may reset the generators
         self._drawn = self._states()  # generators before the draws of the next batch to give out
 
     def __len__(self) -> int:
-        return math.ceil(self._count() / self.transform.config.batch_size)
+        return math.ceil(self.epoch_size / self.transform.config.batch_size)
+
+    @property
+    def epoch_size(self) -> int:
+        """The number of images in an epoch."""
+        return round(self.part * len(self.order))
 
     def enter(self, color: bool, part: float) -> None:
         """Sets for the next epochs whether there is colour noise, and the fraction of images used, first in order."""
         self.color, self.part = color, part
-        self._check(self._count())
+        self._check(self.epoch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         self._set_states(self._drawn)  # another iteration under way may have drawn ahead
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                new = torch.randperm(self._count(), generator=self._generators[0])
+                new = torch.randperm(self.epoch_size, generator=self._generators[0])
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
-        self._begun, self._resumed, self._drawn = True, False, self._states()
+        self._resumed, self._drawn = False, self._states()
         self._iterations = own = self._iterations + 1
         jobs = self._jobs(self._given)
         with ThreadPoolExecutor(self.ahead) as pool:
@@ -110,7 +113,7 @@ class Batches:
 
     def state_dict(self) -> dict[str, Any]:
         """The caller's position in the epoch, which determines the next batch and all later ones."""
-        return {"order": self.order, "begun": self._begun, "given": self._given, "generators": self._drawn}
+        return {"order": self.order, "given": self._given, "generators": self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Makes the next iteration resume after the batches that had been given out."""
@@ -118,24 +121,22 @@ class Batches:
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
         if not state["order"].sort().values.equal(torch.arange(len(self.order))):
             raise ValueError("the state's order does not list each image once")
-        if not 0 <= state["given"] <= len(self) or type(state["begun"]) is not bool:
+        if state["given"] not in range(len(self) + 1):
             raise ValueError(f"the state's place is outside an epoch of {len(self)} batches")
         self.order, self._given, self._drawn = state["order"], state["given"], state["generators"]
         self._set_states(self._drawn)
-        self._begun = self._resumed = state["begun"]
+        self._resumed = self._given > 0
 
     def begin(self) -> None:
         """Makes the next iteration a new epoch, instead of the rest of the epoch in the loaded state."""
-        self._begun = self._resumed = False
-
-    def _count(self) -> int:
-        return round(self.part * len(self.order))
+        self._given, self._resumed = 0, False
 
     def _jobs(self, start: int) -> Iterator[tuple[Tensor, Draws, tuple[int, int]]]:
-        """For every batch from number ``start`` on: the indices of this rank's images, their draws and their place."""
-        for rows in islice(self.order[: self._count()].split(self.transform.config.batch_size), start, None):
-            draws = self.transform.draw((len(rows), *self.images.shape[2:]), self._chance, self.color)
-            first, last = (len(rows) * r // self.ranks for r in (self.rank, self.rank + 1))
+        """For every batch from number ``start`` on: the indices of this shard's images, their draws and their place."""
+        _, crops, color = self._generators
+        for rows in islice(self.order[: self.epoch_size].split(self.transform.config.batch_size), start, None):
+            draws = self.transform.draw((len(rows), *self.images.shape[2:]), crops, color, self.color)
+            first, last = (len(rows) * s // self.shards for s in (self.shard, self.shard + 1))
             yield rows[first:last], draws[first:last], (first, len(rows))
 
     def _made(self, rows: Tensor, draws: Draws) -> Batch:
@@ -161,13 +162,13 @@ class Batches:
             generator.set_state(state)
 
     def _check(self, images: int) -> None:
-        if not 0 <= self.rank < self.ranks:
-            raise ValueError(f"rank must be between 0 and {self.ranks - 1}, not {self.rank}")
+        if not 0 <= self.shard < self.shards:
+            raise ValueError(f"shard must be between 0 and {self.shards - 1}, not {self.shard}")
         if self.ahead < 1:
             raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
         if not images:
             raise ValueError("an epoch would have no images: use more images, or a larger part")
         size = self.transform.config.batch_size
         smallest = images % size or size
-        if smallest < self.ranks:
-            raise ValueError(f"the last batch of {images} images has {smallest}: too few for {self.ranks} ranks")
+        if smallest < self.shards:
+            raise ValueError(f"the last batch of {images} images has {smallest}: too few for {self.shards} shards")

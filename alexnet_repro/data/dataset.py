@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet_repro.data.moments import Moments, check_images
 
-AT_A_TIME = 256  # images read at a time, from memory or disk
+IMAGES_AT_A_TIME = 256  # images read at a time, from memory or disk
 
 
 class DatasetNotFoundError(FileNotFoundError):
@@ -89,7 +89,7 @@ def pixels_sha256(images: Tensor, labels: Tensor) -> str:
         labels: (N,) int64.
     """
     digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    for part in images.split(AT_A_TIME):
+    for part in images.split(IMAGES_AT_A_TIME):
         digest.update(part.contiguous().numpy().data)
     digest.update(labels.numpy().astype("<i8").data)
     return digest.hexdigest()

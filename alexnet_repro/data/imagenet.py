@@ -49,7 +49,7 @@ IMAGENET_COUNTS = {"train": 1_281_167, "val": 50_000}
 IMAGENET_TERMS = "https://image-net.org/download (an account; for non-commercial research and education)"
 
 
-def imagenette_source(name: str, root: Path, download: bool = False) -> Source:
+def imagenette_source(name: str, root: Path, download: bool) -> Source:
     """Imagenette (Howard 2019): 9,469 training and 3,925 validation images of ten classes of ImageNet.
 
     It is looked for as the unpacked folder in ``root``, as ``root`` itself, and then as the archive in ``root``, which

@@ -36,14 +36,6 @@ class Draws:
 
 
 @dataclass(frozen=True, eq=False)
-class Chance:
-    """The generators of ``Draws``, one per kind, so that turning colour noise off does not change the crops."""
-
-    crops: torch.Generator
-    color: torch.Generator
-
-
-@dataclass(frozen=True, eq=False)
 class InputTransform:
     """Turns stored images (uint8) into network inputs (float32), as an ``InputConfig`` says.
 
@@ -80,13 +72,18 @@ class InputTransform:
         stds = variances.sqrt()
         return cls(config, moments.mean.float()[:, None, None], stds.float()[:, None, None].reciprocal(), color)
 
-    def draw(self, shape: tuple[int, int, int], chance: Chance, color: bool = True) -> Draws:
-        """Makes all random draws for a batch of ``shape = (n, height, width)``; without ``color``, no colour noise."""
-        config, crops = self.config, None
+    def draw(
+        self, shape: tuple[int, int, int], crops: torch.Generator, color: torch.Generator, noise: bool = True
+    ) -> Draws:
+        """Makes all random draws for a batch of ``shape = (n, height, width)``; without ``noise``, no colour noise.
+
+        There are two generators, so that turning colour noise off does not change the crops.
+        """
+        config, places = self.config, None
         if config.crop is not None and config.random_crops:
-            crops = Crops.draw(shape, config.crop, chance.crops, offsets=config.crop_offsets, share=config.crop_share)
-        colorful = color and self.color is not None
-        return Draws(crops, torch.randn(shape[0], 3, generator=chance.color) if colorful else None)
+            places = Crops.draw(shape, config.crop, crops, offsets=config.crop_offsets, share=config.crop_share)
+        colorful = noise and self.color is not None
+        return Draws(places, torch.randn(shape[0], 3, generator=color) if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""
@@ -133,15 +130,17 @@ class InputTransform:
     def from_state(cls, config: InputConfig, state: Mapping[str, Tensor]) -> InputTransform:
         """Restores a transform from its ``state_dict``, without a training set; ``ValueError`` for other shapes."""
         shapes = {name: tuple(value.shape) for name, value in state.items()}
-        side = (*shapes["mean"][1:], 1, 1)[:2] if shapes["scale"] == () else (1, 1)
-        expected = {"mean": (3, *side), "scale": shapes["scale"] and (3, 1, 1)}
+        if config.pixels == "minus-mean-image":
+            expected = {"mean": (3, *(*shapes["mean"][1:], 1, 1)[:2]), "scale": ()}
+        else:
+            expected = {"mean": (3, 1, 1), "scale": (3, 1, 1)}
         expected |= {} if config.color is None else {"deviations": (3,), "axes": (3, 3)}
         if shapes != expected or not all(value.is_floating_point() for value in state.values()):
             raise ValueError(f"the input's state has the shapes {expected}, all of fractions, not {shapes}")
         color = None if config.color is None else PCAColor(state["deviations"], state["axes"], config.color)
         return cls(config, state["mean"], state["scale"], color)
 
-    def to(self, device: torch.device) -> InputTransform:
+    def to(self, device: torch.device | str) -> InputTransform:
         color = None if self.color is None else self.color.to(device)
         return replace(self, mean=self.mean.to(device), scale=self.scale.to(device), color=color)
 

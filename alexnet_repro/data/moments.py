@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-AT_A_TIME = 2**22  # values converted to float32 at a time
+VALUES_AT_A_TIME = 2**22  # values converted to float32 at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Moments:
         check_images(images)
         sums = PixelSums.of_none(*images.shape[2:])
         if len(images):
-            for part in images.split(max(1, AT_A_TIME // images[:1].numel())):
+            for part in images.split(max(1, VALUES_AT_A_TIME // images[:1].numel())):
                 sums.add(part.cpu())
         return sums.moments()
 

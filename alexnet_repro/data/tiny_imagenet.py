@@ -22,7 +22,7 @@ WNIDS, VAL, ANNOTATIONS = "wnids.txt", "val/images", "val/val_annotations.txt"
 ANNOTATION = re.compile(r"([^\t]+)\t([^\t]+)(?:\t\d+){4}")  # file, wnid, x0, y0, x1, y1
 
 
-def tiny_imagenet_source(name: str, root: Path, download: bool = False) -> Source:
+def tiny_imagenet_source(name: str, root: Path, download: bool) -> Source:
     """Tiny ImageNet (Stanford's CS231n, 2015): 200 ImageNet classes, each 500 training and 50 validation images, 64x64.
 
     "tiny-imagenet" has its classes in the order of ``wnids.txt``, which is not sorted; "tiny-imagenet-100" has the

@@ -18,19 +18,17 @@ class PaddedConv2d(nn.Conv2d):
         in_channels, out_channels: number of feature maps.
         kernel_size, stride: in pixels.
         padding: zero pixels at left and top, and at right and bottom.
-        groups, device, dtype: as for ``torch.nn.Conv2d``.
+        groups, device: as for ``torch.nn.Conv2d``.
 
     Shape: (N, in_channels, H, W) -> (N, out_channels, H', W').
     """
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, padding: tuple[int, int], groups: int,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
     ) -> None:  # fmt: skip
         before, after = padding
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, min(padding), groups=groups, device=device, dtype=dtype
-        )
+        super().__init__(in_channels, out_channels, kernel_size, stride, min(padding), groups=groups, device=device)
         self.extra = (before - min(padding), after - min(padding)) * 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +74,6 @@ class TowerLinear(nn.Module):
     Args:
         in_features, out_features: number of features, all towers together.
         towers: 1 for an ordinary fully connected layer.
-        device, dtype: of the parameters, as for ``torch.nn.Linear``.
 
     Shape: (N, ...) with in_features values per image -> (N, out_features).
 
@@ -84,16 +81,13 @@ class TowerLinear(nn.Module):
         ValueError: the features do not divide evenly among the towers.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, towers: int = 1,
-        device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, in_features: int, out_features: int, towers: int = 1) -> None:
         super().__init__()
         if in_features % towers or out_features % towers:
             raise ValueError(f"{in_features} inputs and {out_features} outputs do not split into {towers} towers")
         self.towers = towers
-        self.weight = nn.Parameter(torch.empty(out_features, in_features // towers, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_features, device=device, dtype=dtype))
+        self.weight = nn.Parameter(torch.empty(out_features, in_features // towers))
+        self.bias = nn.Parameter(torch.empty(out_features))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)

@@ -17,9 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from alexnet_repro.support.threads import share_out
-
-CHUNK = 2**18  # elements per buffer on a CPU
+from alexnet_repro.support.threads import CACHED, share_out
 
 
 class ResponseNorm(torch.autograd.Function):
@@ -147,7 +145,7 @@ def _by_chunks(kernel: Callable[..., None], groups: int, tensors: tuple[Tensor, 
     dtype = working_dtype(tensors[-1])
     views = [_by_channels(tensor, groups) for tensor in tensors]
     row = views[0].shape[1:].numel()
-    step = max(1, CHUNK // max(1, row)) if views[0].device.type == "cpu" else max(1, len(views[0]))
+    step = max(1, CACHED // max(1, row)) if views[0].device.type == "cpu" else max(1, len(views[0]))
 
     def work(chunks: Iterator[tuple[Tensor, ...]]) -> None:
         kept = [torch.empty_like(views[0][:step], dtype=dtype) for _ in range(buffers)]

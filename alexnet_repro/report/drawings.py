@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from alexnet_repro.data.augment import PCAColor
-from alexnet_repro.data.dataset import AT_A_TIME, Dataset
+from alexnet_repro.data.dataset import IMAGES_AT_A_TIME, Dataset
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import color_share, orientation
 from alexnet_repro.networks.spec import Conv, Linear
 from alexnet_repro.report.figures import STYLES, Figure, finished, panels, plt
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.evaluate import evenly_spaced
+
+DOTS = 2000  # roughly how many pixels are drawn of a data set
 
 
 def layer_costs(network: Network) -> Figure:
@@ -138,17 +140,16 @@ def jpeg(figure: Figure) -> object:
     return Image(file.getvalue(), format="jpeg")
 
 
-def color_axes(dataset: Dataset, color: PCAColor, sample: int = 2000) -> Figure:
-    """A sample of pixels in three views of RGB space, with principal axes of two standard deviations either way.
+def color_axes(dataset: Dataset, color: PCAColor) -> Figure:
+    """Pixels, evenly spaced, in three views of RGB space, with principal axes of two standard deviations either way.
 
     Args:
         dataset: the data set whose pixels are drawn.
         color: their principal axes.
-        sample: roughly how many pixels are drawn, evenly spaced, from evenly spaced images.
     """
-    images = dataset.images[evenly_spaced(len(dataset), AT_A_TIME)]
+    images = dataset.images[evenly_spaced(len(dataset), IMAGES_AT_A_TIME)]
     whole = images.permute(0, 2, 3, 1).reshape(-1, 3)
-    pixels, mean = whole[:: max(1, len(whole) // sample)].numpy(), dataset.moments.mean.numpy()
+    pixels, mean = whole[:: max(1, len(whole) // DOTS)].numpy(), dataset.moments.mean.numpy()
     figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained", facecolor="white")
     for ax, (x, y) in zip(axes, ((0, 1), (2, 1), (0, 2)), strict=True):
         ax.scatter(pixels[:, x], pixels[:, y], c=pixels / 255, s=3)

@@ -12,6 +12,8 @@ import torch
 
 T = TypeVar("T")
 
+CACHED = 2**18  # values processed at a time on a CPU, few enough for the processor's cache
+
 
 def share_out(work: Callable[[Iterator[T]], object], pieces: Iterable[T]) -> None:
     """Calls ``work`` in as many threads as torch uses for an operation; each of them takes the next remaining piece.

@@ -27,7 +27,7 @@ DAMAGES = (
     AttributeError, TypeError, ValueError,
 )  # fmt: skip
 SHOWN = 5  # names listed in an error
-CHECKPOINT = ".pt"  # suffix of the file that stands in for a record until its run is finished
+CHECKPOINT_SUFFIX = ".pt"  # suffix of the file that stands in for a record until its run is finished
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Files:
     @classmethod
     def of_record(cls, path: Path) -> Files:
         """The files of a study's run: its record and, until that is written, a checkpoint in its place."""
-        return cls(path.with_suffix(CHECKPOINT), path)
+        return cls(path.with_suffix(CHECKPOINT_SUFFIX), path)
 
     @property
     def lock(self) -> Path | None:

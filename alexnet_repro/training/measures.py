@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from alexnet_repro.data import Dataset
 from alexnet_repro.data.batches import resident
-from alexnet_repro.data.dataset import AT_A_TIME
+from alexnet_repro.data.dataset import IMAGES_AT_A_TIME
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.inspect import mean_derivatives, tower_color
@@ -73,7 +73,7 @@ class Measures:
             self.network.load_state_dict(unwrapped(self.model).state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].get_parameter("weight"))
-        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(IMAGES_AT_A_TIME)
         views = [self.transform.views(testing.images[rows].to(self.here.device))[0] for rows in firsts]
         derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.networks.weights import plain_name
-from alexnet_repro.support.threads import share_out
+from alexnet_repro.support.threads import CACHED, share_out
 from alexnet_repro.training.schedules import Stage
-
-CACHED = 2**18  # elements of a tensor that are processed at a time
 
 
 class KrizhevskySGD(torch.optim.Optimizer):

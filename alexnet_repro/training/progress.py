@@ -34,7 +34,7 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
     def on_step(training: Training) -> None:
         nonlocal before
         if not bars:
-            total = round(len(training.batches.order) * training.batches.part)
+            total = getattr(training.batches, "epoch_size", None)  # other batches may not know it
             number = f"epoch {len(training.epochs) + 1}/{training.config.epochs}"
             bars.append(tqdm(desc=number, total=total, unit=" images", disable=None, leave=False))
             if not bars[0].disable:  # a GPU has to be waited for
@@ -43,7 +43,8 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
         if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
             wrong, loss, seen = training.tally.tolist()
             bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
-            bars[0].update(min(before + shards * (int(seen) - before), bars[0].total) - bars[0].n)
+            done = before + shards * (int(seen) - before)
+            bars[0].update(min(done, bars[0].total or done) - bars[0].n)
 
     def on_epoch(training: Training) -> None:
         while bars:

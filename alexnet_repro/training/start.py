@@ -32,8 +32,8 @@ def fresh(
     if config.net.image_size != side:
         raise ValueError(f"net.image_size is {config.net.image_size}, but the input makes images of {side} pixels")
     model = untrained(config).to(device).to(memory_format=torch.channels_last)
-    transform = InputTransform.fit(config.input, training.moments).to(torch.device(device))
-    batches = Batches(training, transform, stream(config.seed, "batches"), device, rank=shard, ranks=shards)
+    transform = InputTransform.fit(config.input, training.moments).to(device)
+    batches = Batches(training, transform, stream(config.seed, "batches"), device, shard=shard, shards=shards)
     return model, transform, batches
 
 

@@ -20,7 +20,7 @@ from alexnet_repro.networks.inspect import agreements
 from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import (
     BEST,
-    CHECKPOINT,
+    CHECKPOINT_SUFFIX,
     CONFIG,
     LAST,
     RESULT,
@@ -80,7 +80,7 @@ def load_trained(path: str | os.PathLike[str], device: str, best: bool = False) 
         transform = InputTransform.from_state(config.input, state.input)
         if state.classes is not None and len(state.classes) != config.net.num_classes:
             raise ValueError(f"{len(state.classes)} names of {config.net.num_classes} classes")
-    network, transform = network.to(device).to(memory_format=torch.channels_last), transform.to(torch.device(device))
+    network, transform = network.to(device).to(memory_format=torch.channels_last), transform.to(device)
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
@@ -174,5 +174,5 @@ def record_similarity(
     found = agreements(networks, inputs, testing.labels)
     final = record.final | finite({f"agreement_{space}": value for space, value in found.items()})
     record = replace(record, final=final, weights=file_sha256(exported))
-    record.write(exported.with_name(exported.name.removesuffix(CHECKPOINT) + ".json"))
+    record.write(exported.with_name(exported.name.removesuffix(CHECKPOINT_SUFFIX) + ".json"))
     return record

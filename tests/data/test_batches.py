@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from alexnet_repro.data import Batches, Dataset
 from alexnet_repro.data import batches as batching
 from alexnet_repro.data.config import InputConfig
-from alexnet_repro.data.inputs import Chance, InputTransform
+from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.support.chance import streams
 
 
@@ -81,7 +81,7 @@ def test_batches_are_the_transform_s_of_the_images_in_order():
     rows_in_order = torch.randperm(25, generator=order).split(10)
     for (inputs, labels), rows in zip(batches, rows_in_order, strict=True):
         assert labels.equal(rows)
-        draws = batches.transform.draw((len(rows), 8, 8), Chance(*chance))
+        draws = batches.transform.draw((len(rows), 8, 8), *chance)
         assert inputs.equal(batches.transform.apply(batches.images[rows], draws))
 
 
@@ -109,11 +109,11 @@ def test_on_another_device_nothing_is_waited_for(monkeypatch, kept):
         assert (inputs.shape, inputs.dtype, len(labels)) == (expected.shape, torch.float32, len(expected))
 
 
-@given(ranks=st.integers(1, 5), epochs=st.integers(1, 2))
+@given(shards=st.integers(1, 5), epochs=st.integers(1, 2))
 @settings(deadline=None, max_examples=10)
-def test_the_parts_of_all_ranks_are_the_batch(ranks, epochs):
+def test_all_shards_together_are_the_batch(shards, epochs):
     whole = noisy()
-    parts = [noisy(rank=rank, ranks=ranks) for rank in range(ranks)]
+    parts = [noisy(shard=shard, shards=shards) for shard in range(shards)]
     for _ in range(epochs):
         for batch, *shares in zip(whole, *parts, strict=True):
             for i in range(2):
@@ -155,6 +155,22 @@ def test_between_epochs_a_saved_state_begins_the_next():
     resumed.load_state_dict(state)
     resumed.begin()
     assert contents(resumed) == following
+
+
+def test_a_state_of_an_older_version_that_said_whether_an_epoch_had_begun_is_taken_too():
+    batches = noisy()
+    next(iter(batches))
+    for state in (batches.state_dict() | {"begun": True}, noisy().state_dict() | {"begun": False}):
+        resumed, same = noisy(seed=5), noisy(seed=6)
+        resumed.load_state_dict(state)
+        same.load_state_dict({name: value for name, value in state.items() if name != "begun"})
+        assert contents(resumed) == contents(same)
+
+
+@pytest.mark.parametrize("given", [-1, 4, 1.5, None])
+def test_a_state_outside_an_epoch_is_refused(given):
+    with pytest.raises(ValueError, match="the state's place is outside an epoch of 3 batches"):
+        noisy().load_state_dict(noisy().state_dict() | {"given": given})
 
 
 def test_a_state_saved_before_the_first_epoch_begins_it():
@@ -206,8 +222,8 @@ def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rank": 2, "ranks": 2}, "rank must be between 0 and 1, not 2"),
-        ({"ranks": 6}, "the last batch of 25 images has 5: too few for 6 ranks"),
+        ({"shard": 2, "shards": 2}, "shard must be between 0 and 1, not 2"),
+        ({"shards": 6}, "the last batch of 25 images has 5: too few for 6 shards"),
         ({"ahead": 0}, "ahead must be at least 1 batch, not 0"),
     ],
 )

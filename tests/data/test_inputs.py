@@ -7,17 +7,17 @@ from numbered import numbered, seeded
 from alexnet_repro.data import Dataset
 from alexnet_repro.data.augment import centre_crop
 from alexnet_repro.data.config import InputConfig
-from alexnet_repro.data.inputs import Chance, Draws, InputTransform
+from alexnet_repro.data.inputs import Draws, InputTransform
 from alexnet_repro.support.chance import streams
 
 
-def chance(seed: int) -> Chance:
-    return Chance(*streams(seeded(seed), "crops", "colour"))
+def chance(seed: int) -> list[torch.Generator]:
+    return streams(seeded(seed), "crops", "colour")
 
 
 def training(transform: InputTransform, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
     n, _, height, width = images.shape
-    return transform.apply(images, transform.draw((n, height, width), chance(seed)))
+    return transform.apply(images, transform.draw((n, height, width), *chance(seed)))
 
 
 def test_the_mean_image_is_subtracted_and_nothing_scaled():
@@ -103,7 +103,7 @@ def test_draws_that_are_turned_off_change_no_other():
         config = replace(InputConfig(crop=4, color="run145"), **change)
         transform = InputTransform.fit(config, torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
         draw = chance(0)
-        return [transform.draw((5, 8, 8), draw, color) for _ in range(3)]
+        return [transform.draw((5, 8, 8), *draw, color) for _ in range(3)]
 
     for whole, no_noise, no_crops in zip(draws(True), draws(False), draws(True, random_crops=False), strict=True):
         assert whole.crops.top.equal(no_noise.crops.top)
@@ -134,11 +134,20 @@ def test_a_state_with_a_mean_that_is_no_image_is_refused(shape):
         InputTransform.from_state(InputConfig(), {"mean": torch.zeros(shape), "scale": torch.ones(())})
 
 
+@pytest.mark.parametrize("pixels", ["minus-mean-image", "standardized"])
+def test_the_state_of_another_kind_of_pixels_is_refused(pixels):
+    images = numbered(2).to(torch.uint8)
+    (other,) = {"minus-mean-image", "standardized"} - {pixels}
+    state = InputTransform.fit(InputConfig(pixels=other), images).state_dict()
+    with pytest.raises(ValueError, match="the input's state has the shapes"):
+        InputTransform.from_state(InputConfig(pixels=pixels), state)
+
+
 def test_values_with_tensors_are_compared_without_an_error():
     images = numbered(2).to(torch.uint8)
     dataset = Dataset("d", "train", images, torch.tensor([0, 0]), ("a",), "made up")
     transform = InputTransform.fit(InputConfig(crop=2, color="run145"), images)
-    draws = transform.draw((2, 4, 4), chance(0))
+    draws = transform.draw((2, 4, 4), *chance(0))
     for value in (dataset, dataset.moments, transform, transform.color, draws, draws.crops):
         assert value == value  # noqa: PLR0124
         assert value != replace(value)

@@ -128,7 +128,7 @@ def test_pieces_of_any_size_give_the_same_numbers(monkeypatch, memory_format):
     whole = LocalResponseNorm(groups=2, alpha=0.1)(a)
     (grad,) = torch.autograd.grad(whole.square().sum(), a)
     for chunk in (1, 100, 6 * 3 * 4 * 2):
-        monkeypatch.setattr(lrn_kernels, "CHUNK", chunk)
+        monkeypatch.setattr(lrn_kernels, "CACHED", chunk)
         pieces = LocalResponseNorm(groups=2, alpha=0.1)(a)
         assert pieces.equal(whole)
         assert torch.autograd.grad(pieces.square().sum(), a)[0].equal(grad)

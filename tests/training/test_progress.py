@@ -41,11 +41,22 @@ def test_the_bar_counts_whole_images(monkeypatch):
         progress, "tqdm", lambda **how: tqdm(**how | {"disable": False, "file": shown, "mininterval": 0})
     )
     training = SimpleNamespace(
-        batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=1,
+        batches=SimpleNamespace(epoch_size=30), epochs=[], config=SimpleNamespace(epochs=2), step=1,
         device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 8.0]), inputs=torch.zeros(8),
     )  # fmt: skip
     progress_bar()[0](training)
     assert " 8/30 [" in shown.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_batches_that_do_not_know_how_many_images_they_have_get_a_bar_too(monkeypatch, terminal):
+    shown = io.StringIO()
+    how = {"disable": not terminal, "file": shown, "mininterval": 0}
+    monkeypatch.setattr(progress, "tqdm", lambda **given: tqdm(**given | how))
+    on_step, _ = progress_bar()
+    batch = torch.rand(8, 3, 8, 8), torch.zeros(8).long()
+    train(build(TINY_NET), [batch] * 2, TrainConfig(epochs=1, lr=0.01), on_step=on_step)
+    assert ("16 images [" in shown.getvalue()) is terminal
 
 
 def test_in_a_resumed_epoch_the_images_before_are_neither_multiplied_nor_counted_into_the_speed(monkeypatch):
@@ -54,7 +65,7 @@ def test_in_a_resumed_epoch_the_images_before_are_neither_multiplied_nor_counted
         progress, "tqdm", lambda **how: bars.append(tqdm(**how | {"disable": False, "file": io.StringIO()})) or bars[0]
     )
     training = SimpleNamespace(
-        batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=4,
+        batches=SimpleNamespace(epoch_size=30), epochs=[], config=SimpleNamespace(epochs=2), step=4,
         device=torch.device("cpu"), tally=torch.tensor([1.0, 9.0, 12.0 + 2.0]), inputs=torch.zeros(2),
     )  # fmt: skip
     on_step, _ = progress_bar(shards=2)  # of which the first has the sums of both up to the checkpoint
@@ -82,7 +93,7 @@ def scalars(folder) -> dict[str, list[tuple[int, float]]]:
 
 def test_without_a_bar_no_step_looks_at_the_counts():
     training = SimpleNamespace(
-        batches=SimpleNamespace(order=range(30), part=1.0), epochs=[], config=SimpleNamespace(epochs=2), step=1,
+        batches=SimpleNamespace(epoch_size=30), epochs=[], config=SimpleNamespace(epochs=2), step=1,
         device=torch.device("cpu"), tally=torch.empty(3, device="meta"), inputs=torch.zeros(8),
     )  # fmt: skip
     progress_bar()[0](training)  # on a GPU reading them would wait; on this device it fails
