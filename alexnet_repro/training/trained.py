@@ -118,10 +118,7 @@ def checkpoint_file(path: Path, best: bool = False) -> Path:
 
 def run_config(described: dict[str, Any]) -> RunConfig:
     """The ``RunConfig`` in a checkpoint's configuration, without data and environment; ``ValueError`` if it is none."""
-    config = RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
-    if not isinstance(config, RunConfig):
-        raise ValueError(f"a configuration has the type RunConfig, not {described.get('type')!r}")
-    return config
+    return RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
 
 
 def begun(folder: Path) -> RunConfig:
