@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from alexnet_repro.claims.study import SCALES, Protocol, Study
+from alexnet_repro.data import evaluation_split
 from alexnet_repro.support.values import check_choice
+from alexnet_repro.training.evaluate import TOP
 
 Outcome = Literal["reproduced", "smaller", "no effect found", "opposite", "open", "exploratory", "not run"]
 NO_VERDICT: tuple[Outcome, ...] = ("open", "exploratory", "not run")
@@ -63,7 +65,8 @@ class Claim:
         treatment: the measurement with it.
         effect: "ratio", baseline over treatment; "difference", baseline minus treatment; or "level", the treatment's
             number itself.
-        paper_value: the effect that the paper claims; None: it only says that there is one.
+        paper_value: the effect that the paper claims, a ratio or a fraction, 0.02 for 2 points; None: it only says that
+            there is one.
         original_run: the surviving 2012 record of the comparison, in words.
         original_value: the effect according to that record.
         target: scale -> error to be reached, as a fraction, for metrics that need one.
@@ -71,8 +74,8 @@ class Claim:
         fixed: when the claim got its present form; runs that began earlier are only exploratory. None: it is not fixed.
 
     Raises:
-        ValueError: an unknown effect, metric or arm; a level lacks the paper's number, or a metric that needs a target
-            lacks one at some scale.
+        ValueError: an unknown effect, metric, arm or scale; a level lacks the paper's number, or a metric that needs a
+            target lacks one at some scale; a target is no fraction; an arm's runs would not measure the metric.
     """
 
     id: str
@@ -96,6 +99,10 @@ class Claim:
             check_choice(f"metric of {self.id}", side.metric, get_args(Metric))
             for protocol in self.study.protocols.values() if self.study is not None else ():
                 check_choice(f"arm of {self.id}", side.arm, tuple(protocol.arms))
+        for scale in (*self.scales, *self.target):
+            check_choice(f"a scale of {self.id}", scale, SCALES)
+        if wrong := [target for target in self.target.values() if not 0 < target < 1]:
+            raise ValueError(f"a target of {self.id} is a fraction between 0 and 1, 0.25 for 25 %, not {wrong[0]!r}")
         if self.effect == "level" and self.paper_value is None:
             raise ValueError(f"{self.id} is a level, which is compared with the paper's number: give it paper_value")
         needing = [side.metric for side in (self.baseline, self.treatment) if side.metric in AT_TARGET]
@@ -105,6 +112,10 @@ class Claim:
                 f"{needing[0]} of {self.id} needs a target at each of its scales, but has none at "
                 f"{', '.join(without)}: add it to target, or leave the scale out of scales"
             )
+        for scale in there:
+            for side in (self.baseline, self.treatment):
+                if lacking := _lacking(side, self.protocol(scale)):
+                    raise ValueError(f"{side.metric} of {self.id} needs {lacking}, which {side.arm} lacks at {scale}")
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -178,6 +189,23 @@ class Claim:
     def paper_summary(self) -> str:
         """The paper's effect in a few words."""
         return "no number" if self.paper_value is None else self.number(self.paper_value)
+
+
+def _lacking(side: Measurement, protocol: Protocol) -> str | None:
+    """What a metric needs of the arm's configuration, or of the data set, and does not find there; None: nothing."""
+    arm = protocol.arms[side.arm]
+    match side.metric:
+        case "epochs_to_target":
+            return "train.target_error" if arm.train.target_error is None else None
+        case "epochs_to_val_error" | "val_error_at_target":
+            return None if evaluation_split(protocol.dataset) == "val" else "a data set with validation images"
+        case "top5_error":
+            return None if arm.net.num_classes > TOP else f"more than {TOP} classes"
+        case "centre_error" | "train_eval_error" | "generalization_gap":
+            return "input.crop" if arm.input.crop is None else None
+        case "color_difference" | "color_difference_chance":
+            return None if arm.net.towers == 2 else "two towers"
+    return None
 
 
 def decide(claim: Claim, pairs: int, low: float | None, high: float | None) -> Outcome:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex, overload
 
 from alexnet_repro.claims.claim import LOOKS, Claim
 from alexnet_repro.claims.ledger import find, study_of
@@ -18,6 +19,7 @@ from alexnet_repro.support.values import as_json, check_choice, differences
 from alexnet_repro.training.checkpoint import CHECKPOINT_SUFFIX
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.record import EvidenceError, Record, conditions
+from alexnet_repro.training.state import Epoch
 
 if TYPE_CHECKING:
     import pandas
@@ -45,6 +47,27 @@ class Evidence(list[Record]):
         super().__init__(records)
         self.arms = tuple(arms)
 
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Evidence: ...
+    def __getitem__(self, index: SupportsIndex | slice, /) -> Record | Evidence:
+        return (
+            Evidence(super().__getitem__(index), self.arms) if isinstance(index, slice) else super().__getitem__(index)
+        )
+
+    def __add__(self, other: list[Record]) -> Evidence:  # type: ignore[override]
+        arms = dict.fromkeys((*self.arms, *(other.arms if isinstance(other, Evidence) else ())))
+        return Evidence([*self, *other], arms)
+
+    def __repr__(self) -> str:
+        if not self:
+            return "0 records"
+        studies, scales, arms = (
+            ", ".join(dict.fromkeys(getattr(record, name) for record in self)) for name in ("study", "scale", "arm")
+        )
+        return f"{len(self)} record{'s' * (len(self) > 1)} of {studies}, scale {scales}: {arms}"
+
     def runs(self) -> pandas.DataFrame:
         """One row per run: study, scale, arm, seed, ended, epochs, seconds, dataset, revision; then its measurements.
 
@@ -53,7 +76,7 @@ class Evidence(list[Record]):
         import pandas
 
         rows = [_row(r, ended=r.ended, epochs=len(r.epochs), seconds=r.seconds) | r.final for r in self]
-        return pandas.DataFrame(rows)
+        return pandas.DataFrame(rows, columns=None if rows else _RUN)
 
     def epochs(self) -> pandas.DataFrame:
         """One row per epoch: study, scale, arm, seed, dataset, revision; epoch, lr, train_error, train_loss, ...
@@ -62,12 +85,19 @@ class Evidence(list[Record]):
         """
         import pandas
 
-        return pandas.DataFrame([_row(record) | epoch for record in self for epoch in record.epochs])
+        rows = [_row(record) | epoch for record in self for epoch in record.epochs]
+        return pandas.DataFrame(rows, columns=None if rows else _EPOCH)
+
+
+# Columns of frames, which they have even without records.
+_WHICH = ("study", "scale", "arm", "seed")
+_RUN = (*_WHICH, "ended", "epochs", "seconds", "dataset", "revision")
+_EPOCH = (*_WHICH, "dataset", "revision", *(field.name for field in dataclasses.fields(Epoch) if field.name != "val"))
 
 
 def _row(record: Record, **facts: object) -> dict[str, object]:
     made = {"dataset": record.config.get("dataset"), "revision": record.environment.get("revision")}
-    return {name: getattr(record, name) for name in ("study", "scale", "arm", "seed")} | facts | made
+    return {name: getattr(record, name) for name in _WHICH} | facts | made
 
 
 def load_evidence(
@@ -148,7 +178,12 @@ def problems(folder: str | os.PathLike[str] | None = None) -> list[str]:
             except EvidenceError as error:
                 found.append(str(error))
     others = {path for path in root.rglob("*") if path.is_file()} - right
-    return found + [f"{path} is no record of any study. Remove it." for path in sorted(others)]
+    remedy = (
+        "Remove it."
+        if root.resolve() == EVIDENCE_FOLDER.resolve()
+        else "load_evidence(STUDY, SCALE, FOLDER) checks the records of your own."
+    )
+    return found + [f"{path} is of no study of the book. {remedy}" for path in sorted(others)]
 
 
 def _enough(records: Evidence, arms: Iterable[str] | None, first: int) -> bool:

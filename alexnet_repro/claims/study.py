@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.spec import NetConfig
 from alexnet_repro.support.values import check_choice, check_types, check_whole, chosen, is_whole
 from alexnet_repro.training.config import RunConfig, TrainConfig
+from alexnet_repro.training.record import record_path
 
 ScaleName = Literal["smoke", "laptop", "gpu", "paper"]
 SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
@@ -65,15 +68,28 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Arms to be run side by side, at one or several scales."""
+    """Arms to be run side by side, at one or several scales.
+
+    Raises:
+        ValueError: an unknown scale, or a name that can't be that of a file or that another arm has.
+    """
 
     id: str  #: name of its folder of records
     protocols: Mapping[str, Protocol]  #: by scale, the smallest first
 
     def __post_init__(self) -> None:
         check_types(self, " of a study")
-        for scale in self.protocols:
+        _check_name("id of a study", self.id)
+        for scale, protocol in self.protocols.items():
             check_choice(f"a scale of {self.id}", scale, SCALES)
+            files: dict[Path, str] = {}
+            for arm in protocol.arms:
+                _check_name(f"an arm of {self.id}", arm)
+                if (other := files.setdefault(record_path(self.id, scale, arm, 0), arm)) != arm:
+                    raise ValueError(
+                        f"arms {other!r} and {arm!r} of {self.id} would share their files, in whose names a space is "
+                        "a hyphen: rename one of them"
+                    )
 
     def protocol(self, scale: str) -> Protocol:
         """The protocol for that scale; ``ValueError`` lists the scales if there is none."""
@@ -102,6 +118,11 @@ class Study:
         numbers, first = protocol.seeds if seeds is None else seeds, protocol.first_seed
         which = range(first, first + numbers) if isinstance(numbers, int) else numbers
         return list(dict.fromkeys((arm, seed) for seed in which for arm in wanted))
+
+
+def _check_name(what: str, name: str) -> None:
+    if name in ("", ".", "..") or {"/", os.sep} & set(name):
+        raise ValueError(f"{what} names its files: it can't be empty, '.' or '..', nor contain '/', but is {name!r}")
 
 
 def check_seeds(seeds: Any) -> None:

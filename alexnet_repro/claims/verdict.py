@@ -11,7 +11,8 @@ from itertools import takewhile
 
 from alexnet_repro.claims.claim import AT_TARGET, LOOKS, NO_VERDICT, Claim, Metric, Outcome, decide
 from alexnet_repro.claims.intervals import mean_interval, resolvable
-from alexnet_repro.support.values import differences
+from alexnet_repro.claims.ledger import CLAIMS
+from alexnet_repro.support.values import check_choice, differences
 from alexnet_repro.training.record import EvidenceError, Record, conditions, epochs_to_target
 
 
@@ -100,7 +101,7 @@ class Verdict:
         return self.claim.effect_of(resolvable(list(map(self.claim.additive, self.values))))
 
 
-def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
+def verdict(claim: str | Claim, records: Iterable[Record]) -> Verdict:
     """The claim's effect, paired by seed, with its interval and the outcome under the rule.
 
     Looks are planned: the protocol's first five seeds are looked at once they have run in both arms, and the first ten
@@ -113,13 +114,14 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
     verdict is *open*.
 
     Args:
-        claim: the claim to judge.
+        claim: the claim to judge, or its id.
         records: records of its study at one scale, e.g. from ``load_evidence``; those of other arms are ignored.
 
     Raises:
         EvidenceError: a record is of another study, of a second scale or of one that cannot decide the claim, or occurs
             twice; it lacks the metric; or the runs of a pair differ in their data, kind of hardware or version of
             torch.
+        ValueError: no claim has that id.
 
     Example:
         >>> from alexnet_repro import CLAIMS, load_evidence, verdict
@@ -129,6 +131,9 @@ def verdict(claim: Claim, records: Iterable[Record]) -> Verdict:
         >>> verdict(CLAIMS["relu"], []).outcome
         'not run'
     """
+    if not isinstance(claim, Claim):
+        check_choice("claim", claim, tuple(CLAIMS))
+        claim = CLAIMS[claim]
     records = list(records)
     pairs, scale = _pairs(claim, records)
     target = claim.target.get(scale or "")
@@ -190,14 +195,14 @@ def _refuse_others(claim: Claim, records: Sequence[Record]) -> None:
         if own is None or record.study != own:
             raise EvidenceError(
                 f"a record is of study {record.study}, arm {record.arm}, seed {record.seed}, but {claim.id} is judged "
-                f"by records of {own or 'no study'}: load_evidence({claim.id!r}) gives them"
+                f"by records of {own or 'no study'}: load_evidence(claim, SCALE, FOLDER) gives those of a claim"
             )
     scales = list(dict.fromkeys(record.scale for record in records))
     able = [] if study is None else [scale for scale in study.protocols if scale in claim.scales]
     if len(scales) > 1 or not set(scales) <= set(able):
         raise EvidenceError(
             f"records of {claim.id} are of scale {' and '.join(map(str, scales))}: a verdict is of one of "
-            f"{', '.join(able)}, and load_evidence({claim.id!r}, SCALE) gives its records"
+            f"{', '.join(able)}, and load_evidence(claim, SCALE, FOLDER) gives its records"
         )
 
 

@@ -52,15 +52,17 @@ NETS = {"run145-2010": "run145", "cuda-convnet2": "paper"}  # presets without a 
 
 
 def choose(
-    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int, settings: list[str],
-    epochs: int | None = None,
+    dataset: str, root: Path | None, preset: str, size: int | None, crop: int | None, seed: int | None,
+    settings: list[str], epochs: int | None = None,
 ) -> RunConfig:  # fmt: skip
     """The run of a preset on a data set, with the data set's classes and image size, changed by the settings.
 
     If ``epochs`` is given, the preset's training is shortened to it first.
     """
-    if epochs is not None and any(setting.startswith("train.epochs=") for setting in settings):
-        raise ValueError(f"--epochs {epochs} and --set train.epochs=... exclude each other")
+    options = {"epochs": ("train.epochs", epochs), "seed": ("seed", seed), "size": ("size", size)}
+    for option, (field, value) in options.items():
+        if value is not None and any(setting.startswith(f"{field}=") for setting in settings):
+            raise ValueError(f"--{option} {value} and --set {field}=... exclude each other")
     training = TrainConfig.preset(preset)
     inputs, net = InputConfig.preset(preset), NetConfig.preset(NETS.get(preset, preset))
     crop = inputs.crop if crop is None else crop
@@ -69,7 +71,7 @@ def choose(
     config = RunConfig(
         dataset=dataset,
         size=size,
-        seed=seed,
+        seed=seed or 0,
         net=net,
         input=replace(inputs, crop=crop),
         train=training if epochs is None else training.shortened(epochs),
@@ -83,11 +85,16 @@ def train(
     preset: Preset = "paper",
     epochs: Annotated[
         int | None,
-        typer.Option(help="in place of the preset's; its stages or drops move in proportion, before --set is applied"),
+        typer.Option(
+            min=1,
+            help="in place of the preset's; its stages or drops move in proportion, before --set is applied",
+        ),
     ] = None,
     size: Annotated[int | None, typer.Option(help="stored images, pixels; default: the data set's")] = None,
     crop: Annotated[int | None, typer.Option(help="network's input, pixels; default: the preset's")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="seed of weights, order, crops and masks")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="seed of weights, order, crops and masks", show_default="0")
+    ] = None,
     settings: Settings = [],  # noqa: B006
     root: Root = None,
     device: Device = "auto",

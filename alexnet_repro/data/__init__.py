@@ -13,6 +13,7 @@ from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
 from alexnet_repro.data.store import Store, StoreError, is_store
+from alexnet_repro.support.values import check_whole
 
 __all__ = [
     "Batches",
@@ -121,7 +122,7 @@ def load_source(name: str, root: str | os.PathLike[str] | None = None, *, downlo
     """
     known = KNOWN.get(name)
     if known is None:
-        return folder_source(_folder(name))
+        return folder_source(_folder(name, root))
     if known.source is None:
         raise ValueError(f"{name} need not be prepared: load_dataset reads it as it is")
     return known.source(data_root(root), download)
@@ -136,8 +137,7 @@ def size_of(name: str, size: int | None = None) -> int:
     """Height and width of a data set's images, pixels: the given size, else the data set's default."""
     if size is None:
         return KNOWN[name].size if name in KNOWN else 256
-    if size < 1:
-        raise ValueError(f"size must be at least 1 pixel, not {size}")
+    check_whole("size", size)
     return size
 
 
@@ -148,7 +148,7 @@ def store_name(name: str, size: int) -> str:
 
 def store_folder(name: str, root: str | os.PathLike[str] | None, size: int | None) -> Path:
     """The folder of a data set's store, if it was prepared."""
-    return data_root(root) / store_name(name, size_of(name, size)) if name in KNOWN else _folder(name)
+    return data_root(root) / store_name(name, size_of(name, size)) if name in KNOWN else _folder(name, root)
 
 
 def _preparing(name: str, root: str | os.PathLike[str] | None, size: int | None) -> str:
@@ -157,10 +157,11 @@ def _preparing(name: str, root: str | os.PathLike[str] | None, size: int | None)
     return f"alexnet-repro data prepare {quote(name)}{place}" + (f" --size {size}" if size is not None else "")
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, root: str | os.PathLike[str] | None) -> Path:
     folder = Path(name).expanduser().resolve()
     if not name or not folder.is_dir():
-        raise ValueError(f"data set must be one of {', '.join(NAMES)} or the path of a folder, not {name!r}")
+        unused = "" if root is None else f": root, {os.fspath(root)!r}, is not looked in for the path of a folder"
+        raise ValueError(f"data set must be one of {', '.join(NAMES)} or the path of a folder, not {name!r}{unused}")
     return folder
 
 

@@ -16,7 +16,7 @@ from alexnet_repro.data.config import ColorVariant
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.environment import send
 from alexnet_repro.support.threads import CACHED
-from alexnet_repro.support.values import check_choice
+from alexnet_repro.support.values import check_choice, check_whole
 
 __all__ = ["Crops", "PCAColor", "centre_crop", "grid_views", "random_crop_flip", "ten_crop"]
 
@@ -45,6 +45,9 @@ class Crops:
         """Draws crops of ``size`` pixels for ``shape = (n, height, width)``; see ``random_crop_flip``."""
         n, height, width = shape
         _check_crop(size, height, width)
+        check_whole("share", share)
+        if offsets is not None:
+            check_whole("offsets", offsets)
         places = min(height, width) - size + 1
         if offsets is not None and offsets > places:
             raise ValueError(
@@ -254,4 +257,7 @@ def slices(images: Tensor) -> Iterator[slice]:
 
 def _check_crop(size: int, height: int, width: int) -> None:
     if not 0 < size <= min(height, width):
-        raise ValueError(f"crop size must be between 1 and the image's {height}x{width} pixels, not {size}")
+        raise ValueError(
+            f"crop size must be between 1 and the image's {height}x{width} pixels, not {size}: crop less (in a "
+            "command, --crop), take larger images (--size), or a CIFAR preset"
+        )

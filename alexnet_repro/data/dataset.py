@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -41,14 +41,16 @@ class Dataset:
 
     name: str
     split: str
-    images: Tensor
-    labels: Tensor
+    images: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
     classes: tuple[str, ...]
     origin: str
 
     def __post_init__(self) -> None:
         check_images(self.images)
         labels = self.labels
+        if not isinstance(labels, Tensor):
+            raise ValueError(f"labels must be a torch tensor, as torch.tensor gives, not {type(labels).__name__}")
         if labels.shape != self.images.shape[:1] or labels.dtype != torch.int64:
             raise ValueError(f"labels must be ({len(self.images)},) int64, not {tuple(labels.shape)} {labels.dtype}")
         if wrong := labels[(labels < 0) | (labels >= len(self.classes))].tolist():

@@ -60,7 +60,17 @@ class ImageError(ValueError):
 
 
 def decode(file: Path | BinaryIO, size: int, name: str | None = None) -> tuple[np.ndarray, str]:
-    """The image in a file as a square of pixels, (size, size, 3) uint8, and the repairs that ``read`` made."""
+    """The central square of the image in a file, and the repairs that ``read`` made, in words.
+
+    Args:
+        file, name: as for ``read``.
+        size: height and width, pixels.
+
+    Shape: (size, size, 3) uint8, RGB.
+
+    Raises:
+        ImageError: the file is not a usable image.
+    """
     image, repairs = read(file, name)
     return central_square(image, size), repairs
 

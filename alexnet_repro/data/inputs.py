@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from alexnet_repro.data.augment import Crops, PCAColor, arrays, centre_crop, float32_like, grid_views, slices, ten_crop
 from alexnet_repro.data.config import InputConfig, Views
+from alexnet_repro.data.dataset import Dataset
 from alexnet_repro.data.moments import Moments
 from alexnet_repro.support.environment import send
 from alexnet_repro.support.values import check_choice
@@ -47,18 +48,22 @@ class InputTransform:
     """
 
     config: InputConfig
-    mean: Tensor
-    scale: Tensor
-    color: PCAColor | None = None
+    mean: Tensor = field(repr=False)
+    scale: Tensor = field(repr=False)
+    color: PCAColor | None = field(default=None, repr=False)
 
     @classmethod
-    def fit(cls, config: InputConfig, images: Tensor | Moments) -> InputTransform:
-        """The transform with mean, standard deviation and colour axes of the training ``images``, (N, 3, H, W) uint8.
+    def fit(cls, config: InputConfig, images: Tensor | Moments | Dataset) -> InputTransform:
+        """The transform with mean, standard deviation and colour axes of the training images.
+
+        Args:
+            config: the input configuration.
+            images: (N, 3, H, W) uint8, or a data set, or the moments of either.
 
         Raises:
             ValueError: pixels are to be standardized, but a channel is constant.
         """
-        moments = Moments.of(images)
+        moments = images.moments if isinstance(images, Dataset) else Moments.of(images)
         color = None if config.color is None else PCAColor.fit(moments, config.color)
         if config.pixels == "minus-mean-image":
             return cls(config, moments.mean_image.float(), torch.ones(()), color)

@@ -57,7 +57,8 @@ def check_images(images: Tensor) -> None:
     if not hasattr(images, "index_select"):  # stored images have it, but are no tensors
         raise ValueError(f"images must be a torch tensor, as torch.from_numpy gives, not {type(images).__name__}")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
+        single = ": a single image is image[None]" if images.ndim == 3 else ""
+        raise ValueError(f"images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}{single}")
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import overload
+from typing import Never, overload
 
 import torch
 from torch import nn
@@ -53,6 +53,7 @@ class Network(nn.Sequential):
     Args:
         config: the network's configuration; None: preset ``paper``, AlexNet as printed.
         generator: a CPU generator; one draw from it seeds all of these generators. None: a generator seeded with 0.
+        fields: none; for ``num_classes`` and the like an error says how the configuration gets them.
 
     Attributes:
         generator: draws dropout's masks.
@@ -61,10 +62,19 @@ class Network(nn.Sequential):
 
     Raises:
         ValueError: the layers do not fit the image or each other; the message names the layer.
+        TypeError: something else than a configuration; says what to write.
     """
 
-    def __init__(self, config: NetConfig | None = None, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: NetConfig | None = None, generator: torch.Generator | None = None, **fields: Never
+    ) -> None:
         config = config or NetConfig.preset("paper")
+        if not isinstance(config, NetConfig):
+            raise TypeError(f"a network is built from a NetConfig, such as NetConfig.preset({str(config)!r})")
+        if fields:
+            wrong: dict[str, object] = dict(fields)
+            given = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
+            raise TypeError(f"these belong to the configuration: replace(NetConfig.preset({config.name!r}), {given})")
         wanted = config.effective_layers()
         masks, *weights = streams(
             generator or torch.Generator().manual_seed(0), "dropout's masks", *(layer.name for layer in wanted)
@@ -78,7 +88,11 @@ class Network(nn.Sequential):
                     module = _module(layer, shape, config, masks)
                     shape = _shape_after(module, shape)
             except (ValueError, RuntimeError) as error:
-                raise ValueError(f"{config.name}: {layer.name} does not fit its input {shape}: {error}") from error
+                small = len(shape) == 3 and min(shape[1:]) < getattr(layer, "kernel", getattr(layer, "size", 0))
+                remedy = ". Give it larger images (in a command, --size and --crop), or take a CIFAR preset" * small
+                raise ValueError(
+                    f"{config.name}: {layer.name} does not fit its input {shape}: {error}{remedy}"
+                ) from error
             if isinstance(layer, Conv | Linear):
                 _initialize(module, layer, config, drawn)
             modules[layer.name], shapes[layer.name] = module, shape
@@ -134,7 +148,7 @@ class AlexNet(Network):
 
     Args:
         config: another variant, e.g. ``NetConfig.preset("run145")``.
-        generator: see ``Network``.
+        generator, fields: see ``Network``.
 
     Shape: (N, 3, 224, 224) float, pixels 0..255 minus the mean -> (N, 1000) logits.
 

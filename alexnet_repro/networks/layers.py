@@ -96,9 +96,16 @@ class TowerLinear(nn.Module):
         parts = zip(x.chunk(self.towers, 1), self.weight.chunk(self.towers), strict=True)
         return torch.cat([F.linear(part, weight) for part, weight in parts], 1) + self.bias
 
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1] * self.towers
+
+    @property
+    def out_features(self) -> int:
+        return self.weight.shape[0]
+
     def extra_repr(self) -> str:
-        outputs, inputs = self.weight.shape
-        return f"in_features={inputs * self.towers}, out_features={outputs}, towers={self.towers}"
+        return f"in_features={self.in_features}, out_features={self.out_features}, towers={self.towers}"
 
 
 class Dropout(nn.Module):

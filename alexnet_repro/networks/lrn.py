@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -56,8 +57,11 @@ class LocalResponseNorm(nn.Module):
         super().__init__()
         if size < 1 or groups < 1:
             raise ValueError(f"size and groups must be at least 1, not size={size}, groups={groups}")
-        if k <= 0 or alpha < 0:
-            raise ValueError(f"k must be > 0 and alpha >= 0 so that the denominator stays positive, not {k=}, {alpha=}")
+        if not (0 < k < math.inf and 0 <= alpha < math.inf and math.isfinite(beta)):
+            raise ValueError(
+                f"k must be > 0 and alpha >= 0 so that the denominator stays positive, and all finite, not {k=}, "
+                f"{alpha=}, {beta=}"
+            )
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
         self.average, self.groups = average, groups
 

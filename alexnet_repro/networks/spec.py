@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -211,10 +211,20 @@ class NetConfig:
         for field, kind in (("norm_average", Norm), ("pool_size", Pool)):
             if (value := getattr(self, field)) is not None and not any(isinstance(layer, kind) for layer in layers):
                 raise ValueError(f"{self.name}: {field}={value} needs a {kind.__name__} layer, but there is none")
+        kinds = [type(layer) for layer in self.layers]
+        if self.dropout != NetConfig.dropout and Dropout not in kinds:
+            raise ValueError(f"{self.name}: dropout={self.dropout} needs a Dropout layer, but there is none")
+        if not self.norms and not {Norm, WithinChannelNorm} & set(kinds):
+            raise ValueError(f"{self.name}: norms=False needs a Norm or WithinChannelNorm layer, but there is none")
         if self.towers > 1 and type(layers[0]) is not Conv:
             raise ValueError(
                 f"{self.name}: with towers={self.towers} the first layer, which reads the image, must be a Conv, "
                 f"not {layers[0].name}"
+            )
+        if self.towers > 1 and not any(getattr(layer, "reads", "all") == "own" for layer in layers):
+            raise ValueError(
+                f"{self.name}: towers={self.towers} would change nothing, as every layer reads all towers: give a "
+                "layer of the middle reads='own', or leave towers out"
             )
 
     def effective_layers(self) -> tuple[Layer, ...]:
@@ -242,17 +252,34 @@ class NetConfig:
         return chosen("preset", name, PRESETS)
 
     def without(self, *layer_types: type) -> NetConfig:
-        """The same network with every layer of these types taken out, e.g. ``without(Norm, WithinChannelNorm)``."""
+        """The same network with every layer of these types taken out, e.g. ``without(Norm, WithinChannelNorm)``.
+
+        Raises:
+            ValueError: something is no kind of layer, or there is no layer to take out.
+        """
+        known = {kind.__name__: kind for kind in get_args(Layer)}
+        if wrong := [kind for kind in layer_types if kind not in known.values()]:
+            raise ValueError(
+                f"the kinds of layers are {', '.join(known)}, not {getattr(wrong[0], '__name__', wrong[0])}"
+            )
         kept = tuple(layer for layer in self.layers if not isinstance(layer, layer_types))
+        if kept == self.layers:
+            raise ValueError(
+                f"{self.name} has no layer {' or '.join(kind.__name__ for kind in layer_types)} to take out"
+            )
         return dataclasses.replace(self, layers=kept)
 
     def changed(self, name: str, **layers: Mapping[str, Any]) -> NetConfig:
         """The network under another name, with fields of some layers changed: ``changed("wide", conv1={"std": 0.02})``.
 
         Raises:
-            ValueError: there is no layer with one of these names.
+            ValueError: there is no layer with one of these names, or a layer has no such field.
         """
-        if unknown := sorted(set(layers) - {layer.name for layer in self.layers}):
-            raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(x.name for x in self.layers)}")
+        fields = {layer.name: [field.name for field in dataclasses.fields(layer)] for layer in self.layers}
+        if unknown := sorted(set(layers) - set(fields)):
+            raise ValueError(f"{self.name} has no layer {', '.join(unknown)}: {', '.join(fields)}")
+        for layer, changes in layers.items():
+            if strange := sorted(set(changes) - set(fields[layer])):
+                raise ValueError(f"{layer} has no field {', '.join(strange)}: {', '.join(fields[layer])}")
         new = tuple(dataclasses.replace(x, **layers[x.name]) if x.name in layers else x for x in self.layers)
         return dataclasses.replace(self, name=name, layers=new)

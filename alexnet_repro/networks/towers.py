@@ -92,8 +92,8 @@ class PlacedNetwork(_Divided):
 
     def __init__(self, network: Network, devices: Sequence[torch.device | str]) -> None:
         super().__init__(network)
-        if len(devices) != self.count:
-            raise ValueError(f"{self.count} towers need as many devices, not {len(devices)}: {devices}")
+        if isinstance(devices, str | torch.device) or len(devices) != self.count:
+            raise ValueError(f"{self.count} towers need a list of as many devices, not {devices!r}")
         self.devices = [torch.device(device) for device in devices]
         _check_copies(self.devices)
         self.own = {f"towers.{tower}.": tower for tower in range(self.count)}

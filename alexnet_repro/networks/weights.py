@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
             raise RuntimeError(shapes)
         network.load_state_dict({name: found[plain_name(name)] for name in own})
     except (SafetensorError, RuntimeError) as error:
+        if zipfile.is_zipfile(path):
+            raise ValueError(f"{os.fspath(path)} is a checkpoint: use training.trained.load_trained") from error
         raise ValueError(f"{os.fspath(path)} does not hold the weights of this network: {error}") from error
 
 
@@ -99,6 +102,16 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the layout differs; names the missing and unexpected parameters.
+
+    Example: the input that torchvision's trained weights need, which is not the preset's
+        >>> import torch
+        >>> from alexnet_repro import InputConfig
+        >>> from alexnet_repro.data.inputs import InputTransform
+        >>> m, s = (torch.tensor(x)[:, None, None] for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+        >>> config = InputConfig(pixels="standardized", crop=224, views="centre")
+        >>> transform = InputTransform(config, 255 * m, 1 / (255 * s))
+        >>> transform.views(torch.zeros(2, 3, 256, 256, dtype=torch.uint8)).shape
+        torch.Size([1, 2, 3, 224, 224])
     """
     state_dict = _plain(state_dict)
     _check_names(state_dict, _TORCHVISION.values(), "torchvision.models.alexnet")
@@ -121,6 +134,8 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def from_caffe(blobs: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
     """Converts Caffe's ``bvlc_alexnet`` to a state dict of preset ``caffe``, which reads RGB where Caffe reads BGR.
+
+    Its input is that of ``InputConfig.preset("caffe")``, with the mean image of Caffe's training set in RGB.
 
     Args:
         blobs: layer -> its weights and its biases, in the shapes of ``net.params[layer][i].data``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -154,11 +155,20 @@ def differences(recorded: Any, current: Any, name: str = "") -> list[str]:
     if isinstance(recorded, dict) and isinstance(current, dict):
         keys = dict.fromkeys((*recorded, *current))
         pairs = [(f"{name}.{key}".strip("."), recorded.get(key), current.get(key)) for key in keys]
+    elif _by_name(recorded) and _by_name(current) and [*_by_name(recorded)] != [*_by_name(current)]:
+        found = differences(_by_name(recorded), _by_name(current), name)
+        return found or [f"{name} are in another order: {', '.join(_by_name(current))}"]
     elif isinstance(recorded, list) and isinstance(current, list) and len(recorded) == len(current):
         pairs = [(f"{name}[{i}]", *pair) for i, pair in enumerate(zip(recorded, current, strict=True))]
     else:
         return [] if recorded == current else [f"{name} went from {recorded!r} to {current!r}"]
     return [difference for label, before, now in pairs for difference in differences(before, now, label)]
+
+
+def _by_name(items: Any) -> dict[str, Any]:
+    """The objects of a list that all have names, such as layers, by name; empty for anything else."""
+    named = isinstance(items, list) and all(isinstance(item, dict) and "name" in item for item in items)
+    return {item["name"]: item for item in items} if named else {}
 
 
 def check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -174,9 +184,9 @@ def chosen(what: str, name: str, among: Mapping[str, T]) -> T:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raises ``ValueError`` unless the value is greater than 0."""
-    if not value > 0:
-        raise ValueError(f"{name} must be greater than 0, not {value!r}")
+    """Raises ``ValueError`` unless the value is greater than 0 and finite."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be {'finite' if value > 0 else 'greater than 0'}, not {value!r}")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> None:

@@ -47,6 +47,11 @@ class Files:
         return cls(out / LAST, out / RESULT, out / BEST, out / CONFIG, out / LOG)
 
     @classmethod
+    def at(cls, files: Files | str | os.PathLike[str] | None) -> Files:
+        """The files themselves, those of a folder, or none."""
+        return files if isinstance(files, Files) else cls() if files is None else cls.of_folder(files)
+
+    @classmethod
     def of_record(cls, path: Path) -> Files:
         """The files of a study's run: its record and, until that is written, a checkpoint in its place."""
         return cls(path.with_suffix(CHECKPOINT_SUFFIX), path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -63,8 +64,8 @@ class TrainConfig:
         if self.stuck_after is not None:
             check_positive("stuck_after", self.stuck_after)
         for layer, decay in self.weight_decay.items():
-            if not decay >= 0:
-                raise ValueError(f"weight_decay of {layer} must be at least 0, not {decay!r}")
+            if not 0 <= decay < math.inf:
+                raise ValueError(f"weight_decay of {layer} must be at least 0 and finite, not {decay!r}")
         if any(drop < 1 for drop in self.lr_drops):
             raise ValueError(f"lr_drops are epochs from 1 on, not {self.lr_drops}")
         if self.schedule is not None and self.lr_drops:
@@ -125,4 +126,8 @@ class RunConfig:
     def from_json(cls, value: Any) -> RunConfig:
         """The configuration from the form that ``values.as_json`` gives; ``ValueError`` names anything unknown."""
         layers = get_args(Layer)
-        return from_json(value, (cls, NetConfig, InputConfig, TrainConfig, *layers, Stage, *get_args(Schedule)))
+        config = from_json(value, (cls, NetConfig, InputConfig, TrainConfig, *layers, Stage, *get_args(Schedule)))
+        if not isinstance(config, cls):
+            found = value.get("type") if isinstance(value, dict) else value
+            raise ValueError(f"a configuration has the type {cls.__name__}, not {found!r}")
+        return config

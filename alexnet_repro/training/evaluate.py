@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.data.moments import check_images
 from alexnet_repro.networks.inspect import evaluating
 from alexnet_repro.support.environment import send
 from alexnet_repro.support.table import Table
@@ -76,11 +77,14 @@ def predict(
 
     Shape: images (N, 3, H, W) uint8, labels (N,) int64 -> (n, classes) float32 and (n,) float64, for the n
         rows, on the model's device.
+
+    Raises:
+        ValueError: images or labels of another kind or shape, or a label that is not one of the model's outputs.
     """
+    check_images(images)
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = torch.arange(len(images)) if rows is None else rows
-    labels = None if labels is None else labels.to(device)
     with evaluating(model):
         for chosen in rows.split(batch_size):  # images on disk are read this many at a time
             views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
@@ -89,9 +93,18 @@ def predict(
             wide = torch.promote_types(logits.dtype, torch.float32)  # under autocast a CPU's softmax is in bfloat16
             probabilities.append(logits.softmax(-1, dtype=wide).mean(0))
             if labels is not None:
-                right = labels[chosen][None, :, None].expand(len(logits), -1, 1)
+                _check_labels(labels, len(images), logits.shape[-1])
+                right = send(labels[chosen], device)[None, :, None].expand(len(logits), -1, 1)
                 logs.append(mean_log(logits.double().log_softmax(-1).gather(2, right)[..., 0]))
     return torch.cat(probabilities), torch.cat(logs)
+
+
+def _check_labels(labels: Tensor, images: int, outputs: int) -> None:
+    if not isinstance(labels, Tensor) or labels.shape != (images,) or labels.dtype != torch.int64:
+        given = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"labels must be a tensor, ({images},) int64, one per image, not {given}")
+    if wrong := labels[(labels < 0) | (labels >= outputs)].tolist():
+        raise ValueError(f"labels must be from 0 to {outputs - 1}, numbers of the model's outputs, not {wrong[0]}")
 
 
 def mean_log(logs: Tensor) -> Tensor:

@@ -85,6 +85,7 @@ def train(
     """
     if config.needs_validation() and validate is None:
         raise ValueError(f"{config.schedule} needs validation errors: pass validate=... to train")
+    check_callbacks(False, on_step=on_step, on_epoch=on_epoch)
     training = Training(model, batches, config)
     if resume is not None:
         training.load_state_dict(resume)
@@ -97,6 +98,14 @@ def train(
             raise
         on_epoch(training)
     return History(tuple(training.epochs), ended)
+
+
+def check_callbacks(several: bool, **callbacks: object) -> None:
+    """``TypeError`` unless each is a function of the ``Training`` or, if ``several``, a list of such functions."""
+    for name, given in callbacks.items():
+        if callable(given) == several:
+            wanted = f"a list of functions, such as {name}=[report]" if several else f"one function, {name}=report"
+            raise TypeError(f"{name} takes {wanted}, not {given!r}")
 
 
 def _ended(training: Training) -> Literal["epochs", "target"] | None:
@@ -147,7 +156,7 @@ def _passes(training: Training) -> Passes:
             with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 with config.autocast(training.device):
                     logits = training.forward(x)
-                    part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+                    part = _cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
                 training.scaler.scale(part * share).backward()
             loss = loss + part.detach()
             wrong += (logits.argmax(1) != y).sum()
@@ -155,6 +164,17 @@ def _passes(training: Training) -> Passes:
         return loss, wrong
 
     return Replayed(passes, training.model) if replayable(training.model, training.device, training.config) else passes
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    try:
+        return F.cross_entropy(logits, labels)
+    except IndexError as error:  # on a CPU; a GPU has stopped the process
+        low, high = int(labels.min()), int(labels.max())
+        raise ValueError(
+            f"labels go from {low} to {high}, but the model has {logits.shape[-1]} outputs: build it with "
+            f"num_classes={high + 1}, or number the classes from 0 on"
+        ) from error
 
 
 def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:

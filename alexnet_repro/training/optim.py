@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,9 @@ class KrizhevskySGD(torch.optim.Optimizer):
         lr: learning rate; parameters with learning rate 0 do not change: no decay, and their velocity is kept as it is.
         momentum: fraction of the velocity kept.
         weight_decay: fraction; multiplied by ``lr``.
+
+    Raises:
+        ValueError: an argument is outside its range.
     """
 
     def __init__(
@@ -39,6 +43,13 @@ class KrizhevskySGD(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
     ) -> None:
+        for name, value, most in (
+            ("lr", lr, math.inf),
+            ("momentum", momentum, 1),
+            ("weight_decay", weight_decay, math.inf),
+        ):
+            if not 0 <= value < most:
+                raise ValueError(f"{name} must be at least 0 and less than {most}, not {value!r}")
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

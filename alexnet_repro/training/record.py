@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,8 +67,9 @@ class Record:
         write_sealed(path, {name: value for name, value in dataclasses.asdict(self).items() if value not in (None, "")})
 
     @classmethod
-    def load(cls, path: Path) -> Record:
+    def load(cls, path: str | os.PathLike[str]) -> Record:
         """Reads a record; ``EvidenceError`` if it is incomplete or was changed."""
+        path = Path(path)
         try:
             content = read_sealed(path)
         except ValueError as error:

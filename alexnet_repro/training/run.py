@@ -21,7 +21,7 @@ from alexnet_repro.support.values import as_json, check_positive, differences, d
 from alexnet_repro.training.checkpoint import CheckpointError, Files, Saved, identity, load_saved, save_checkpoint
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.diagnosis import TrainingError
-from alexnet_repro.training.loop import Callback, History, train
+from alexnet_repro.training.loop import Callback, History, check_callbacks, train
 from alexnet_repro.training.measures import Measures
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import Record, finite, plain_epoch
@@ -42,7 +42,7 @@ class Interrupted(Exception):  # noqa: N818, nothing is wrong
 
 def run(
     config: RunConfig,
-    files: Files | None = None,
+    files: Files | str | os.PathLike[str] | None = None,
     *,
     study: Mapping[str, str] | None = None,
     data_root: str | os.PathLike[str] | None = None,
@@ -56,7 +56,7 @@ def run(
 
     Args:
         config: the run.
-        files: where its checkpoints and its record go; None: nothing is written.
+        files: where its checkpoints and its record go, or the folder for all of them; None: nothing is written.
         study: for a run of a study, the fields ``study``, ``scale`` and ``arm`` of its record. Such a run never resumes
             with other code or on other hardware, but starts again; a loss that diverges is a result; and the
             checkpoint is removed once the record is written.
@@ -78,9 +78,10 @@ def run(
     """
     if save_every is not None:
         check_positive("save_every", save_every)
+    check_callbacks(True, on_step=on_step, on_epoch=on_epoch)
     training = load(config.dataset, data_root, "train", size=config.size)
     testing = _testing(config, data_root, load)
-    going = _Run(config, files or Files(), study, training, testing, processes or Processes("cpu"))
+    going = _Run(config, Files.at(files), study, training, testing, processes or Processes("cpu"))
     with locked(going.lock):
         if (finished := going.finished()) is not None:
             return finished

@@ -17,6 +17,7 @@ from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
 from alexnet_repro.networks.inspect import agreements
+from alexnet_repro.support.environment import resolve_device
 from alexnet_repro.support.values import typed
 from alexnet_repro.training.checkpoint import (
     BEST,
@@ -42,7 +43,7 @@ class Trained:
 
     file: Path  #: checkpoint of the network
     config: RunConfig  #: configuration of its run
-    network: Network  #: on its device, in channels-last format
+    network: Network  #: on its device, in channels-last format, in eval mode
     transform: InputTransform  #: turns images into its inputs
     classes: tuple[str, ...] | None  #: names of the classes; None: the checkpoint has none
 
@@ -60,17 +61,19 @@ class Trained:
         return torch.arange(len(classes))
 
 
-def load_trained(path: str | os.PathLike[str], device: str, best: bool = False) -> Trained:
-    """Loads a trained network from a checkpoint, without its training set.
+def load_trained(path: str | os.PathLike[str], device: str = "auto", best: bool = False) -> Trained:
+    """Loads a trained network from a checkpoint, in eval mode, without its training set.
 
     Args:
         path: a checkpoint, or the folder of a run, whose last weights are loaded, as its record describes them.
-        device: where the network goes.
+        device: where the network goes; "auto": to a GPU, if there is one.
         best: from a folder, load the weights with the lowest validation error, which is then an optimistic estimate.
 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
+        ValueError: this machine has no such device.
     """
+    device = resolve_device(device)
     file = checkpoint_file(Path(path), best)
     found = load_checkpoint(file)
     with reading(file):
@@ -80,7 +83,7 @@ def load_trained(path: str | os.PathLike[str], device: str, best: bool = False) 
         transform = InputTransform.from_state(config.input, state.input)
         if state.classes is not None and len(state.classes) != config.net.num_classes:
             raise ValueError(f"{len(state.classes)} names of {config.net.num_classes} classes")
-    network, transform = network.to(device).to(memory_format=torch.channels_last), transform.to(device)
+    network, transform = network.to(device).to(memory_format=torch.channels_last).eval(), transform.to(device)
     return Trained(file, config, network, transform, None if state.classes is None else tuple(state.classes))
 
 
@@ -115,10 +118,7 @@ def checkpoint_file(path: Path, best: bool = False) -> Path:
 
 def run_config(described: dict[str, Any]) -> RunConfig:
     """The ``RunConfig`` in a checkpoint's configuration, without data and environment; ``ValueError`` if it is none."""
-    config = RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
-    if not isinstance(config, RunConfig):
-        raise ValueError(f"a configuration has the type RunConfig, not {described.get('type')!r}")
-    return config
+    return RunConfig.from_json({k: v for k, v in described.items() if k not in ("data", "environment")})
 
 
 def begun(folder: Path) -> RunConfig:

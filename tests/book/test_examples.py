@@ -40,6 +40,14 @@ def test_the_differences_that_the_page_of_records_plots_are_those_of_the_verdict
     assert (tmp_path / "differences.png").stat().st_size > 1000
 
 
+def test_the_page_of_records_is_one_script_and_each_plot_has_axes_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(CURVES + DIFFERENCES, names)
+    assert len(names["ax"].get_lines()) == 3  # the differences, their mean and the paper's
+    assert len(names["ax"].get_title()) < 70
+
+
 def test_what_the_page_of_records_plots_in_two_lines_is_drawn():
     names: dict = {}
     exec(CURVES.replace(".plot()", ".plot().get_figure()").replace("epochs.pivot", "figure = epochs.pivot"), names)

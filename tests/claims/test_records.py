@@ -9,7 +9,8 @@ from filed import save
 from scipy import stats
 
 from alexnet_repro import CLAIMS
-from alexnet_repro.claims.claim import LEVEL, LOOKS, Fixed, Measurement
+from alexnet_repro.claims import records as of_records
+from alexnet_repro.claims.claim import LEVEL, LOOKS, Claim, Fixed, Measurement
 from alexnet_repro.claims.intervals import mean_interval, resolvable, spread_by_images
 from alexnet_repro.claims.records import EVIDENCE_FOLDER, Evidence, load_evidence, problems
 from alexnet_repro.claims.studies import STUDIES
@@ -304,9 +305,22 @@ def test_what_is_wrong_with_a_folder_of_evidence_is_listed_whole(make_record, tm
     assert f"{edited} was changed after it was written" in found
     assert f"{stale} is stale" in found
     assert f"{copied} holds" in found
-    assert "notes.txt is no record of any study" in found
+    assert "notes.txt is of no study of the book. load_evidence(STUDY, SCALE, FOLDER) checks" in found
     assert "seed3" not in found
     assert problems(tmp_path / "nowhere") == []
+
+
+def test_a_foreign_file_is_to_be_removed_from_the_book_s_own_folder_only(tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("foreign")
+    assert problems(tmp_path)[0].endswith("checks the records of your own.")
+    monkeypatch.setattr(of_records, "EVIDENCE_FOLDER", tmp_path)
+    assert problems() == problems(tmp_path) == [f"{tmp_path / 'notes.txt'} is of no study of the book. Remove it."]
+
+
+def test_a_record_is_loaded_from_a_path_in_a_string(make_record, tmp_path):
+    record = make_record("relu", 0, [0.5])
+    record.write(tmp_path / "a.json")
+    assert Record.load(str(tmp_path / "a.json")) == record
 
 
 def test_a_scale_that_does_not_exist_is_refused_and_a_folder_to_come_holds_no_records(tmp_path):
@@ -343,7 +357,7 @@ def test_overfitting_and_times_are_read_off_the_record(make_record):
 
 def test_one_arm_measured_twice_is_a_pair(tiny_claim, make_record):
     claim = replace(
-        tiny_claim,
+        on(tiny_claim, "photos", crop=8),
         baseline=Measurement("relu", "centre_error"),
         treatment=Measurement("relu", "top1_error"),
         effect="difference",
@@ -386,8 +400,37 @@ def test_a_frame_has_a_row_an_epoch(make_record):
     assert {"study", "scale", "dataset", "revision"} <= set(frame)
 
 
-def test_without_records_a_frame_has_no_rows():
-    assert len(Evidence().runs()) == len(Evidence().epochs()) == 0
+def test_without_records_a_frame_has_its_fixed_columns_and_no_rows(make_record):
+    some = Evidence([make_record("tanh", 0, [0.5])])
+    for frame, full in ((Evidence().runs(), some.runs()), (Evidence().epochs(), some.epochs())):
+        assert len(frame) == 0
+        assert [name for name in full if name in frame] == [name for name in frame if name in full]
+    assert list(Evidence().runs())[-2:] == ["dataset", "revision"]
+    assert list(Evidence().epochs())[6:] == ["epoch", "lr", "train_error", "train_loss", "seconds"]
+
+
+def test_a_part_and_a_sum_of_evidence_are_evidence(make_record):
+    tanh, relu = make_record("tanh", 0, [0.5]), make_record("relu", 0, [0.4])
+    some = Evidence([tanh, relu], ["tanh", "relu"])
+    assert some[:1] == [tanh]
+    assert some[1] is relu
+    assert some[:1].arms == (some[:1] + some[1:]).arms == ("tanh", "relu")
+    plain = [relu]
+    assert (some[:1] + plain).runs().equals(some.runs())
+    assert (Evidence(arms=["linear"]) + some).arms == ("linear", "tanh", "relu")
+
+
+def test_evidence_is_printed_in_a_line(make_record):
+    records = [make_record(arm, seed, [0.5]) for arm in ("tanh", "relu") for seed in (0, 1)]
+    assert repr(Evidence(records)) == "4 records of tiny, scale smoke: tanh, relu"
+    assert repr(Evidence(records)[:1]) == "1 record of tiny, scale smoke: tanh"
+    assert repr(Evidence()) == "0 records"
+
+
+def test_a_claim_is_judged_by_its_name():
+    assert verdict("relu", load_evidence("relu", "paper")) == verdict(CLAIMS["relu"], load_evidence("relu", "paper"))
+    with pytest.raises(ValueError, match=r"claim must be one of relu, .*, not 'alexnet'"):
+        verdict("alexnet", [])
 
 
 def test_the_frames_of_the_book_s_records_say_what_the_records_say():
@@ -433,7 +476,7 @@ def test_records_of_another_study_of_two_scales_of_one_that_cannot_tell_or_twice
     own = [make_record(arm, 0, [0.5], 2.0) for arm in ("tanh", "relu")]
     assert verdict(tiny_claim, own).pairs == 1
     with pytest.raises(
-        EvidenceError, match=r"is of study other, arm relu, seed 0, but tiny is judged by .* tiny: load_"
+        EvidenceError, match=r"is of study other, arm relu, seed 0, but tiny is .* tiny: load_evidence\(claim, SC"
     ):
         verdict(tiny_claim, [own[0], replace(own[1], study="other")])
     with pytest.raises(EvidenceError, match=r"is of study relu-modern, .* but relu is judged by records of relu"):
@@ -524,11 +567,20 @@ def test_the_validation_error_at_equal_training_error_is_read_off_straight_lines
         measured(make_record("relu", 0, [0.6]), what, 0.4)
 
 
+def on(claim: Claim, dataset: str, **changes: object) -> Claim:
+    """The claim on another data set, with the fields of its arms' inputs changed."""
+    protocol = claim.study.protocols["smoke"]
+    arms = {name: replace(arm, input=replace(arm.input, **changes)) for name, arm in protocol.arms.items()}
+    return replace(
+        claim, study=replace(claim.study, protocols={"smoke": replace(protocol, dataset=dataset, arms=arms)})
+    )
+
+
 def test_where_an_error_was_never_reached_a_difference_is_open(tiny_claim, make_record):
     side = {
         arm: Measurement(name, "val_error_at_target") for arm, name in (("baseline", "tanh"), ("treatment", "relu"))
     }
-    claim = replace(tiny_claim, **side, effect="difference", target={"smoke": 0.25})
+    claim = replace(on(tiny_claim, "imagenette"), **side, effect="difference", target={"smoke": 0.25})
     records = [make_record(arm, seed, [0.4]) for seed in range(5) for arm in ("tanh", "relu")]
     for record in records:
         record.epochs[0].update(train_eval_error=0.2 if record.arm == "relu" else 0.3, val_error=0.4)
@@ -549,7 +601,36 @@ def test_a_claim_that_could_not_be_judged_is_refused(tiny_claim):
         ValueError, match=r"epochs_to_val_error of tiny needs a target .* none at smoke: add it to target"
     ):
         replace(tiny_claim, **side)
-    assert replace(tiny_claim, **side, target={"smoke": 0.25}).target
+    assert replace(on(tiny_claim, "imagenette"), **side, target={"smoke": 0.25}).target
+    with pytest.raises(ValueError, match=r"a target of tiny is a fraction .* 0\.25 for 25 %, not 25"):
+        replace(tiny_claim, target={"smoke": 25})
+    with pytest.raises(ValueError, match="a scale of tiny must be one of smoke, laptop, gpu, paper, not 'tiny'"):
+        replace(tiny_claim, scales=("tiny",))
+
+
+@pytest.mark.parametrize(
+    ("metric", "lacking"),
+    [
+        ("epochs_to_target", "train.target_error"),
+        ("epochs_to_val_error", "a data set with validation images"),
+        ("val_error_at_target", "a data set with validation images"),
+        ("top5_error", "more than 5 classes"),
+        ("centre_error", "input.crop"),
+        ("train_eval_error", "input.crop"),
+        ("generalization_gap", "input.crop"),
+        ("color_difference", "two towers"),
+        ("color_difference_chance", "two towers"),
+    ],
+)
+def test_a_claim_on_what_its_runs_do_not_measure_is_refused_before_they_run(tiny_claim, metric, lacking):
+    protocol = tiny_claim.study.protocols["smoke"]
+    tanh = protocol.arms["tanh"]
+    tanh = replace(tanh, net=replace(tanh.net, num_classes=5), train=replace(tanh.train, target_error=None))
+    changed = {"smoke": replace(protocol, arms=protocol.arms | {"tanh": tanh})}
+    study = replace(tiny_claim.study, protocols=changed)
+    side = {"baseline": Measurement("tanh", metric), "target": {"smoke": 0.25}}
+    with pytest.raises(ValueError, match=f"{metric} of tiny needs {lacking}, which tanh lacks at smoke"):
+        replace(tiny_claim, **side, study=study)
 
 
 # --- the statistics ------------------------------------------------------------------------------------------------

@@ -226,6 +226,11 @@ def test_the_whole_recipe_and_the_pair_on_cifar_are_as_long_and_as_large_as_on_r
     }
 
 
+def study_of(*arms: str) -> Study:
+    arm = PROTOCOL.arms["run145"]
+    return Study(id="own", protocols={"laptop": replace(PROTOCOL, arms=dict.fromkeys(arms, arm))})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -244,6 +249,12 @@ def test_the_whole_recipe_and_the_pair_on_cifar_are_as_long_and_as_large_as_on_r
             lambda: Study(id="own", protocols={"tiny": PROTOCOL}),
             "a scale of own must be one of smoke, laptop, gpu, paper",
         ),
+        (lambda: Study(id="../up", protocols={}), "id of a study names its files: it can't be .*, but is '../up'"),
+        (lambda: Study(id="", protocols={}), "but is ''"),
+        (lambda: study_of("lr/0.1"), "an arm of own names its files: .* nor contain '/', but is 'lr/0.1'"),
+        (lambda: study_of(".."), "but is '..'"),
+        (lambda: study_of(""), "but is ''"),
+        (lambda: study_of("a b", "a-b"), "arms 'a b' and 'a-b' of own would share their files"),
     ],
 )
 def test_what_is_no_study_is_refused_when_it_is_made(make, message):

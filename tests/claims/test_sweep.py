@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_net import TINY_NET
 
 from alexnet_repro import CLAIMS, run_claim
 from alexnet_repro.claims import sweep
 from alexnet_repro.claims.records import load_evidence, problems
 from alexnet_repro.claims.sweep import first_losses, run_one, submit_claim
 from alexnet_repro.data import Dataset, DatasetNotFoundError, evaluation_split
+from alexnet_repro.networks.spec import Norm
 from alexnet_repro.report.tables import repeat_table
 from alexnet_repro.support.environment import environment, resolve_device
 from alexnet_repro.training import run
@@ -343,7 +345,10 @@ def test_with_validation_images_their_error_is_recorded_after_every_epoch(monkey
 
 def test_two_towers_record_how_far_their_first_filters_differ_in_colour(monkeypatch, tiny_claim):
     protocol = tiny_claim.protocol("smoke")
-    arms = {name: replace(arm, net=replace(arm.net, towers=2)) for name, arm in protocol.arms.items()}
+    layers = [*TINY_NET.layers]
+    layers.insert(1, Norm("norm1", size=3, alpha=1e-3, k=1.0))
+    net = replace(TINY_NET, towers=2, layers=tuple(layers))
+    arms = {name: replace(arm, net=net) for name, arm in protocol.arms.items()}
     monkeypatch.setitem(
         sweep.STUDIES, "tiny", replace(tiny_claim.study, protocols={"smoke": replace(protocol, arms=arms)})
     )

@@ -61,7 +61,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
     status, _, err = claims_command("verify", "--evidence", str(tmp_path))
     assert status == 1
     assert "relu-seed0.json was changed after it was written" in err
-    assert "note.txt is no record" in err
+    assert "note.txt is of no study of the book" in err
 
 
 @pytest.mark.parametrize(

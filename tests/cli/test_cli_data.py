@@ -166,7 +166,7 @@ def test_tolerant_names_what_was_skipped(call, images):
         (["prepare", "imagenette"], "imagenette was not found in"),
         (["verify", "."], "holds no prepared data set"),
         (["verify", "nowhere"], "nowhere holds no prepared data set"),
-        (["list", "--size", "0"], "size must be at least 1 pixel, not 0"),
+        (["list", "--size", "0"], "size must be a whole number of at least 1, not 0"),
         (["show", "nowhere"], "or the path of a folder, not 'nowhere'"),
     ],
 )

@@ -66,6 +66,14 @@ def test_epochs_shorten_the_preset_and_leave_what_is_set_as_it_is(folder):
         chosen("train.epochs=5")
 
 
+@pytest.mark.parametrize(("option", "setting"), [("seed", "seed=3"), ("size", "size=16")])
+def test_an_option_and_a_setting_of_the_same_field_exclude_each_other(option, setting):
+    given = {"size": 32, "crop": None, "seed": 4}
+    with pytest.raises(ValueError, match=f"--{option} {given[option]} and --set {option}=.* exclude each other"):
+        choose("photos", None, "cifar-19pct", *given.values(), [setting])
+    assert choose("photos", None, "cifar-19pct", None, None, None, ["seed=3", "size=32"]).seed == 3
+
+
 def test_a_run_decodes_every_image_of_a_folder_once(folder, tmp_path, monkeypatch):
     names, decode = [], folders.decode
     monkeypatch.setattr(folders, "decode", lambda file, size, name: names.append(name) or decode(file, size, name))
@@ -108,7 +116,7 @@ def test_evaluate_takes_the_split_that_a_run_was_tested_on(tmp_path):
         (["train", "photos", "--out", "out", *SMALL, "--set", "train.rate=1"], "TrainConfig has no 'rate'"),
         (["train", "photos", "--out", "out", *SMALL, "--device", "abacus"], "not 'abacus'"),
         (["train", "photos", "--out", "/proc/out", *SMALL], "/proc/out"),
-        (["train", "photos", "--out", "out", "--preset", "run145", "--crop", "24"], "pool5 does not fit"),
+        (["train", "photos", "--out", "out", "--preset", "run145", "--crop", "24"], "or take a CIFAR preset"),
         (["train", "photos", "--out", "out", "--preset", "paper"], "photos has no validation images"),
         (["resume", "nowhere"], "no such file"),
         (["evaluate", "nowhere"], "no such file"),
@@ -128,6 +136,7 @@ def test_what_a_user_can_mend_ends_in_one_line(arguments, message, tmp_path):
         (["train", "photos", "--out", "out", *SMALL, "--save-every", "0"], "--save-every"),
         (["train", "photos", "--out", "out", *SMALL, "--seed", "-1"], "--seed"),
         (["bench", "--threads", "0"], "--threads"),
+        (["train", "photos", "--out", "out", *SMALL, "--epochs", "0"], "--epochs"),
         (["resume", "out", "--save-every", "-1"], "--save-every"),
         (["bench", "--steps", "0"], "--steps"),
         (["data", "prepare", "images", "--workers", "0"], "--workers"),

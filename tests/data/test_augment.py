@@ -180,3 +180,9 @@ def test_a_variant_that_there_is_not_is_refused_at_once():
 def test_axes_are_not_fitted_to_fractions():
     with pytest.raises(ValueError, match=r"uint8, not \(1, 3, 4, 4\) torch.float32"):
         PCAColor.fit(numbered(1).float())
+
+
+@pytest.mark.parametrize(("name", "value"), [("offsets", 0), ("share", 0), ("share", 1.5)])
+def test_impossible_numbers_of_places_and_images_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value}"):
+        random_crop_flip(numbered(1), 3, seeded(), **{name: value})

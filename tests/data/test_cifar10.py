@@ -187,6 +187,9 @@ def test_the_environment_names_the_folder_where_none_is_given(archive, root, mon
     ("arguments", "message"),
     [
         ({"name": "mnist"}, "photos, cifar10, .* or the path of a folder, not 'mnist'"),
+        ({"name": "mnist", "root": "sets"}, "not 'mnist': root, 'sets', is not looked in for the path of a folder"),
+        ({"name": "photos", "size": "32"}, "size must be a whole number of at least 1, not '32'"),
+        ({"name": "photos", "size": 32.0}, "not 32.0"),
         ({"name": "photos", "split": "val"}, "train or test, not 'val'"),
         ({"name": "cifar10", "size": 64}, "32 pixels, not 64"),
     ],

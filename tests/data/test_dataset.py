@@ -1,6 +1,7 @@
 import hashlib
 import struct
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,3 +49,13 @@ def test_the_memory_format_does_not_change_it():
 def test_what_is_no_data_set_is_refused(images, labels, message):
     with pytest.raises(ValueError, match=message):
         dataset(images, labels)
+
+
+@pytest.mark.parametrize(("labels", "kind"), [([0, 1], "list"), (np.array([0, 1]), "ndarray")])
+def test_labels_that_are_no_tensor_are_refused_as_that(labels, kind):
+    with pytest.raises(ValueError, match=f"labels must be a torch tensor, as torch.tensor gives, not {kind}"):
+        Dataset("d", "train", IMAGES, labels, ("a", "b"), "made up")
+
+
+def test_a_data_set_is_printed_without_its_pixels():
+    assert repr(dataset()) == "Dataset(name='d', split='train', classes=('a', 'b'), origin='made up')"

@@ -27,6 +27,14 @@ def test_the_mean_image_is_subtracted_and_nothing_scaled():
     torch.testing.assert_close(inputs.double(), images.double() - images.double().mean(0), atol=1e-4, rtol=0)
 
 
+def test_a_transform_is_fitted_to_a_data_set_and_printed_without_its_mean():
+    images = torch.randint(0, 256, (5, 3, 4, 4), generator=seeded()).to(torch.uint8)
+    dataset = Dataset("d", "train", images, torch.zeros(5, dtype=torch.int64), ("a",), "made up")
+    fitted = InputTransform.fit(InputConfig(), dataset)
+    assert fitted.mean.equal(InputTransform.fit(InputConfig(), images).mean)
+    assert repr(fitted) == f"InputTransform(config={InputConfig()})"
+
+
 def test_a_crop_has_the_central_part_of_the_mean_subtracted_wherever_it_lies():
     images = numbered(3, 4, 4).to(torch.uint8)  # the mean image is the image
     transform = InputTransform.fit(InputConfig(crop=2), images)

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -306,7 +307,15 @@ def test_the_second_derivative_is_that_of_the_equation(beta):
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"size": 0}, "size=0"), ({"groups": 0}, "groups=0"), ({"k": 0.0}, "k=0.0"), ({"alpha": -1.0}, "alpha=-1.0")],
+    [
+        ({"size": 0}, "size=0"),
+        ({"groups": 0}, "groups=0"),
+        ({"k": 0.0}, "k=0.0"),
+        ({"alpha": -1.0}, "alpha=-1.0"),
+        ({"alpha": math.nan}, "alpha=nan"),
+        ({"k": math.inf}, "k=inf"),
+        ({"beta": math.nan}, "beta=nan"),
+    ],
 )
 def test_impossible_arguments_are_refused_by_name(arguments, named):
     with pytest.raises(ValueError, match=named):

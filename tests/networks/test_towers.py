@@ -152,10 +152,11 @@ def test_towers_in_processes_of_their_own_train_as_the_undivided_network_does(pr
     ("config", "devices", "message"),
     [
         (NetConfig.preset("cifar-19pct"), CPUS, "cifar-19pct has one tower"),
-        (replace(NetConfig.preset("cifar-13pct"), towers=2), CPUS, "local3 is locally connected"),
+        (replace(NetConfig.preset("cifar-11pct"), towers=2), CPUS, "local3 is locally connected"),
         (replace(NetConfig.preset("caffe"), width=1 / 16), CPUS, "windows of norm1 cross"),
         (SMALL.changed("apart", fc8={"reads": "own"}), CPUS, "apart: fc8, the last layer, is in the first tower"),
-        (replace(NetConfig.preset("paper"), width=1 / 16), ("cpu",), "2 towers need as many devices, not 1"),
+        (replace(NetConfig.preset("paper"), width=1 / 16), ("cpu",), "need a list of as many devices, not .'cpu',.$"),
+        (replace(NetConfig.preset("paper"), width=1 / 16), "cpu", "need a list of as many devices, not 'cpu'$"),
     ],
 )
 def test_what_does_not_come_apart_is_refused_by_name(config, devices, message):

@@ -7,7 +7,8 @@ from numbered import seeded
 from torch import Tensor
 from torch.nn import LocalResponseNorm
 
-from alexnet_repro import NetConfig, build, place
+from alexnet_repro import InputConfig, NetConfig, build, place
+from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.weights import (
     from_caffe,
     from_torchvision,
@@ -95,3 +96,20 @@ def test_caffes_weights_give_caffes_logits_and_the_other_way_round():
 def test_another_layout_is_refused_by_what_it_lacks(convert):
     with pytest.raises(ValueError, match=r"missing .*unexpected surplus"):
         convert({"surplus": torch.zeros(1)})
+
+
+def test_the_documented_input_of_torchvision_s_weights_is_torchvision_s():
+    from torchvision.transforms import v2
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    m, s = (torch.tensor(x)[:, None, None] for x in (mean, std))
+    transform = InputTransform(InputConfig(pixels="standardized", crop=224, views="centre"), 255 * m, 1 / (255 * s))
+    pixels = torch.randint(0, 256, (2, 3, 256, 256), generator=seeded(0)).to(torch.uint8)
+    theirs = v2.Compose([v2.CenterCrop(224), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+    torch.testing.assert_close(transform.views(pixels)[0], theirs(pixels), rtol=1e-5, atol=1e-5)
+
+
+def test_a_checkpoint_is_no_file_of_weights(tmp_path):
+    torch.save({"config": {}}, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net\.pt is a checkpoint: use training\.trained\.load_trained"):
+        load_weights(build(SMALL), tmp_path / "net.pt")

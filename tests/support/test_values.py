@@ -5,6 +5,7 @@ import pytest
 from alexnet_repro import InputConfig, NetConfig, TrainConfig
 from alexnet_repro.data.config import INPUT_PRESETS
 from alexnet_repro.networks.presets import PRESETS
+from alexnet_repro.networks.spec import WithinChannelNorm
 from alexnet_repro.support.values import as_json, differences, from_json, read_sealed, write_sealed
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.recipes import TRAIN_PRESETS
@@ -75,3 +76,22 @@ def test_differences_name_the_place_and_both_values():
         "seeds[1] went from 2 to 3",
         "new went from None to 5",
     ]
+
+
+def test_lists_of_things_with_names_are_compared_by_name():
+    a, b, c = ({"name": name, "std": 0.1} for name in "abc")
+    assert differences([a, b], [a, b | {"std": 0.2}, c], "layers") == [
+        "layers.b.std went from 0.1 to 0.2",
+        f"layers.c went from None to {c}",
+    ]
+    assert differences([a, b], [b, a], "layers") == ["layers are in another order: b, a"]
+    assert differences([a], [a | {"std": 0.2}], "layers") == ["layers[0].std went from 0.1 to 0.2"]
+    net = NetConfig.preset("run145")
+    changed = differences(as_json(net), as_json(net.without(WithinChannelNorm)))
+    assert len("; ".join(changed)) < 200
+
+
+def test_a_configuration_of_no_type_is_refused():
+    for value in ({"a": 1}, [1], None):
+        with pytest.raises(ValueError, match="a configuration has the type RunConfig, not"):
+            RunConfig.from_json(value)

@@ -3,6 +3,7 @@ import math
 
 import pytest
 from tiny_net import TINY_NET
+from torch import nn
 
 from alexnet_repro import InputConfig, NetConfig, TrainConfig, build
 from alexnet_repro.networks.presets import PRESETS
@@ -59,12 +60,31 @@ def test_an_unknown_preset_is_an_error_that_lists_the_presets():
         (lambda: dataclasses.replace(NetConfig.preset("paper").without(Pool), pool_size=2), "needs a Pool layer"),
         (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), towers=2, layers=POOL_FIRST), "Conv, not pool1"),
         (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), towers=2, layers=FC_FIRST), "Conv, not fc64"),
+        (lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), towers=2), "towers=2 would change nothing"),
+        (
+            lambda: dataclasses.replace(NetConfig.preset("cifar-19pct"), dropout=0.2),
+            "dropout=0.2 needs a Dropout layer",
+        ),
+        (lambda: dataclasses.replace(NetConfig.preset("run148"), norms=False), "norms=False needs a Norm or With"),
+        (lambda: NetConfig.preset("paper").without(nn.ReLU), r"kinds of layers are Conv, Local, .*, Linear, not ReLU"),
+        (lambda: NetConfig.preset("paper").without("Norm"), "not Norm"),
+        (lambda: NetConfig.preset("run148").without(Norm, Local), "run148 has no layer Norm or Local to take out"),
+        (
+            lambda: NetConfig.preset("paper").changed("x", norm1={"alfa": 1}),
+            "norm1 has no field alfa: name, size, alpha, k,",
+        ),
         (
             lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"stride": 2}),
             "local3 takes stride=1, .* not 2,",
         ),
         (lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"padding": 0}), "padding=None .* not 1, 0"),
         (lambda: NetConfig.preset("cifar-13pct").changed("x", local3={"reads": "own"}), "reads='all' only, .* 'own'"),
+        (lambda: dataclasses.replace(NetConfig.preset("paper"), width=math.inf), "width must be finite, not inf"),
+        (lambda: TrainConfig(epochs=1, lr=math.inf), "lr must be finite, not inf"),
+        (
+            lambda: TrainConfig(epochs=1, lr=0.1, weight_decay={"fc": math.inf}),
+            "weight_decay of fc must be .*, not inf",
+        ),
         (lambda: Linear("fc", std=-0.1), "std of fc must be at least 0, not -0.1"),
         (lambda: Conv("conv", channels=4, kernel=0, std=0.1), "kernel of conv must be greater than 0, not 0"),
         (lambda: Conv("conv", channels=4, kernel=3, std=0.1, stride=True), "stride of conv must be int, not True"),

@@ -113,8 +113,8 @@ def test_every_network_memorises_one_minibatch(name):
     net = PRESETS[name]
     large = net.image_size > 32
     net = replace(
-        net, width=1 / 8 if large else 1.0, num_classes=4, dropout=0.0, image_size=67 if large else net.image_size,
-        initialization="torch",
+        net, width=1 / 8 if large else 1.0, num_classes=4, dropout=0.0 if large else net.dropout,
+        image_size=67 if large else net.image_size, initialization="torch",
     )  # fmt: skip
     generator = torch.Generator().manual_seed(1)
     spread, lr = (60, 0.003) if large else (1, 0.01)

@@ -86,6 +86,7 @@ class Stored:
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images, self.asked = images, []
+        self.dtype, self.ndim, self.shape, self.index_select = images.dtype, images.ndim, images.shape, None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,9 +119,32 @@ def test_batches_make_no_difference_and_the_mode_is_restored():
 
 def test_a_network_that_fails_in_a_test_is_left_in_training_mode():
     model = Brightness().train()
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match="labels must be a tensor"):
         evaluate(model, torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0]), plain())
     assert model.training
+    assert model.modes == {False}
+
+
+PIXELS = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (PIXELS / 255, torch.tensor([0, 1]), r"uint8, not \(2, 3, 2, 2\) torch.float32$"),
+        (PIXELS[0], torch.tensor([0]), r"not \(3, 2, 2\) torch.uint8: a single image is image\[None\]"),
+        (PIXELS.numpy(), torch.tensor([0, 1]), "images must be a torch tensor.*not ndarray"),
+        (PIXELS, torch.tensor([0, 1, 0]), r"a tensor, \(2,\) int64, one per image, not \(3,\) torch.int64"),
+        (PIXELS, torch.tensor([0, 1]).int(), r"not \(2,\) torch.int32"),
+        (PIXELS, torch.tensor([0, 1]).numpy(), "labels must be a tensor.*not ndarray"),
+        (PIXELS, torch.tensor([0, 2]), "labels must be from 0 to 1, numbers of the model's outputs, not 2"),
+        (PIXELS, torch.tensor([-1, 0]), "not -1"),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(images, labels, message):
+    for function in (evaluate, lambda *arguments: predict(*arguments[:2], arguments[3], arguments[2])):
+        with pytest.raises(ValueError, match=message):
+            function(Brightness(), images, labels, plain())
 
 
 def test_evaluate_reports_error_and_mean_log_probability():

@@ -206,3 +206,17 @@ def test_every_minibatch_reports_its_loss(tiny_dataset):
     sizes = torch.tensor([8, 8, 8, 6])
     assert float((torch.stack(losses[4:]) * sizes).sum() / 30) == pytest.approx(history.epochs[1].train_loss)
     assert not any(loss.requires_grad for loss in losses)
+
+
+@pytest.mark.parametrize("name", ["on_step", "on_epoch"])
+def test_what_is_no_callback_is_refused_before_the_first_step(tiny_dataset, name):
+    with pytest.raises(TypeError, match=f"{name} takes one function, {name}=report, not \\["):
+        train(build(TINY_NET), batches(tiny_dataset), CONFIG, **{name: [print]})
+
+
+def test_labels_without_an_output_are_refused_with_how_many_classes_there_are():
+    batch = torch.zeros(3, 3, 8, 8), torch.tensor([0, 5, 2])
+    with pytest.raises(
+        ValueError, match="labels go from 0 to 5, but the model has 3 outputs: build it with num_classes=6"
+    ):
+        train(build(TINY_NET), [batch], CONFIG)

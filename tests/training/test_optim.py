@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from tiny_net import TINY_NET
@@ -104,3 +106,11 @@ def test_one_layer_that_is_compiled_keeps_its_name():
     net = build(TINY_NET)
     net.conv1 = torch.compile(net.conv1)
     assert {group["layer"] for group in parameter_groups(net, 0.1, 1.0, {})} == {"conv1", "fc10"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", -1.0), ("lr", math.inf), ("momentum", 5.0), ("momentum", 1.0), ("weight_decay", -0.1)]
+)
+def test_a_number_outside_its_range_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0 and less than .*, not {value}"):
+        KrizhevskySGD([torch.zeros(1)], **{"lr": 0.1} | {name: value})

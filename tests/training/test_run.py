@@ -358,3 +358,15 @@ def test_a_finished_run_in_a_folder_that_can_t_be_written_is_read(tmp_path):
     record = run(config, Files.of_folder(tmp_path / "out"))
     (tmp_path / "out").chmod(0o500)
     assert run(config, Files.of_folder(tmp_path / "out")) == record
+
+
+def test_a_folder_takes_the_place_of_its_files(config, tmp_path):
+    config = replace(config, train=replace(config.train, epochs=1))
+    record = run(config, str(tmp_path / "out"))
+    assert Record.load(Files.of_folder(tmp_path / "out").result) == record
+
+
+@pytest.mark.parametrize("name", ["on_step", "on_epoch"])
+def test_what_is_no_list_of_callbacks_is_refused_before_anything_is_loaded(config, name):
+    with pytest.raises(TypeError, match=f"{name} takes a list of functions, such as {name}="):
+        run(config, load=None, **{name: print})

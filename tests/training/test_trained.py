@@ -55,8 +55,15 @@ def test_the_record_beside_an_exported_file_is_named_after_its_whole_name(export
 
 
 def test_a_device_that_is_not_there_is_not_the_checkpoint_s_fault(exported):
-    with pytest.raises(RuntimeError, match="Expected one of cpu"):
+    with pytest.raises(ValueError, match=r"device must be auto or one of cpu.*, not 'gpu'") as caught:
         load_trained(exported, "gpu")
+    assert not isinstance(caught.value, CheckpointError)
+
+
+def test_a_trained_network_is_ready_to_predict(exported):
+    network = load_trained(exported).network
+    assert not any(module.training for module in network.modules())
+    assert next(network.parameters()).device.type == "cpu"  # tests see no GPU
 
 
 def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
