@@ -140,14 +140,14 @@ def _passes(training: Training) -> Passes:
         config, n = training.config, len(labels)
         loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
         training.optimizer.zero_grad()
-        share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
+        share, parts = _share(training, labels), _parts(training, inputs, labels)
         model = training.model
         for number, (x, y) in enumerate(parts, 1):
             more = number < len(parts)
             with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 with config.autocast(training.device):
                     logits = training.forward(x)
-                    part = F.cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+                    part = F.cross_entropy(logits, y, reduction="sum") / max(n, 1)  # float32, whatever logits are
                 training.scaler.scale(part * share).backward()
             loss = loss + part.detach()
             wrong += (logits.argmax(1) != y).sum()
@@ -157,22 +157,18 @@ def _passes(training: Training) -> Passes:
     return Replayed(passes, training.model) if replayable(training.model, training.device, training.config) else passes
 
 
-def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """A minibatch in at most ``count`` parts, none of them empty; all processes have the same number of parts."""
-    if count == 1 or not dist.is_initialized():
-        return list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
-    fewest = torch.tensor(min(count, len(labels)), device=labels.device)
-    dist.all_reduce(fewest, dist.ReduceOp.MIN)
-    count = int(fewest)
-    return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
+def _parts(training: Training, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """A minibatch in at most ``accumulate`` parts; the processes of a group have equally many, some perhaps empty."""
+    split = torch.chunk if training.group is None else torch.tensor_split
+    return list(zip(*(split(whole, training.config.accumulate) for whole in (inputs, labels)), strict=True))
 
 
-def _share(labels: Tensor) -> Tensor | float:
-    """The weight of this process's mean loss over its part of a minibatch in the average over all processes."""
-    if not dist.is_initialized():
+def _share(training: Training, labels: Tensor) -> Tensor | float:
+    """The weight of this process's mean loss over its part of a minibatch in the average over its group."""
+    if training.group is None:
         return 1.0
     n = torch.full((), len(labels), dtype=torch.float64, device=labels.device)
-    return n * dist.get_world_size() / summed(n)
+    return n * dist.get_world_size(training.group) / summed(n, training.group)
 
 
 def looks_are_free(device: torch.device) -> bool:
@@ -189,7 +185,7 @@ def _look(training: Training, inputs: Tensor) -> None:
     if full or step == 1 or looks_are_free(training.device) or step % LOOK_EVERY == 0:
         training.look()
     if full:
-        total, images = summed(training.recent).tolist()
+        total, images = summed(training.recent, training.group).tolist()
         training.recent.zero_()
         if training.chance and not total / images < BETTER * training.chance:  # it is 0 with one class
             raise stuck(training, total / images)

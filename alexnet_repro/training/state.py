@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_repro.networks.towers import TowerProcess
 from alexnet_repro.networks.weights import unwrapped
@@ -41,6 +43,7 @@ class Training:
 
     Attributes:
         model: as it was given, perhaps compiled or wrapped for several processes; ``plain`` is the network itself.
+        group: the processes among which the model's minibatches are divided; None: it gets whole minibatches.
         epochs: the finished epochs.
         step: number of minibatches trained on, in total.
         loss: mean over this process's part of the last minibatch, (), nats, on the model's device.
@@ -50,7 +53,7 @@ class Training:
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
         self.model, self.config = model, config
         self.batches: Any = batches  # those of ``Batches`` have a state, and stages to enter
-        self.plain = unwrapped(model)
+        self.plain, self.group = unwrapped(model), data_group(model)
         stages = getattr(config.schedule, "stages", ())
         factors = [layer for stage in stages for layer in stage.layer_lr_factors]
         check_layers(self.plain, weight_decay=config.weight_decay, layer_lr_factors=factors)
@@ -115,7 +118,7 @@ class Training:
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
         """Ends the current epoch and begins the next."""
-        tally = summed(self.tally)
+        tally = summed(self.tally, self.group)
         if not tally[2]:
             raise ValueError(
                 f"epoch {len(self.epochs) + 1} had no minibatch: batches must yield some every time they are iterated; "
@@ -147,8 +150,8 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "counts": {"step": self.step, "seconds": self.seconds, "first_loss": self.first_loss},
-            "tally": summed(self.tally),
-            "recent": summed(self.recent),
+            "tally": summed(self.tally, self.group),
+            "recent": summed(self.recent, self.group),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -166,8 +169,8 @@ class Training:
                 self.batches.load_state_dict(found.batches)
                 if not found.tally[2] and hasattr(self.batches, "begin"):
                     self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
-            for generator in self._generators():
-                generator.set_state(found.generators[0])
+            for generator, masks in product(self._generators(), found.generators):  # towers without dropout have none
+                generator.set_state(masks)
             torch.set_rng_state(found.torch)
             if found.cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(found.cuda, self.device)
@@ -175,20 +178,26 @@ class Training:
             self.epochs = [typed(Epoch, epoch) for epoch in found.epochs]
             self.stage()  # raises if the schedule needs an error that the epochs lack
             self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
-            # from now on, the first process keeps the sums of all
-            first = not dist.is_initialized() or dist.get_rank() == 0
+            # from now on, the first process of the group keeps the sums of all
+            first = self.group is None or dist.get_rank(self.group) == 0
             self.tally.copy_(found.tally.reshape(self.tally.shape) * first)
             self.recent.copy_(found.recent.reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""
-        found = {id(g): g for m in self.plain.modules() if (g := getattr(m, "generator", None)) is not None}
-        return list(found.values())
+        found = (getattr(module, "generator", None) for module in self.plain.modules())
+        return list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
 
 
-def summed(tensor: Tensor) -> Tensor:
-    """A copy of the tensor, summed over all processes if there are several."""
+def data_group(model: nn.Module) -> dist.ProcessGroup | None:
+    """The processes among which a model's minibatches are divided, one tower of it in each or all; None: only this."""
+    found = (part.process_group for part in model.modules() if isinstance(part, DistributedDataParallel))
+    return next(found, None)
+
+
+def summed(tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """A copy of the tensor, summed over the processes of a group, if there is one."""
     total = tensor.clone()
-    if dist.is_initialized():
-        dist.all_reduce(total)
+    if group is not None:
+        dist.all_reduce(total, group=group)
     return total

@@ -7,9 +7,9 @@ import pytest
 import torch
 from processes import started, torchrun
 from run_case import make_images, weights
-from run_worker import work
+from run_worker import apart, work
 
-from alexnet_repro.training.checkpoint import RESULT
+from alexnet_repro.training.checkpoint import LAST, RESULT, load_checkpoint
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.parallel import processes
 
@@ -48,6 +48,28 @@ def test_parts_of_minibatches_are_as_many_in_every_process_and_change_no_number(
     torchrun(2, work, config.dataset, str(tmp_path / "two"), False, True, None, None, 2)
     for name, tensor in weights(tmp_path / "two").items():
         torch.testing.assert_close(tensor, weights(tmp_path / "one")[name], rtol=1e-6, atol=1e-9)
+
+
+def test_a_run_that_stops_within_an_epoch_goes_on_elsewhere_with_the_same_counts(tmp_path, one):
+    """In towers, in one process, and in towers again; without dropout, towers have no generator to save."""
+    config, _ = one
+    for name, towers, stop_at in (("whole", False, None), ("out", True, 7), ("out", False, 12), ("out", True, None)):
+        out = tmp_path / name
+        arguments = work, config.dataset, str(out), towers, True, None, stop_at, 2
+        if towers:
+            torchrun(2, *arguments)
+        else:
+            process = started(*arguments)
+            process.join()
+            assert process.exitcode == 0
+        assert load_checkpoint(out / LAST)["state"]["training"]["counts"]["step"] == (stop_at or 15)
+    whole, several = (json.loads((tmp_path / name / RESULT).read_text()) for name in ("whole", "out"))
+    for mine, theirs in zip(whole["epochs"], several["epochs"], strict=True):
+        assert theirs | {"seconds": 0} == pytest.approx(mine | {"seconds": 0}, abs=1e-6)
+
+
+def test_processes_that_share_no_model_do_not_mix_their_numbers():
+    torchrun(2, apart)
 
 
 def test_a_launcher_may_set_nothing_but_what_torch_asks_for(monkeypatch):
