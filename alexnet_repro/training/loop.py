@@ -146,7 +146,7 @@ def _passes(training: Training) -> Passes:
             more = number < len(parts)
             with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 with config.autocast(training.device):
-                    logits = training.forward(x)
+                    logits = (training.forward if len(x) else model)(x)  # compiled code may need images
                     part = F.cross_entropy(logits, y, reduction="sum") / max(n, 1)  # float32, whatever logits are
                 training.scaler.scale(part * share).backward()
             loss = loss + part.detach()

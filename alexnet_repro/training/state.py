@@ -46,7 +46,7 @@ class Training:
         group: the processes among which the model's minibatches are divided; None: it gets whole minibatches.
         epochs: the finished epochs.
         step: number of minibatches trained on, in total.
-        loss: mean over this process's part of the last minibatch, (), nats, on the model's device.
+        loss: mean over this process's part of the last minibatch, (), nats, on the model's device; 0 if it is empty.
         tally: of this process in the current epoch, (3,) float64: wrong images, loss summed over images, images.
     """
 
@@ -114,7 +114,8 @@ class Training:
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
         """The current epoch as a finished one."""
         wrong, loss, images = tally.tolist()
-        return Epoch(len(self.epochs) + 1, self.lr, wrong / images, loss / images, self.seconds, val and dict(val))
+        error, loss = (wrong / images, loss / images) if images else (math.nan, math.nan)  # it may have had none here
+        return Epoch(len(self.epochs) + 1, self.lr, error, loss, self.seconds, val and dict(val))
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
         """Ends the current epoch and begins the next."""

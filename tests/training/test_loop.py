@@ -117,6 +117,16 @@ def test_an_update_that_leaves_weights_that_are_not_finite_is_an_error_of_its_st
         train(model, data, TrainConfig(epochs=1, lr=1e37), on_step=on_step)
 
 
+def test_a_history_without_an_image_has_no_errors():
+    model = nn.Linear(4, 3)
+    model.weight.data.fill_(math.inf)
+    with pytest.raises(TrainingError, match="left weights that are not finite") as caught:
+        train(model, [(torch.zeros(0, 4), torch.arange(0))], TWICE)
+    (epoch,) = caught.value.history.epochs
+    assert math.isnan(epoch.train_error)
+    assert math.isnan(epoch.train_loss)
+
+
 @pytest.mark.parametrize("batches", [[], (batch for batch in [(torch.zeros(3, 4), torch.arange(3))])])
 def test_an_epoch_without_a_minibatch_is_an_error_that_names_it(batches):
     epoch = 1 if batches == [] else 2

@@ -26,9 +26,10 @@ def one(tmp_path_factory) -> tuple[RunConfig, Path]:
 
 
 @pytest.mark.parametrize(
-    ("count", "towers"), [(2, False), (2, True), (4, True)], ids=["data", "towers", "data x towers"]
+    ("count", "towers"), [(4, False), (2, True), (8, True)], ids=["data", "towers", "data x towers"]
 )
 def test_several_processes_have_the_numbers_of_one(tmp_path, one, count, towers):
+    """The last minibatch has three images: of four processes that share it, one has none."""
     config, alone = one
     torchrun(count, work, config.dataset, str(tmp_path), towers, True)
     one, several = (json.loads((folder / RESULT).read_text()) for folder in (alone, tmp_path))
@@ -40,13 +41,12 @@ def test_several_processes_have_the_numbers_of_one(tmp_path, one, count, towers)
 
 
 def test_parts_of_minibatches_are_as_many_in_every_process_and_change_no_number(tmp_path, one):
-    """The last minibatch has three images: one process has one of them, and the other two."""
     config, _ = one
     process = started(work, config.dataset, str(tmp_path / "one"), False, True, None, None, 2)
     process.join()
     assert process.exitcode == 0
-    torchrun(2, work, config.dataset, str(tmp_path / "two"), False, True, None, None, 2)
-    for name, tensor in weights(tmp_path / "two").items():
+    torchrun(4, work, config.dataset, str(tmp_path / "four"), False, True, None, None, 2)
+    for name, tensor in weights(tmp_path / "four").items():
         torch.testing.assert_close(tensor, weights(tmp_path / "one")[name], rtol=1e-6, atol=1e-9)
 
 
