@@ -134,14 +134,15 @@ def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
 
 
 @torch.no_grad()
-def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Tensor]:
+def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Any]:
     """A copy of the velocities, under the names of the model's ``state_dict``, wherever its parameters are."""
     with _in_place_of_weights(model, optimizer):
-        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        state = model.state_dict().items()  # a module's extra state may be anything
+        return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state}
 
 
 @torch.no_grad()
-def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Tensor]) -> None:
+def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Any]) -> None:
     """Loads the velocities from ``velocities``, even of a model whose parameters were in other places."""
     with _in_place_of_weights(model, optimizer):
         model.load_state_dict(state)

@@ -115,7 +115,7 @@ class Training:
         """The current epoch as a finished one."""
         wrong, loss, images = tally.tolist()
         error, loss = (wrong / images, loss / images) if images else (math.nan, math.nan)  # it may have had none here
-        return Epoch(len(self.epochs) + 1, self.lr, error, loss, self.seconds, val and dict(val))
+        return Epoch(len(self.epochs) + 1, self.lr, error, loss, self.seconds, val and _numbers(val))
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
         """Ends the current epoch and begins the next."""
@@ -135,7 +135,7 @@ class Training:
         The tensors under "model" may be the network's own, as in any module's state dict: save the state, or make a
         deep copy of it, before the next step changes them.
 
-        Batches without a ``state_dict`` start from their beginning when the state is restored.
+        Batches without a ``state_dict`` start from their beginning when the state is restored, and the epoch with them.
 
         Raises:
             TrainingError: a loss or a weight is not finite.
@@ -175,19 +175,36 @@ class Training:
             torch.set_rng_state(found.torch)
             if found.cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(found.cuda, self.device)
-            self.scaler.load_state_dict(found.scaler)
+            if found.scaler:  # empty in any other precision than float16
+                self.scaler.load_state_dict(found.scaler)
             self.epochs = [typed(Epoch, epoch) for epoch in found.epochs]
             self.stage()  # raises if the schedule needs an error that the epochs lack
             self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
             # from now on, the first process of the group keeps the sums of all
             first = self.group is None or dist.get_rank(self.group) == 0
             self.tally.copy_(found.tally.reshape(self.tally.shape) * first)
+            if found.batches is None:  # they begin the epoch again
+                self.tally.zero_()
+                self.seconds = 0.0
             self.recent.copy_(found.recent.reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""
         found = (getattr(module, "generator", None) for module in self.plain.modules())
         return list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
+
+
+def _numbers(val: Mapping[str, Any]) -> dict[str, float]:
+    """The results of ``validate`` as Python's own numbers, which a checkpoint can hold."""
+    found = {}
+    for name, value in val.items():
+        try:
+            found[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"validate returned {name}={value!r}, and only numbers can be recorded: leave it out, or make it one"
+            ) from error
+    return found
 
 
 def data_group(model: nn.Module) -> dist.ProcessGroup | None:

@@ -3,6 +3,7 @@ import math
 from collections import OrderedDict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_net import TINY_NET
@@ -14,6 +15,7 @@ from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.spec import Norm
 from alexnet_repro.training import loop
+from alexnet_repro.training.checkpoint import load_checkpoint, save_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.schedules import Plateau
 
@@ -142,6 +144,28 @@ def test_validation_may_return_anything_but_a_schedule_that_looks_at_errors_need
     assert [dict(epoch.val) for epoch in trained().epochs] == 2 * [{"accuracy": 0.5}]
     with pytest.raises(ValueError, match=r"Plateau.* needs top1_error .* returned only \['accuracy'\]"):
         trained(schedule=Plateau())
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.float32(0.5), torch.tensor(0.5), "0.5", 1])
+def test_what_validation_returns_is_recorded_as_a_number_that_can_be_read_again(tmp_path, value):
+    data = [(torch.rand(3, 4), torch.arange(3))]
+
+    def save(training):
+        save_checkpoint(tmp_path / "last.pt", {}, training.state_dict())
+
+    (epoch,) = train(nn.Linear(4, 3), data, TrainConfig(epochs=1, lr=0.1), validate=lambda: {"x": value},
+                     on_epoch=save).epochs  # fmt: skip
+    state = load_checkpoint(tmp_path / "last.pt")["state"]
+    resumed = train(nn.Linear(4, 3), data, TWICE, resume=state)
+    assert resumed.epochs[0].val == epoch.val == {"x": float(value)}
+    assert type(epoch.val["x"]) is float
+
+
+@pytest.mark.parametrize("value", [None, "high", torch.ones(2), np.ones(2), {}])
+def test_what_is_not_a_number_is_refused_after_the_first_epoch(value):
+    data, validate = [(torch.rand(3, 4), torch.arange(3))], lambda: {"loss": 1.0, "x": value}
+    with pytest.raises(ValueError, match=r"validate returned x=.*, and only numbers can be recorded: leave it out"):
+        train(nn.Linear(4, 3), data, TWICE, validate=validate, on_epoch=pytest.fail)
 
 
 def test_a_validation_that_leaves_the_network_in_eval_mode_does_not_leave_it_so_for_the_next_epoch(tiny_dataset):
