@@ -60,7 +60,9 @@ def train(
 
     Args:
         model: maps inputs to logits, on the device of the batches. For several processes, as ``parallel`` wraps it.
-        batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
+            Every step is in training mode, but modules that are in eval mode within a model in training mode stay so.
+        batches: iterated once per epoch; yields inputs (n, ...) and labels (n,). If it has a ``sampler`` with
+            ``set_epoch``, as a ``DataLoader`` may, that is called before every epoch.
         config: the recipe.
         validate: called after every epoch; a ``Plateau`` needs the ``top1_error`` that it returns.
         on_step: called after every minibatch with the ``Training``, whose ``state_dict()`` is then complete and can be
@@ -110,18 +112,24 @@ def _ended(training: Training) -> Literal["epochs", "target"] | None:
 def _one_epoch(
     training: Training, passes: Passes, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback
 ) -> None:
-    training.model.train()  # ``validate`` and callbacks may have changed it
+    training.enter_modes()  # ``validate`` and callbacks may have changed them
+    modes = [(module, module.training) for module in training.model.modules()]
     stage = training.stage()
     set_learning_rates(training.optimizer, stage)
     if hasattr(training.batches, "enter"):
         training.batches.enter(stage.color, stage.part)
     elif stage.part < 1 or not stage.color:
         raise ValueError(f"{stage} changes the input, but these batches have no enter(color, part)")
+    set_epoch = getattr(getattr(training.batches, "sampler", None), "set_epoch", None)
+    if set_epoch is not None:  # a DistributedSampler would give every epoch the same order
+        set_epoch(len(training.epochs))
     start = perf_counter() - training.seconds
     for inputs, labels in training.batches:
         _step(training, passes, inputs, labels)
         training.seconds = perf_counter() - start
         on_step(training)
+        if any(module.training is not mode for module, mode in modes):
+            training.enter_modes()
     training.check()
     training.end_epoch(None if validate is None else validate())
 

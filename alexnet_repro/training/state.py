@@ -54,6 +54,7 @@ class Training:
         self.model, self.config = model, config
         self.batches: Any = batches  # those of ``Batches`` have a state, and stages to enter
         self.plain, self.group = unwrapped(model), data_group(model)
+        self.still = [module for module in model.modules() if model.training and not module.training]
         stages = getattr(config.schedule, "stages", ())
         factors = [layer for stage in stages for layer in stage.layer_lr_factors]
         check_layers(self.plain, weight_decay=config.weight_decay, layer_lr_factors=factors)
@@ -87,6 +88,12 @@ class Training:
         if wrong := [sorted(val) for val in vals if "top1_error" not in val]:
             raise ValueError(f"{self.config.schedule} needs top1_error from validate, which returned only {wrong[0]}")
         return self.config.stage(len(self.epochs) + 1, [val["top1_error"] for val in vals])
+
+    def enter_modes(self) -> None:
+        """Puts the model into training mode, but those of its modules that alone were in eval mode at the start."""
+        self.model.train()
+        for module in self.still:
+            module.training = False
 
     def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """Counts one more minibatch."""

@@ -1,6 +1,7 @@
 import copy
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from tiny_net import TINY_NET
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.data import Batches
@@ -173,6 +175,45 @@ def test_a_validation_that_leaves_the_network_in_eval_mode_does_not_leave_it_so_
     net.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     train(net, batches(tiny_dataset), TWICE, validate=lambda: net.eval() and {"top1_error": 0.5})
     assert set(modes) == {True}
+
+
+def modes_in_steps(net: nn.Module, **callbacks: Callable) -> list[list[bool]]:
+    """The modes of the network's modules in every step of two epochs of two."""
+    modes, data = [], [(torch.rand(3, 4), torch.arange(3))] * 2
+    net.register_forward_pre_hook(lambda module, inputs: modes.append([each.training for each in net.modules()]))
+    train(net, data, TWICE, **callbacks)
+    assert len(modes) == 4
+    return modes
+
+
+@pytest.mark.parametrize("callback", ["validate", "on_step", "on_epoch"])
+def test_modules_in_eval_mode_stay_in_it_and_the_others_in_training_mode(callback):
+    net = nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.BatchNorm1d(5), nn.Dropout()), nn.Linear(5, 3))
+    net[1].eval()
+    net[1][1].train()
+    before = [True, True, False, False, True, True]
+    changes = {"on_step": lambda training: net.eval(), "on_epoch": lambda training: net.train()}
+    assert modes_in_steps(net, **{callback: changes.get(callback, lambda: net.eval() and {})}) == [before] * 4
+    assert net[1][0].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_callback_that_leaves_one_layer_in_eval_mode_turns_nothing_off(part):
+    net = nn.Sequential(nn.Dropout(), nn.Linear(4, 3))
+    assert modes_in_steps(net, on_step=lambda training: net[part].eval()) == [[True] * 3] * 4
+
+
+def test_a_model_that_is_wholly_in_eval_mode_is_trained_in_training_mode():
+    assert modes_in_steps(nn.Sequential(nn.Dropout(), nn.Linear(4, 3)).eval()) == [[True] * 3] * 4
+
+
+def test_a_sampler_of_several_processes_gives_every_epoch_another_order():
+    data = TensorDataset(torch.rand(12, 4), torch.arange(12) % 3)
+    sampler, orders = DistributedSampler(data, num_replicas=2, rank=0), []
+    loader = DataLoader(data, batch_size=2, sampler=sampler)
+    train(nn.Linear(4, 3), loader, CONFIG, on_epoch=lambda training: orders.append(list(sampler)))
+    assert len({tuple(order) for order in orders}) == 3
+    assert sampler.epoch == 2
 
 
 def test_a_network_of_one_class_is_never_stuck():
