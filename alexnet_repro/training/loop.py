@@ -74,8 +74,8 @@ def train(
         TrainingError: the loss or a weight is no longer finite, or the loss is no better than chance over
             ``stuck_after`` steps. It names step, layer and likely cause; its ``history`` is the training so far.
         ValueError: the schedule needs ``validate`` and its ``top1_error``, or batches that have ``enter``; the schedule
-            or the weight decay names a layer that does not exist; an epoch yields no minibatch; ``validate`` returns
-            something that is not a number.
+            names a layer that does not exist, or the weight decay one without weights; an epoch yields no minibatch;
+            ``validate`` returns something that is not a number.
 
     Example:
         >>> import torch

@@ -57,14 +57,16 @@ class Training:
         self.still = [module for module in model.modules() if model.training and not module.training]
         stages = getattr(config.schedule, "stages", ())
         factors = [layer for stage in stages for layer in stage.layer_lr_factors]
-        check_layers(self.plain, weight_decay=config.weight_decay, layer_lr_factors=factors)
+        apart = isinstance(self.plain, TowerProcess)  # whose layers are not all in this process
+        parameters = self.plain.state_dict() if apart else dict(self.plain.named_parameters())
+        check_layers(parameters, config.weight_decay, factors)
         self.forward = torch.compile(model, dynamic=False) if config.compile else model
         groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
         self.device = next(model.parameters()).device
         if config.precision == "bfloat16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError(f"precision bfloat16 is not supported by {torch.cuda.get_device_name(self.device)}")
-        if config.precision == "float16" and isinstance(self.plain, TowerProcess):
+        if config.precision == "float16" and apart:
             raise ValueError("precision float16 can't be used with a process per tower, where each would scale its own")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
