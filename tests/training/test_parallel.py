@@ -82,6 +82,16 @@ def test_a_launcher_may_set_nothing_but_what_torch_asks_for(monkeypatch):
         assert (here.rank, here.shards, here.extremes(3)) == (0, 1, (3, 3))
 
 
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [({}, "WORLD_SIZE, MASTER_ADDR, MASTER_PORT"), ({"MASTER_PORT": "1"}, "WORLD_SIZE, MASTER_ADDR")],
+)
+def test_a_launcher_that_sets_a_rank_alone_is_told_what_is_missing(monkeypatch, given, missing):
+    monkeypatch.setattr(os, "environ", {"RANK": "3"} | given)
+    with pytest.raises(ValueError, match=f"RANK is 3, but {missing} not set: use torchrun, or unset RANK"):
+        processes("cpu").__enter__()
+
+
 def test_alone_there_is_one_process_and_towers_apart_are_refused():
     with processes("cpu") as here:
         assert (here.rank, here.shard, here.shards, here.mesh) == (0, 0, 1, None)

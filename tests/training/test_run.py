@@ -213,10 +213,11 @@ def test_the_data_of_a_run_are_known_by_their_checksum_wherever_they_lie(config,
 
 
 class Apart(Processes):
-    """One of two processes, of which the other found the checkpoint of step 6."""
+    """One of two processes, of which the other found no record, but the checkpoint of step 6."""
 
     def extremes(self, value: int) -> tuple[int, int]:
-        return min(value, 6), max(value, 6)
+        other = 0 if value in (0, 1) else 6
+        return min(value, other), max(value, other)
 
 
 def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
@@ -224,6 +225,9 @@ def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
     stopped(config, tmp_path / "out", 4)
     with pytest.raises(CheckpointError, match="this one that of step 4: all must see one folder"):
+        run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
+    run(config, Files.of_folder(tmp_path / "out"))
+    with pytest.raises(CheckpointError, match=r"different records in .*result\.json, this one that of a finished run"):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
 
 
