@@ -62,7 +62,7 @@ def run(
             checkpoint is removed once the record is written.
         data_root: folder of the data sets, as for ``load_dataset``.
         processes: this process among those of ``torchrun``; None: a single one, on the CPU.
-        save_every: number of steps between checkpoints within an epoch; None: only at the end of each epoch.
+        save_every: number of steps between checkpoints within an epoch; None: only at its end, around the validation.
         on_step, on_epoch: called with the ``Training`` after every step and every epoch.
         load: function that loads the data sets, called like ``load_dataset``.
 
@@ -191,8 +191,9 @@ class _Run:
                     self.save(training, self.files.last)
                     self.here.extremes(0)  # waits: if a process ended now, torchrun would kill the one that writes
                     raise Interrupted(f"stopped after step {training.step:,}")
-                if save_every is not None and training.step % save_every == 0:
-                    self.save(training, self.files.last)
+                over = self.validated and self.batches.state_dict()["given"] == len(self.batches)
+                if over or (save_every is not None and training.step % save_every == 0):
+                    self.save(training, self.files.last)  # a scheduler may not wait for the end of the validation
 
             def epoch_over(training: Training) -> None:
                 self.save_epoch(training)

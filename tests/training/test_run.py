@@ -133,6 +133,20 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, nu
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 
+def test_a_run_that_is_killed_during_a_validation_loses_none_of_its_epoch(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(measures.Measures, "validate", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(config, Files.of_folder(tmp_path / "out"))
+    steps = []
+    record = run(config, Files.of_folder(tmp_path / "out"), on_step=[lambda training: steps.append(training.step)])
+    whole = run(config, Files.of_folder(tmp_path / "whole"))
+    assert steps == list(range(6, 16))
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+    assert [epoch | {"seconds": 0} for epoch in record.epochs] == [epoch | {"seconds": 0} for epoch in whole.epochs]
+    assert record.final == whole.final
+
+
 def test_a_signal_during_the_last_epoch_s_end_stops_the_run_before_its_evaluation(config, tmp_path, monkeypatch):
     def ask(training):
         if len(training.epochs) == training.config.epochs:
