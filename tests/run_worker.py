@@ -12,7 +12,10 @@ from pathlib import Path
 
 import torch
 from run_case import CONFIG
+from tiny_net import TINY_NET
 
+from alexnet_repro import InputConfig, TrainConfig, build, evaluate, train
+from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.training import run, start
 from alexnet_repro.training.checkpoint import Files
 from alexnet_repro.training.parallel import processes
@@ -39,7 +42,7 @@ def work(
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if last and training.step == stop_at:
-            for _ in range(3):  # torchrun passes on what the terminal has sent already
+            for _ in range(3 if "RANK" in os.environ else 1):  # torchrun passes on what the terminal has sent already
                 os.kill(os.getpid(), signal.SIGINT)
 
     with processes("cpu", CONFIG.net.towers if towers else 1) as here:
@@ -51,6 +54,27 @@ def work(
             run.run(config, Files.of_folder(Path(out)), processes=here, save_every=2, on_step=[die])
         except run.Interrupted as stopped:
             Path(out, f"{here.rank} stopped").write_text(str(stopped))
+
+
+def apart() -> None:
+    """Trains and evaluates a network of this process alone: after it has met other processes as before."""
+
+    def trained() -> tuple[object, ...]:
+        generator = torch.Generator().manual_seed(int(os.environ["RANK"]))
+        images = torch.randint(0, 256, (7, 3, 8, 8), generator=generator).to(torch.uint8)
+        labels, transform = torch.arange(7) % 3, InputTransform.fit(InputConfig(), images)
+        network, tallies = build(TINY_NET, generator), []
+        history = train(
+            network, list(zip(transform.views(images)[0].split(4), labels.split(4), strict=True)),
+            TrainConfig(epochs=2, lr=1e-3, stuck_after=50, accumulate=2),
+            on_step=lambda training: tallies.append(training.state_dict()["tally"].tolist()),
+        )  # fmt: skip
+        losses = [epoch.train_loss for epoch in history.epochs]
+        return tallies, losses, network.conv1.weight.tolist(), evaluate(network, images, labels, transform)
+
+    alone = trained()
+    with processes("cpu"):
+        assert trained() == alone
 
 
 def main() -> None:

@@ -41,11 +41,12 @@ class Batches:
         generator: on the CPU; one draw from it seeds separate generators for the order, for crops and flips, and for
             colour noise. Equal generators give equal batches.
         device: where the batches go.
-        shard, shards: for data parallelism, of every batch give only part ``shard`` of ``shards`` equal parts.
+        shard, shards: for data parallelism, of every batch give only part ``shard`` of ``shards`` equal parts; of a
+            batch with fewer images than shards, some of these parts are empty.
         ahead: number of batches prepared in advance.
 
     Raises:
-        ValueError: ``shard`` or ``ahead`` is out of range, there are no images, or a batch has fewer than ``shards``.
+        ValueError: ``shard`` or ``ahead`` is out of range, or there are no images.
     """
 
     def __init__(
@@ -168,7 +169,3 @@ class Batches:
             raise ValueError(f"ahead must be at least 1 batch, not {self.ahead}")
         if not images:
             raise ValueError("an epoch would have no images: use more images, or a larger part")
-        size = self.transform.config.batch_size
-        smallest = images % size or size
-        if smallest < self.shards:
-            raise ValueError(f"the last batch of {images} images has {smallest}: too few for {self.shards} shards")

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -93,8 +94,8 @@ class TowerLinear(nn.Module):
         x = x.flatten(1)
         if self.towers == 1:
             return F.linear(x, self.weight, self.bias)
-        parts = zip(x.chunk(self.towers, 1), self.weight.chunk(self.towers), strict=True)
-        return torch.cat([F.linear(part, weight) for part, weight in parts], 1) + self.bias
+        parts, weights = x.chunk(self.towers, 1), self.weight.chunk(self.towers)
+        return torch.cat([F.linear(parts[i], weights[i]) for i in range(self.towers)], 1) + self.bias
 
     @property
     def in_features(self) -> int:
@@ -148,12 +149,7 @@ class Dropout(nn.Module):
         _DROPOUTS[id(self)] = self  # a copy has its own id
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x if self.rescale else x * (1 - self.p)
-        compiling = torch.compiler.is_compiling()
-        drawn = torch.ops.alexnet_repro.dropout_numbers(x.detach(), id(self)) if compiling else self.draw(x)
-        mask = drawn >= self.p
-        return x * mask / (1 - self.p) if self.rescale else x * mask
+        return _dropped(x, self)
 
     def draw(self, x: Tensor) -> Tensor:
         """Uniform random numbers in [0, 1), one per unit of ``x``; a unit is kept if its number is at least ``p``."""
@@ -173,6 +169,16 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, rescale={self.rescale}"
+
+
+@torch.fx.wrap  # traced as one step, like torch's own layer
+def _dropped(x: Tensor, layer: Dropout) -> Tensor:
+    if not layer.training:
+        return x if layer.rescale else x * (1 - layer.p)
+    compiling = torch.compiler.is_compiling()
+    drawn = torch.ops.alexnet_repro.dropout_numbers(x.detach(), id(layer)) if compiling else layer.draw(x)
+    mask = drawn >= layer.p
+    return x * mask / (1 - layer.p) if layer.rescale else x * mask
 
 
 # torch.compile gives up on a network with generators or calls of ``place``, but takes an operator as it is.

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet_repro.networks.lrn_kernels import ResponseNorm, inverse_power, transformed, window_sum, working_dtype
 
+torch.fx.wrap("working_dtype")
 is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.7 and newer
 
 
@@ -66,15 +68,8 @@ class LocalResponseNorm(nn.Module):
         self.average, self.groups = average, groups
 
     def forward(self, a: Tensor) -> Tensor:
-        if a.ndim < 2 or a.shape[1] % self.groups:
-            raise ValueError(f"expected (N, C, ...) with C a multiple of groups={self.groups}, not {tuple(a.shape)}")
         coefficient = self.alpha / self.size if self.average else self.alpha
-        arguments = self.size, coefficient, self.beta, self.k, self.groups
-        compiling = torch.compiler.is_compiling()
-        plain = transformed(a) or torch.jit.is_tracing() or is_exporting()  # exported, it must not need this package
-        if plain or (compiling and a.device.type != "cpu"):  # except on a CPU, compilers fuse the equation well
-            return equation(a, *arguments)
-        return (torch.ops.alexnet_repro.response_norm if compiling else ResponseNorm.apply)(a, *arguments)
+        return _normalized(a, self.size, coefficient, self.beta, self.k, self.groups)
 
     def extra_repr(self) -> str:
         return (
@@ -119,6 +114,18 @@ class WithinChannelResponseNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"size={self.size}, scale={self.scale}, beta={self.beta}"
+
+
+@torch.fx.wrap  # traced as one step, like torch's own layer
+def _normalized(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:
+    if a.ndim < 2 or a.shape[1] % groups:
+        raise ValueError(f"expected (N, C, ...) with C a multiple of groups={groups}, not {tuple(a.shape)}")
+    arguments = size, coefficient, beta, k, groups
+    compiling = torch.compiler.is_compiling()
+    plain = transformed(a) or torch.jit.is_tracing() or is_exporting()  # exported, it must not need this package
+    if plain or (compiling and a.device.type != "cpu"):  # except on a CPU, compilers fuse the equation well
+        return equation(a, *arguments)
+    return (torch.ops.alexnet_repro.response_norm if compiling else ResponseNorm.apply)(a, *arguments)
 
 
 def equation(a: Tensor, size: int, coefficient: float, beta: float, k: float, groups: int) -> Tensor:

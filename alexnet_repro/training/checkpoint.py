@@ -99,8 +99,8 @@ class Saved:
 class State:
     """The entries of ``Training.state_dict()``."""
 
-    model: Mapping[str, Tensor]
-    velocities: Mapping[str, Tensor]
+    model: Mapping[str, Any]  # tensors, and the extra state that a module may have
+    velocities: Mapping[str, Any]
     batches: dict[str, Any] | None
     generators: list[Tensor]
     torch: Tensor

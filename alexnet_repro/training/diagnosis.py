@@ -59,7 +59,7 @@ def weights_not_finite(training: Training, loss: float) -> TrainingError | None:
 
 def stuck(training: Training, loss: float) -> TrainingError:
     """The error for a mean loss no better than chance; its layer is the first whose units are all inactive."""
-    layer = _first(training, lambda module, out: isinstance(module, nn.ReLU) and not out.any())
+    layer = _first(training, lambda module, out: isinstance(module, nn.ReLU) and len(out) > 0 and not out.any())
     cause, exploded = _cause(training), EXPLODED * training.chance
     if layer is not None:
         cause = f"None of its units is active for any image, so that nothing below it learns. {cause}"

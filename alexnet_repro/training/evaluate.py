@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from alexnet_repro.data.inputs import InputTransform
@@ -15,7 +16,7 @@ from alexnet_repro.data.moments import check_images
 from alexnet_repro.networks.inspect import evaluating
 from alexnet_repro.support.environment import send
 from alexnet_repro.support.table import Table
-from alexnet_repro.training.state import summed
+from alexnet_repro.training.state import data_group, summed
 
 TOP = 5
 
@@ -137,7 +138,8 @@ def evaluate(
     """
     own = (torch.arange(len(images)) if rows is None else rows).tensor_split(shards)[shard]
     probabilities, logs = predict(model, images, transform, labels=labels, rows=own)
-    return errors(probabilities, labels[own], logs)
+    group = data_group(model) or dist.group.WORLD if shards > 1 else None
+    return errors(probabilities, labels[own], logs, group)
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:
@@ -146,15 +148,17 @@ def evenly_spaced(count: int, most: int) -> Tensor:
     return torch.arange(few) * count // few
 
 
-def errors(probabilities: Tensor, labels: Tensor, logs: Tensor) -> dict[str, float]:
+def errors(
+    probabilities: Tensor, labels: Tensor, logs: Tensor, group: dist.ProcessGroup | None = None
+) -> dict[str, float]:
     """``top1_error``, with more than five classes ``top5_error`` (fractions), and ``log_probability`` (mean, nats).
-
-    With several processes, each passes its own part, which may be empty, and gets the results for all images.
 
     Args:
         probabilities: of the classes, e.g. from ``predict``.
         labels: the correct classes.
         logs: logarithms of the correct classes' probabilities, e.g. from ``predict``.
+        group: several processes, each of which passes its own part of the images, perhaps none, and gets the errors of
+            all; None: this process has all images.
 
     Shape: probabilities (N, classes), labels (N,) int64, logs (N,).
 
@@ -167,7 +171,7 @@ def errors(probabilities: Tensor, labels: Tensor, logs: Tensor) -> dict[str, flo
     if n:
         tops = [top_k_error(probabilities, labels, k) for k in (1, TOP)[: len(names) - 1]]
         means = [*tops, logs.double().mean().item()]
-    *sums, images = summed(probabilities.new_tensor([*means, 1.0], dtype=torch.float64) * n).tolist()
+    *sums, images = summed(probabilities.new_tensor([*means, 1.0], dtype=torch.float64) * n, group).tolist()
     if not images:
         raise ValueError("there are no images to take errors of")
     return {name: total / images for name, total in zip(names, sums, strict=True)}

@@ -60,7 +60,9 @@ def train(
 
     Args:
         model: maps inputs to logits, on the device of the batches. For several processes, as ``parallel`` wraps it.
-        batches: iterated once per epoch; yields inputs (n, ...) and labels (n,).
+            Every step is in training mode, but modules that are in eval mode within a model in training mode stay so.
+        batches: iterated once per epoch; yields inputs (n, ...) and labels (n,). If it has a ``sampler`` with
+            ``set_epoch``, as a ``DataLoader`` may, that is called before every epoch.
         config: the recipe.
         validate: called after every epoch; a ``Plateau`` needs the ``top1_error`` that it returns.
         on_step: called after every minibatch with the ``Training``, whose ``state_dict()`` is then complete and can be
@@ -72,7 +74,8 @@ def train(
         TrainingError: the loss or a weight is no longer finite, or the loss is no better than chance over
             ``stuck_after`` steps. It names step, layer and likely cause; its ``history`` is the training so far.
         ValueError: the schedule needs ``validate`` and its ``top1_error``, or batches that have ``enter``; the schedule
-            or the weight decay names a layer that does not exist; an epoch yields no minibatch.
+            names a layer that does not exist, or the weight decay one without weights; an epoch yields no minibatch;
+            ``validate`` returns something that is not a number.
 
     Example:
         >>> import torch
@@ -118,18 +121,24 @@ def _ended(training: Training) -> Literal["epochs", "target"] | None:
 def _one_epoch(
     training: Training, passes: Passes, validate: Callable[[], Mapping[str, float]] | None, on_step: Callback
 ) -> None:
-    training.model.train()  # ``validate`` and callbacks may have changed it
+    training.enter_modes()  # ``validate`` and callbacks may have changed them
+    modes = [(module, module.training) for module in training.model.modules()]
     stage = training.stage()
     set_learning_rates(training.optimizer, stage)
     if hasattr(training.batches, "enter"):
         training.batches.enter(stage.color, stage.part)
     elif stage.part < 1 or not stage.color:
         raise ValueError(f"{stage} changes the input, but these batches have no enter(color, part)")
+    set_epoch = getattr(getattr(training.batches, "sampler", None), "set_epoch", None)
+    if set_epoch is not None:  # a DistributedSampler would give every epoch the same order
+        set_epoch(len(training.epochs))
     start = perf_counter() - training.seconds
     for inputs, labels in training.batches:
         _step(training, passes, inputs, labels)
         training.seconds = perf_counter() - start
         on_step(training)
+        if any(module.training is not mode for module, mode in modes):
+            training.enter_modes()
     training.check()
     training.end_epoch(None if validate is None else validate())
 
@@ -149,14 +158,15 @@ def _passes(training: Training) -> Passes:
         config, n = training.config, len(labels)
         loss, wrong = torch.zeros((), device=training.device), torch.zeros((), device=training.device)
         training.optimizer.zero_grad()
-        share, parts = _share(labels), _parts(inputs, labels, config.accumulate)
+        share, parts = _share(training, labels), _parts(training, inputs, labels)
         model = training.model
         for number, (x, y) in enumerate(parts, 1):
             more = number < len(parts)
             with model.no_sync() if more and isinstance(model, DistributedDataParallel) else nullcontext():
                 with config.autocast(training.device):
-                    logits = training.forward(x)
-                    part = _cross_entropy(logits, y) * (len(y) / n)  # in float32, whatever the logits are
+                    logits = (training.forward if len(x) else model)(x)  # compiled code may need images
+                    # In float32, whatever the logits are; of no images, 0.
+                    part = _cross_entropy(logits, y) * (len(y) / n) if len(y) else logits.float().sum()
                 training.scaler.scale(part * share).backward()
             loss = loss + part.detach()
             wrong += (logits.argmax(1) != y).sum()
@@ -177,22 +187,18 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         ) from error
 
 
-def _parts(inputs: Tensor, labels: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    """A minibatch in at most ``count`` parts, none of them empty; all processes have the same number of parts."""
-    if count == 1 or not dist.is_initialized():
-        return list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
-    fewest = torch.tensor(min(count, len(labels)), device=labels.device)
-    dist.all_reduce(fewest, dist.ReduceOp.MIN)
-    count = int(fewest)
-    return list(zip(inputs.tensor_split(count), labels.tensor_split(count), strict=True))
+def _parts(training: Training, inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """A minibatch in at most ``accumulate`` parts; the processes of a group have equally many, some perhaps empty."""
+    split = torch.chunk if training.group is None else torch.tensor_split
+    return list(zip(*(split(whole, training.config.accumulate) for whole in (inputs, labels)), strict=True))
 
 
-def _share(labels: Tensor) -> Tensor | float:
-    """The weight of this process's mean loss over its part of a minibatch in the average over all processes."""
-    if not dist.is_initialized():
+def _share(training: Training, labels: Tensor) -> Tensor | float:
+    """The weight of this process's mean loss over its part of a minibatch in the average over its group."""
+    if training.group is None:
         return 1.0
     n = torch.full((), len(labels), dtype=torch.float64, device=labels.device)
-    return n * dist.get_world_size() / summed(n)
+    return n * dist.get_world_size(training.group) / summed(n, training.group)
 
 
 def looks_are_free(device: torch.device) -> bool:
@@ -209,7 +215,7 @@ def _look(training: Training, inputs: Tensor) -> None:
     if full or step == 1 or looks_are_free(training.device) or step % LOOK_EVERY == 0:
         training.look()
     if full:
-        total, images = summed(training.recent).tolist()
+        total, images = summed(training.recent, training.group).tolist()
         training.recent.zero_()
         if training.chance and not total / images < BETTER * training.chance:  # it is 0 with one class
             raise stuck(training, total / images)

@@ -19,7 +19,7 @@ from alexnet_repro.training.evaluate import errors, evaluate, evenly_spaced, hit
 from alexnet_repro.training.loop import History
 from alexnet_repro.training.parallel import Processes
 from alexnet_repro.training.record import epochs_to_target, packed
-from alexnet_repro.training.state import summed
+from alexnet_repro.training.state import data_group, summed
 
 DERIVATIVE_IMAGES = 500  # evaluation images over which the mean derivatives are taken
 FITTED_IMAGES = 2500  # training images, evenly spaced, whose error in eval mode is measured after every epoch
@@ -85,11 +85,11 @@ class Measures:
 
     def _tested(self, testing: Dataset) -> dict[str, float]:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
-        here, labels = self.here, testing.labels.to(self.here.device)
+        here, labels, group = self.here, testing.labels.to(self.here.device), data_group(self.model)
         own = torch.arange(len(labels)).tensor_split(here.shards)[here.shard]
         with self.config.train.autocast(here.device):
             probabilities, logs = predict(self.model, testing.images, self.transform, labels=labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
         wrong[own] = (~hits(probabilities, labels[own])).float()
-        self.mistakes = packed(summed(wrong).bool())
-        return errors(probabilities, labels[own], logs)
+        self.mistakes = packed(summed(wrong, group).bool())
+        return errors(probabilities, labels[own], logs, group)

@@ -120,12 +120,26 @@ def layer_of(parameter: str) -> str:
     return re.sub(r"^(tower\.|towers\.\d+\.)?", "", plain_name(parameter)).rpartition(".")[0]
 
 
-def check_layers(plain: nn.Module, **named: Iterable[str]) -> None:
-    """``ValueError`` if a setting names a layer that the undivided network lacks; all processes call it together."""
-    layers = {layer_of(name) for name in plain.state_dict()}
-    for setting, names in named.items():
-        if unknown := sorted(set(names) - layers):
-            raise ValueError(f"{setting} names {', '.join(unknown)}; the layers are {', '.join(sorted(layers))}")
+def is_bias(parameter: str) -> bool:
+    """Whether a parameter of that name is a bias, like ``fc8.bias`` and ``attention.in_proj_bias``."""
+    return parameter.endswith("bias")
+
+
+def check_layers(parameters: Iterable[str], weight_decay: Iterable[str], layer_lr_factors: Iterable[str]) -> None:
+    """``ValueError`` if a setting names a layer that has no weights to decay, or no parameters at all.
+
+    Args:
+        parameters: names of the undivided network's parameters.
+        weight_decay, layer_lr_factors: the layers that the settings name.
+    """
+    layers = {layer_of(name) for name in parameters}
+    weighted = {layer_of(name) for name in parameters if not is_bias(name)}
+    for setting, names, known, which in (
+        ("weight_decay", weight_decay, weighted, "layers with weights"),
+        ("layer_lr_factors", layer_lr_factors, layers, "layers"),
+    ):
+        if unknown := sorted(set(names) - known):
+            raise ValueError(f"{setting} names {', '.join(unknown)}; the {which} are {', '.join(sorted(known))}")
 
 
 def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
@@ -143,14 +157,15 @@ def set_learning_rates(optimizer: KrizhevskySGD, stage: Stage) -> None:
 
 
 @torch.no_grad()
-def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Tensor]:
+def velocities(model: nn.Module, optimizer: KrizhevskySGD) -> dict[str, Any]:
     """A copy of the velocities, under the names of the model's ``state_dict``, wherever its parameters are."""
     with _in_place_of_weights(model, optimizer):
-        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        state = model.state_dict().items()  # a module's extra state may be anything
+        return {name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in state}
 
 
 @torch.no_grad()
-def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Tensor]) -> None:
+def load_velocities(model: nn.Module, optimizer: KrizhevskySGD, state: Mapping[str, Any]) -> None:
     """Loads the velocities from ``velocities``, even of a model whose parameters were in other places."""
     with _in_place_of_weights(model, optimizer):
         model.load_state_dict(state)
@@ -178,7 +193,7 @@ def parameter_groups(
     """One group per parameter: weights with their layer's decay, biases with their own learning rate and no decay.
 
     Args:
-        model: its parameters are called ``<layer>.weight`` and ``<layer>.bias``.
+        model: its parameters are called ``<layer>.<name>``; those whose name ends in "bias" are biases.
         lr: learning rate of the weights.
         bias_lr_factor: learning rate of the biases as a multiple of ``lr``.
         weight_decay: layer name -> decay of its weights; layers not named have none.
@@ -188,7 +203,7 @@ def parameter_groups(
     """
     groups = []
     for name, p in model.named_parameters():
-        layer, role = layer_of(name), name.rpartition(".")[2]
+        layer, role = layer_of(name), "bias" if is_bias(name) else "weight"
         own = lr * bias_lr_factor if role == "bias" else lr
         decay = 0.0 if role == "bias" else weight_decay.get(layer, 0.0)
         groups.append(

@@ -71,13 +71,18 @@ def processes(device: str, towers: int = 1) -> Iterator[Processes]:
         towers: number of processes that hold one network together, one tower each.
 
     Raises:
-        ValueError: the number of processes is not a multiple of ``towers``.
+        ValueError: the number of processes is not a multiple of ``towers``, or the launcher sets RANK and nothing else.
     """
     if "RANK" not in os.environ:
         if towers > 1:
             raise ValueError(f"{towers} towers in processes of their own need torchrun: --nproc-per-node {towers}")
         yield Processes(device)
         return
+    if missing := [name for name in ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        rank = os.environ["RANK"]
+        raise ValueError(
+            f"RANK is {rank}, but {', '.join(missing)} not set: use torchrun, or unset RANK for one process"
+        )
     if device.startswith("cuda"):
         local = os.environ.get("LOCAL_RANK") or int(os.environ["RANK"]) % torch.cuda.device_count()
         device = f"cuda:{local}"

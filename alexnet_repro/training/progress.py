@@ -42,7 +42,8 @@ def progress_bar(shards: int = 1) -> tuple[Callable[[Training], None], Callable[
                 bars[0].initial = bars[0].n = bars[0].last_print_n = before
         if not bars[0].disable and (training.device.type == "cpu" or training.step % LOOK_EVERY == 0):
             wrong, loss, seen = training.tally.tolist()
-            bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
+            if seen:  # this process's part of a small minibatch may be empty
+                bars[0].set_postfix_str(f"loss {loss / seen:.3f}, error {wrong / seen:.1%}", refresh=False)
             done = before + shards * (int(seen) - before)
             bars[0].update(min(done, bars[0].total or done) - bars[0].n)
 

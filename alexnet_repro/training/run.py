@@ -62,7 +62,7 @@ def run(
             checkpoint is removed once the record is written.
         data_root: folder of the data sets, as for ``load_dataset``.
         processes: this process among those of ``torchrun``; None: a single one, on the CPU.
-        save_every: number of steps between checkpoints within an epoch; None: only at the end of each epoch.
+        save_every: number of steps between checkpoints within an epoch; None: only at its end, around the validation.
         on_step, on_epoch: called with the ``Training`` after every step and every epoch.
         load: function that loads the data sets, called like ``load_dataset``.
 
@@ -128,7 +128,9 @@ class _Run:
     def finished(self) -> Record | None:
         """The record, if the run is finished already; refuses the record of another run."""
         path = self.files.result
-        if path is None or not path.exists():
+        there = path is not None and path.exists()
+        self.agree("records", path, int(there), "that of a finished run" if there else "none")
+        if path is None or not there:
             return None
         record = Record.load(path)
         what = {name: value for name, value in self.what.items() if name != "environment"}
@@ -148,7 +150,8 @@ class _Run:
             self.config, self.network, self.model, self.transform, self.training, self.testing, here
         )
         self.resumed = self._checkpoint()
-        self._agree()
+        step = -1 if self.resumed is None else self.resumed.training["counts"]["step"]
+        self.agree("checkpoints", self.files.last, step, "none" if step < 0 else f"that of step {step:,}")
         if self.resumed is not None:
             self.best, self.start = self.resumed.best, self.start - self.resumed.seconds
             self.started = self.resumed.started
@@ -158,13 +161,11 @@ class _Run:
             if self.files.config is not None:
                 write_atomically(self.files.config, json.dumps(self.what, indent=1) + "\n")
 
-    def _agree(self) -> None:
-        """Raises ``CheckpointError`` unless all processes have found a checkpoint of the same step, or none."""
-        step = -1 if self.resumed is None else self.resumed.training["counts"]["step"]
-        if len(set(self.here.extremes(step))) > 1:
-            found = "none" if step < 0 else f"that of step {step:,}"
+    def agree(self, what: str, path: Path | None, number: int, found: str) -> None:
+        """Raises ``CheckpointError`` unless all processes have the same number for what they have found in a file."""
+        if len(set(self.here.extremes(number))) > 1:
             raise CheckpointError(
-                f"processes found different checkpoints in {self.files.last}, this one {found}: all must see one folder"
+                f"processes found different {what} in {path}, this one {found}: all must see one folder"
             )
 
     def _checkpoint(self) -> Saved | None:
@@ -191,8 +192,9 @@ class _Run:
                     self.save(training, self.files.last)
                     self.here.extremes(0)  # waits: if a process ended now, torchrun would kill the one that writes
                     raise Interrupted(f"stopped after step {training.step:,}")
-                if save_every is not None and training.step % save_every == 0:
-                    self.save(training, self.files.last)
+                over = self.validated and self.batches.state_dict()["given"] == len(self.batches)
+                if over or (save_every is not None and training.step % save_every == 0):
+                    self.save(training, self.files.last)  # a scheduler may not wait for the end of the validation
 
             def epoch_over(training: Training) -> None:
                 self.save_epoch(training)

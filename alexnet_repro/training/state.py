@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from alexnet_repro.networks.towers import TowerProcess
 from alexnet_repro.networks.weights import unwrapped
@@ -41,26 +43,30 @@ class Training:
 
     Attributes:
         model: as it was given, perhaps compiled or wrapped for several processes; ``plain`` is the network itself.
+        group: the processes among which the model's minibatches are divided; None: it gets whole minibatches.
         epochs: the finished epochs.
         step: number of minibatches trained on, in total.
-        loss: mean over this process's part of the last minibatch, (), nats, on the model's device.
+        loss: mean over this process's part of the last minibatch, (), nats, on the model's device; 0 if it is empty.
         tally: of this process in the current epoch, (3,) float64: wrong images, loss summed over images, images.
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], config: TrainConfig) -> None:
         self.model, self.config = model, config
         self.batches: Any = batches  # those of ``Batches`` have a state, and stages to enter
-        self.plain = unwrapped(model)
+        self.plain, self.group = unwrapped(model), data_group(model)
+        self.still = [module for module in model.modules() if model.training and not module.training]
         stages = getattr(config.schedule, "stages", ())
         factors = [layer for stage in stages for layer in stage.layer_lr_factors]
-        check_layers(self.plain, weight_decay=config.weight_decay, layer_lr_factors=factors)
+        apart = isinstance(self.plain, TowerProcess)  # whose layers are not all in this process
+        parameters = self.plain.state_dict() if apart else dict(self.plain.named_parameters())
+        check_layers(parameters, config.weight_decay, factors)
         self.forward = torch.compile(model, dynamic=False) if config.compile else model
         groups = parameter_groups(model, config.lr, config.bias_lr_factor, config.weight_decay)
         self.optimizer = KrizhevskySGD(groups, config.lr, config.momentum)
         self.device = next(model.parameters()).device
         if config.precision == "bfloat16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError(f"precision bfloat16 is not supported by {torch.cuda.get_device_name(self.device)}")
-        if config.precision == "float16" and isinstance(self.plain, TowerProcess):
+        if config.precision == "float16" and apart:
             raise ValueError("precision float16 can't be used with a process per tower, where each would scale its own")
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "float16")
         self.epochs: list[Epoch] = []
@@ -84,6 +90,12 @@ class Training:
         if wrong := [sorted(val) for val in vals if "top1_error" not in val]:
             raise ValueError(f"{self.config.schedule} needs top1_error from validate, which returned only {wrong[0]}")
         return self.config.stage(len(self.epochs) + 1, [val["top1_error"] for val in vals])
+
+    def enter_modes(self) -> None:
+        """Puts the model into training mode, but those of its modules that alone were in eval mode at the start."""
+        self.model.train()
+        for module in self.still:
+            module.training = False
 
     def count(self, loss: Tensor, wrong: Tensor, images: int) -> None:
         """Counts one more minibatch."""
@@ -111,11 +123,12 @@ class Training:
     def epoch(self, tally: Tensor, val: Mapping[str, float] | None = None) -> Epoch:
         """The current epoch as a finished one."""
         wrong, loss, images = tally.tolist()
-        return Epoch(len(self.epochs) + 1, self.lr, wrong / images, loss / images, self.seconds, val and dict(val))
+        error, loss = (wrong / images, loss / images) if images else (math.nan, math.nan)  # it may have had none here
+        return Epoch(len(self.epochs) + 1, self.lr, error, loss, self.seconds, val and _numbers(val))
 
     def end_epoch(self, val: Mapping[str, float] | None) -> None:
         """Ends the current epoch and begins the next."""
-        tally = summed(self.tally)
+        tally = summed(self.tally, self.group)
         if not tally[2]:
             raise ValueError(
                 f"epoch {len(self.epochs) + 1} had no minibatch: batches must yield some every time they are iterated; "
@@ -131,7 +144,7 @@ class Training:
         The tensors under "model" may be the network's own, as in any module's state dict: save the state, or make a
         deep copy of it, before the next step changes them.
 
-        Batches without a ``state_dict`` start from their beginning when the state is restored.
+        Batches without a ``state_dict`` start from their beginning when the state is restored, and the epoch with them.
 
         Raises:
             TrainingError: a loss or a weight is not finite.
@@ -147,8 +160,8 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "counts": {"step": self.step, "seconds": self.seconds, "first_loss": self.first_loss},
-            "tally": summed(self.tally),
-            "recent": summed(self.recent),
+            "tally": summed(self.tally, self.group),
+            "recent": summed(self.recent, self.group),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -166,29 +179,52 @@ class Training:
                 self.batches.load_state_dict(found.batches)
                 if not found.tally[2] and hasattr(self.batches, "begin"):
                     self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
-            for generator in self._generators():
-                generator.set_state(found.generators[0])
+            for generator, masks in product(self._generators(), found.generators):  # towers without dropout have none
+                generator.set_state(masks)
             torch.set_rng_state(found.torch)
             if found.cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(found.cuda, self.device)
-            self.scaler.load_state_dict(found.scaler)
+            if found.scaler:  # empty in any other precision than float16
+                self.scaler.load_state_dict(found.scaler)
             self.epochs = [typed(Epoch, epoch) for epoch in found.epochs]
             self.stage()  # raises if the schedule needs an error that the epochs lack
             self.step, self.seconds, self.first_loss = counts.step, counts.seconds, counts.first_loss
-            # from now on, the first process keeps the sums of all
-            first = not dist.is_initialized() or dist.get_rank() == 0
+            # from now on, the first process of the group keeps the sums of all
+            first = self.group is None or dist.get_rank(self.group) == 0
             self.tally.copy_(found.tally.reshape(self.tally.shape) * first)
+            if found.batches is None:  # they begin the epoch again
+                self.tally.zero_()
+                self.seconds = 0.0
             self.recent.copy_(found.recent.reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
         """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""
-        found = {id(g): g for m in self.plain.modules() if (g := getattr(m, "generator", None)) is not None}
-        return list(found.values())
+        found = (getattr(module, "generator", None) for module in self.plain.modules())
+        return list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
 
 
-def summed(tensor: Tensor) -> Tensor:
-    """A copy of the tensor, summed over all processes if there are several."""
+def _numbers(val: Mapping[str, Any]) -> dict[str, float]:
+    """The results of ``validate`` as Python's own numbers, which a checkpoint can hold."""
+    found = {}
+    for name, value in val.items():
+        try:
+            found[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"validate returned {name}={value!r}, and only numbers can be recorded: leave it out, or make it one"
+            ) from error
+    return found
+
+
+def data_group(model: nn.Module) -> dist.ProcessGroup | None:
+    """The processes among which a model's minibatches are divided, one tower of it in each or all; None: only this."""
+    found = (part.process_group for part in model.modules() if isinstance(part, DistributedDataParallel))
+    return next(found, None)
+
+
+def summed(tensor: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """A copy of the tensor, summed over the processes of a group, if there is one."""
     total = tensor.clone()
-    if dist.is_initialized():
-        dist.all_reduce(total)
+    if group is not None:
+        dist.all_reduce(total, group=group)
     return total

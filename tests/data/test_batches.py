@@ -109,7 +109,7 @@ def test_on_another_device_nothing_is_waited_for(monkeypatch, kept):
         assert (inputs.shape, inputs.dtype, len(labels)) == (expected.shape, torch.float32, len(expected))
 
 
-@given(shards=st.integers(1, 5), epochs=st.integers(1, 2))
+@given(shards=st.integers(1, 12), epochs=st.integers(1, 2))
 @settings(deadline=None, max_examples=10)
 def test_all_shards_together_are_the_batch(shards, epochs):
     whole = noisy()
@@ -118,6 +118,14 @@ def test_all_shards_together_are_the_batch(shards, epochs):
         for batch, *shares in zip(whole, *parts, strict=True):
             for i in range(2):
                 assert torch.cat([share[i] for share in shares]).equal(batch[i])
+
+
+def test_of_a_small_batch_a_rank_may_get_no_image():
+    """Of ImageNet's last 15, on 16 GPUs."""
+    batches = noisy(shard=0, shards=16)
+    *_, (inputs, labels) = batches
+    assert (inputs.shape, inputs.dtype, labels.shape) == ((0, 3, 5, 5), torch.float32, (0,))
+    assert batches.place == (0, 5)
 
 
 @given(leave=st.integers(1, 3), epoch=st.integers(0, 2), ahead=st.integers(1, 4), reload=st.booleans())
@@ -223,7 +231,6 @@ def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():
     ("arguments", "message"),
     [
         ({"shard": 2, "shards": 2}, "shard must be between 0 and 1, not 2"),
-        ({"shards": 6}, "the last batch of 25 images has 5: too few for 6 shards"),
         ({"ahead": 0}, "ahead must be at least 1 batch, not 0"),
     ],
 )

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_net import TINY_NET
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from alexnet_repro import build
 from alexnet_repro.networks import inspect
 from alexnet_repro.networks.inspect import activations, agreement, evaluating, last_hidden, mean_derivatives, nearest
+from alexnet_repro.networks.presets import PRESETS
 from alexnet_repro.networks.spec import Activation
 
 
@@ -17,6 +21,22 @@ def test_a_layer_s_activations_are_those_of_the_layers_up_to_it():
     assert network.training
     with pytest.raises(ValueError, match="layer must be one of conv1, act1, pool1, fc10, not 'fc7'"):
         activations(network, x, "fc7")
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("preset", ["paper", "run145", "torchvision", "cifar-11pct"])
+def test_torchvision_s_feature_extractor_gives_the_network_s_own_activations(preset, train):
+    config = PRESETS[preset]
+    network = build(config if preset == "cifar-11pct" else replace(config, width=1 / 16)).train(train)
+    layers = dict(network.named_children())
+    extract = create_feature_extractor(network, list(layers))
+    x = torch.randn(2, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(0))
+    masks = network.generator.get_state()
+    found = extract(x)
+    network.generator.set_state(masks)
+    for name, layer in layers.items():
+        x = layer(x)
+        assert found[name].equal(x), name
 
 
 def test_a_network_without_activations_has_no_last_hidden_layer():

@@ -59,6 +59,15 @@ def test_a_network_that_does_not_move_is_told_that_its_signal_may_be_too_small()
         train(net, batches, TrainConfig(epochs=1, lr=1e-6, stuck_after=5))
 
 
+def test_a_process_whose_part_of_the_minibatch_is_empty_finds_no_units_inactive():
+    net = build(TINY_NET)
+    for p in net.parameters():
+        p.data *= 1e-6
+    batches = [*endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 4), (torch.rand(0, 3, 8, 8), torch.arange(0))]
+    with pytest.raises(TrainingError, match=r"step 5: .*gradient may be too small"):
+        train(net, batches, TrainConfig(epochs=1, lr=1e-6, stuck_after=5))
+
+
 def test_an_input_that_is_no_number_is_not_blamed_on_the_network():
     images = torch.rand(6, 3, 8, 8)
     images[2, 0, 0, 0] = torch.nan

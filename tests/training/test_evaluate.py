@@ -195,7 +195,8 @@ def test_over_views_the_log_probability_is_that_of_the_mean_probability():
 
 
 def test_an_empty_share_counts_as_nothing(monkeypatch):
-    monkeypatch.setattr(evaluating, "summed", lambda mine: mine + torch.tensor([0.5, -0.7, 1.0]) * 4)  # of another
+    others = torch.tensor([0.5, -0.7, 1.0]) * 4
+    monkeypatch.setattr(evaluating, "summed", lambda mine, group: mine + others)
     empty = torch.zeros(0, dtype=torch.int64)
     assert by_hand(SCORES[:0], empty) == pytest.approx({"top1_error": 0.5, "log_probability": -0.7})
     images = torch.zeros(0, 3, 2, 2, dtype=torch.uint8)

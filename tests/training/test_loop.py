@@ -1,12 +1,15 @@
 import copy
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_net import TINY_NET
 from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from alexnet_repro import TrainConfig, build, train
 from alexnet_repro.data import Batches
@@ -14,6 +17,7 @@ from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.networks.spec import Norm
 from alexnet_repro.training import loop
+from alexnet_repro.training.checkpoint import load_checkpoint, save_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
 from alexnet_repro.training.schedules import Plateau
 
@@ -117,6 +121,16 @@ def test_an_update_that_leaves_weights_that_are_not_finite_is_an_error_of_its_st
         train(model, data, TrainConfig(epochs=1, lr=1e37), on_step=on_step)
 
 
+def test_a_history_without_an_image_has_no_errors():
+    model = nn.Linear(4, 3)
+    model.weight.data.fill_(math.inf)
+    with pytest.raises(TrainingError, match="left weights that are not finite") as caught:
+        train(model, [(torch.zeros(0, 4), torch.arange(0))], TWICE)
+    (epoch,) = caught.value.history.epochs
+    assert math.isnan(epoch.train_error)
+    assert math.isnan(epoch.train_loss)
+
+
 @pytest.mark.parametrize("batches", [[], (batch for batch in [(torch.zeros(3, 4), torch.arange(3))])])
 def test_an_epoch_without_a_minibatch_is_an_error_that_names_it(batches):
     epoch = 1 if batches == [] else 2
@@ -134,11 +148,72 @@ def test_validation_may_return_anything_but_a_schedule_that_looks_at_errors_need
         trained(schedule=Plateau())
 
 
+@pytest.mark.parametrize("value", [np.float64(0.5), np.float32(0.5), torch.tensor(0.5), "0.5", 1])
+def test_what_validation_returns_is_recorded_as_a_number_that_can_be_read_again(tmp_path, value):
+    data = [(torch.rand(3, 4), torch.arange(3))]
+
+    def save(training):
+        save_checkpoint(tmp_path / "last.pt", {}, training.state_dict())
+
+    (epoch,) = train(nn.Linear(4, 3), data, TrainConfig(epochs=1, lr=0.1), validate=lambda: {"x": value},
+                     on_epoch=save).epochs  # fmt: skip
+    state = load_checkpoint(tmp_path / "last.pt")["state"]
+    resumed = train(nn.Linear(4, 3), data, TWICE, resume=state)
+    assert resumed.epochs[0].val == epoch.val == {"x": float(value)}
+    assert type(epoch.val["x"]) is float
+
+
+@pytest.mark.parametrize("value", [None, "high", torch.ones(2), np.ones(2), {}])
+def test_what_is_not_a_number_is_refused_after_the_first_epoch(value):
+    data, validate = [(torch.rand(3, 4), torch.arange(3))], lambda: {"loss": 1.0, "x": value}
+    with pytest.raises(ValueError, match=r"validate returned x=.*, and only numbers can be recorded: leave it out"):
+        train(nn.Linear(4, 3), data, TWICE, validate=validate, on_epoch=pytest.fail)
+
+
 def test_a_validation_that_leaves_the_network_in_eval_mode_does_not_leave_it_so_for_the_next_epoch(tiny_dataset):
     net, modes = build(TINY_NET), []
     net.register_forward_pre_hook(lambda module, inputs: modes.append(module.training))
     train(net, batches(tiny_dataset), TWICE, validate=lambda: net.eval() and {"top1_error": 0.5})
     assert set(modes) == {True}
+
+
+def modes_in_steps(net: nn.Module, **callbacks: Callable) -> list[list[bool]]:
+    """The modes of the network's modules in every step of two epochs of two."""
+    modes, data = [], [(torch.rand(3, 4), torch.arange(3))] * 2
+    net.register_forward_pre_hook(lambda module, inputs: modes.append([each.training for each in net.modules()]))
+    train(net, data, TWICE, **callbacks)
+    assert len(modes) == 4
+    return modes
+
+
+@pytest.mark.parametrize("callback", ["validate", "on_step", "on_epoch"])
+def test_modules_in_eval_mode_stay_in_it_and_the_others_in_training_mode(callback):
+    net = nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.BatchNorm1d(5), nn.Dropout()), nn.Linear(5, 3))
+    net[1].eval()
+    net[1][1].train()
+    before = [True, True, False, False, True, True]
+    changes = {"on_step": lambda training: net.eval(), "on_epoch": lambda training: net.train()}
+    assert modes_in_steps(net, **{callback: changes.get(callback, lambda: net.eval() and {})}) == [before] * 4
+    assert net[1][0].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_callback_that_leaves_one_layer_in_eval_mode_turns_nothing_off(part):
+    net = nn.Sequential(nn.Dropout(), nn.Linear(4, 3))
+    assert modes_in_steps(net, on_step=lambda training: net[part].eval()) == [[True] * 3] * 4
+
+
+def test_a_model_that_is_wholly_in_eval_mode_is_trained_in_training_mode():
+    assert modes_in_steps(nn.Sequential(nn.Dropout(), nn.Linear(4, 3)).eval()) == [[True] * 3] * 4
+
+
+def test_a_sampler_of_several_processes_gives_every_epoch_another_order():
+    data = TensorDataset(torch.rand(12, 4), torch.arange(12) % 3)
+    sampler, orders = DistributedSampler(data, num_replicas=2, rank=0), []
+    loader = DataLoader(data, batch_size=2, sampler=sampler)
+    train(nn.Linear(4, 3), loader, CONFIG, on_epoch=lambda training: orders.append(list(sampler)))
+    assert len({tuple(order) for order in orders}) == 3
+    assert sampler.epoch == 2
 
 
 def test_a_network_of_one_class_is_never_stuck():

@@ -64,8 +64,41 @@ def test_every_parameter_is_in_exactly_one_group():
 
 
 def test_decay_of_a_layer_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match="weight_decay names fc8; the layers are conv1, fc10"):
+    with pytest.raises(ValueError, match="weight_decay names fc8; the layers with weights are conv1, fc10"):
         Training(build(TINY_NET), [], TrainConfig(epochs=1, lr=0.1, weight_decay={"fc8": 0.1}))
+
+
+def tied() -> nn.Module:
+    model = nn.ModuleDict({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)})
+    model["decoder"].weight = model["encoder"].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "known"),
+    [
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))), "0", "0.parametrizations.weight"),
+        (nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False)), "1", "0"),
+        (tied(), "decoder", "encoder"),
+    ],
+    ids=["the weight is computed", "no parameters", "the weight is another layer's"],
+)
+def test_decay_of_a_layer_without_a_weight_of_its_own_is_refused(model, layer, known):
+    with pytest.raises(ValueError, match=f"weight_decay names {layer}; the layers with weights are {known}$"):
+        Training(model, [], TrainConfig(epochs=1, lr=0.1, weight_decay={layer: 0.1}))
+    training = Training(model, [], TrainConfig(epochs=1, lr=0.1, weight_decay={known: 0.1}))
+    assert {group["layer"] for group in training.optimizer.param_groups if group["weight_decay"]} == {known}
+
+
+def test_the_biases_of_attention_are_biases():
+    groups = parameter_groups(nn.ModuleDict({"a": nn.MultiheadAttention(4, 2)}), 0.1, 2.0, {"a": 0.5, "a.out_proj": 1})
+    found = [(group["layer"], group["role"], group["lr"], group["weight_decay"]) for group in groups]
+    assert found == [
+        ("a", "weight", 0.1, 0.5),
+        ("a", "bias", 0.2, 0.0),
+        ("a.out_proj", "weight", 0.1, 1),
+        ("a.out_proj", "bias", 0.2, 0.0),
+    ]
 
 
 def test_a_stage_s_learning_rate_of_a_layer_that_is_not_there_is_refused():

@@ -59,6 +59,19 @@ def test_batches_that_do_not_know_how_many_images_they_have_get_a_bar_too(monkey
     assert ("16 images [" in shown.getvalue()) is terminal
 
 
+def test_the_bar_can_wait_for_the_first_image(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        progress, "tqdm", lambda **how: tqdm(**how | {"disable": False, "file": shown, "mininterval": 0})
+    )
+    training = SimpleNamespace(
+        batches=SimpleNamespace(epoch_size=15), epochs=[], config=SimpleNamespace(epochs=2), step=1,
+        device=torch.device("cpu"), tally=torch.zeros(3), inputs=torch.zeros(0),
+    )  # fmt: skip
+    progress_bar(shards=16)[0](training)
+    assert " 0/15 [" in shown.getvalue()
+
+
 def test_in_a_resumed_epoch_the_images_before_are_neither_multiplied_nor_counted_into_the_speed(monkeypatch):
     bars = []
     monkeypatch.setattr(

@@ -133,6 +133,20 @@ def test_a_signal_leaves_a_checkpoint_of_the_step_under_way(config, tmp_path, nu
     assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
 
 
+def test_a_run_that_is_killed_during_a_validation_loses_none_of_its_epoch(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(measures.Measures, "validate", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(config, Files.of_folder(tmp_path / "out"))
+    steps = []
+    record = run(config, Files.of_folder(tmp_path / "out"), on_step=[lambda training: steps.append(training.step)])
+    whole = run(config, Files.of_folder(tmp_path / "whole"))
+    assert steps == list(range(6, 16))
+    assert same(weights(tmp_path / "out"), weights(tmp_path / "whole"))
+    assert [epoch | {"seconds": 0} for epoch in record.epochs] == [epoch | {"seconds": 0} for epoch in whole.epochs]
+    assert record.final == whole.final
+
+
 def test_a_signal_during_the_last_epoch_s_end_stops_the_run_before_its_evaluation(config, tmp_path, monkeypatch):
     def ask(training):
         if len(training.epochs) == training.config.epochs:
@@ -213,10 +227,11 @@ def test_the_data_of_a_run_are_known_by_their_checksum_wherever_they_lie(config,
 
 
 class Apart(Processes):
-    """One of two processes, of which the other found the checkpoint of step 6."""
+    """One of two processes, of which the other found no record, but the checkpoint of step 6."""
 
     def extremes(self, value: int) -> tuple[int, int]:
-        return min(value, 6), max(value, 6)
+        other = 0 if value in (0, 1) else 6
+        return min(value, other), max(value, other)
 
 
 def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
@@ -224,6 +239,9 @@ def test_processes_that_found_other_checkpoints_do_not_train(config, tmp_path):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
     stopped(config, tmp_path / "out", 4)
     with pytest.raises(CheckpointError, match="this one that of step 4: all must see one folder"):
+        run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
+    run(config, Files.of_folder(tmp_path / "out"))
+    with pytest.raises(CheckpointError, match=r"different records in .*result\.json, this one that of a finished run"):
         run(config, Files.of_folder(tmp_path / "out"), processes=Apart("cpu"))
 
 

@@ -121,7 +121,8 @@ def test_lower_precisions_train_and_keep_their_weights_in_float32(tiny_dataset, 
 def test_a_compiled_step_gives_the_same_losses(tiny_dataset):
     losses = []
     for compiled in (False, True):
-        history = train(net(False), batches(tiny_dataset), TrainConfig(epochs=1, lr=1e-3, compile=compiled))
+        data = [*batches(tiny_dataset), (torch.zeros(0, 3, 6, 6), torch.zeros(0, dtype=torch.int64))]
+        history = train(net(False), data, TrainConfig(epochs=1, lr=1e-3, compile=compiled))
         losses.append(history.epochs[0].train_loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -138,6 +139,57 @@ def test_the_state_of_an_undivided_network_goes_on_in_towers_on_devices(tiny_dat
     train(apart, data, recipe, resume=states[0])
     for name, tensor in apart.state_dict().items():
         torch.testing.assert_close(tensor, whole.state_dict()[name], rtol=1e-9, atol=1e-12)
+
+
+def test_batches_that_can_t_go_on_within_an_epoch_begin_it_again_with_its_counts():
+    data, states = [(torch.rand(4, 5), torch.arange(4) % 3), (torch.rand(2, 5), torch.arange(2))], []
+    train(nn.Linear(5, 3), data, TrainConfig(epochs=1, lr=0.1),
+          on_step=lambda training: states.append(copy.deepcopy(training.state_dict())))  # fmt: skip
+    again, counts = nn.Linear(5, 3), []
+    again.load_state_dict(states[0]["model"])
+    begun = train(again, data, TrainConfig(epochs=1, lr=0.1))
+    resumed = train(nn.Linear(5, 3), data, TrainConfig(epochs=1, lr=0.1), resume=states[0],
+                    on_step=lambda training: counts.append(int(training.tally[2])))  # fmt: skip
+    assert counts == [4, 6]
+    assert resumed.epochs[0].train_error == begun.epochs[0].train_error
+    states[0]["counts"]["seconds"] = 3600.0
+    assert train(nn.Linear(5, 3), data, TrainConfig(epochs=1, lr=0.1), resume=states[0]).epochs[0].seconds < 3600
+
+
+def test_half_precision_goes_on_from_the_state_of_a_whole_one(tiny_dataset):
+    states = []
+    train(net(False), batches(tiny_dataset), TrainConfig(epochs=1, lr=1e-3),
+          on_epoch=lambda training: states.append(copy.deepcopy(training.state_dict())))  # fmt: skip
+    for precision in ("float16", "float32"):
+        config = TrainConfig(epochs=len(states) + 1, lr=1e-3, precision=precision)
+        train(net(False), batches(tiny_dataset), config, resume=states[-1],
+              on_epoch=lambda training: states.append(copy.deepcopy(training.state_dict())))  # fmt: skip
+    assert [len(state["epochs"]) for state in states] == [1, 2, 3]
+
+
+class Counting(nn.Linear):
+    """A layer with a state of its own, which is no tensor."""
+
+    calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+def test_the_extra_state_of_a_module_is_saved_and_restored():
+    data, states = [(torch.rand(4, 5), torch.arange(4) % 3)] * 3, []
+    train(Counting(5, 3), data, TrainConfig(epochs=1, lr=0.1),
+          on_epoch=lambda training: states.append(copy.deepcopy(training.state_dict())))  # fmt: skip
+    again = Counting(5, 3)
+    train(again, data, TrainConfig(epochs=2, lr=0.1), resume=states[0])
+    assert again.calls == 6
 
 
 def test_half_precision_that_every_tower_s_process_would_scale_for_itself_is_refused(monkeypatch):
