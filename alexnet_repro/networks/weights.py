@@ -27,6 +27,7 @@ _TORCHVISION = {
     for kind in ("weight", "bias")
 }  # fmt: skip
 """Our name of each parameter -> torchvision's name."""
+_PARAMETERS = tuple(_TORCHVISION)  # our names
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -115,7 +116,7 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
-    _check_names(state_dict, _TORCHVISION, "preset torchvision")
+    _check_names(state_dict, _PARAMETERS, "preset torchvision")
     return {theirs: state_dict[ours] for ours, theirs in _TORCHVISION.items()}
 
 
@@ -149,7 +150,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
-    _check_names(state_dict, _TORCHVISION, "preset caffe")
+    _check_names(state_dict, _PARAMETERS, "preset caffe")
     blobs = {}
     for layer in LAYERS:
         weight = state_dict[f"{layer}.weight"]
