@@ -5,7 +5,7 @@ import pytest
 from alexnet_repro import InputConfig, NetConfig, TrainConfig
 from alexnet_repro.data.config import INPUT_PRESETS
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Pool
+from alexnet_repro.networks.spec import WithinChannelNorm
 from alexnet_repro.support.values import as_json, differences, from_json, read_sealed, write_sealed
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.recipes import TRAIN_PRESETS
@@ -36,10 +36,11 @@ def test_unknown_types_and_fields_are_refused_by_name():
         from_json({"type": "Line"}, [Point])
     with pytest.raises(ValueError, match=r"Point: .*'z'"):
         from_json({"type": "Point", "x": 1, "z": 2}, [Point])
-    with pytest.raises(ValueError, match=r"^Pool\.size must be int, not 'x'$"):
-        from_json({"type": "Pool", "name": "pool1", "size": "x"}, [Pool])
-    with pytest.raises(ValueError, match=r"Pool: .*'_'"):
-        from_json({"type": "Pool", "name": "pool1", "_": 1}, [Pool])
+    layer = {"type": "WithinChannelNorm", "name": "cnorm2", "size": 5, "scale": 0.1}
+    with pytest.raises(ValueError, match=r"^WithinChannelNorm\.size must be int, not 'x'$"):
+        from_json(layer | {"size": "x"}, [WithinChannelNorm])
+    with pytest.raises(ValueError, match=r"WithinChannelNorm: .*'_'"):
+        from_json(layer | {"_": 1}, [WithinChannelNorm])
 
 
 @pytest.mark.parametrize(
