@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -20,8 +19,9 @@ from alexnet_repro import AlexNet, InputConfig
 from alexnet_repro.data import prepare
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
-from alexnet_repro.data.parts import PART
+from alexnet_repro.data.parts import IMAGES_A_PART
 from alexnet_repro.networks.build import Network
+from alexnet_repro.support.threads import usable_cores
 from alexnet_repro.training.evaluate import predict
 
 MIB = 2**20
@@ -44,7 +44,7 @@ def prepared(folder: Path) -> float:
     """A part's pixels for every thread, and all pixels, mapped for their checksum; decoding comes on top."""
     with tempfile.TemporaryDirectory() as store:
         prepare(folder_source(folder), Path(store, "store"), size=SIZE, form="raw")
-    return 3 * SIZE**2 * ((os.cpu_count() or 1) * PART["raw"] + FILES)
+    return 3 * SIZE**2 * (usable_cores() * IMAGES_A_PART["raw"] + FILES)
 
 
 def run() -> float:

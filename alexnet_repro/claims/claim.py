@@ -29,7 +29,7 @@ Metric = Literal[
     "color_difference",  # between the two towers' first-layer filters: inspect.tower_color
     "color_difference_chance",  # between random halves of the same filters
 ]
-RULE_SINCE = "2026-11-27"  # until then there were two outcomes, and "not reproduced" covered three findings
+RULE_SINCE = "2026-11-27"  # the date since which ``decide`` has been the rule
 LOOKS = (5, 10)  # numbers of pairs of runs: a verdict is given at these, and at no others
 LEVEL = 0.9725  # confidence of the interval at each look; both contain the true effect with probability 95 %
 LEVEL_MARGIN = 0.005  # fraction: an error at most this much above the paper's reproduces it. OURS

@@ -106,7 +106,8 @@ def unpacked(archive: Archive, folder: str, root: Path, download: bool, missing:
         ValueError: the md5 is wrong; or as ``unpack``.
     """
     if (root / folder).is_dir():
-        raise DatasetNotFoundError(f"{root / folder} differs from {archive.file}. Remove it, and it is unpacked again")
+        again = "it is unpacked" if (root / archive.file).is_file() else "fetch it"
+        raise DatasetNotFoundError(f"{root / folder} differs from {archive.file}. Remove it, and {again} again")
     path = root / archive.file
     if path.is_file():
         check(path, archive.md5)

@@ -21,7 +21,7 @@ from alexnet_repro.support.files import write_atomically
 
 Form = Literal["raw", "jpeg"]
 
-PART = {"raw": 128, "jpeg": 1024}  # images
+IMAGES_A_PART = {"raw": 128, "jpeg": 1024}
 JPEG_QUALITY = 95  # as in cuda-convnet2's make-data
 
 

@@ -24,10 +24,11 @@ from alexnet_repro.data.archives import check_once
 from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.decode import ImageError
 from alexnet_repro.data.folders import ImageFile, Problem, Source
-from alexnet_repro.data.parts import PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
+from alexnet_repro.data.parts import IMAGES_A_PART, Form, close_gaps, make_array, moments_of_parts, npy, write_part
 from alexnet_repro.data.store import FORMAT, MANIFEST, SEAL, Store, file_sha256, is_store, stored_images
 from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.lock import locked
+from alexnet_repro.support.threads import usable_cores
 from alexnet_repro.support.values import check_choice, write_sealed
 
 RAW_LIMIT = 16 * 2**30  # bytes; larger data sets become JPEG files unless ``form`` says otherwise
@@ -74,7 +75,7 @@ def prepare(
         check_choice("form", form, get_args(Form))
     if size < 1:
         raise ValueError(f"size must be at least 1 pixel, not {size}")
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1 thread, not {workers}")
     if (out / MANIFEST).exists() and not is_store(out):
@@ -137,7 +138,7 @@ def _request(source: Source, listings: dict[str, str], size: int, form: Form) ->
         "format": FORMAT,
         "library": __version__,
         "pillow": PIL.__version__,
-        "part": PART[form],
+        "part": IMAGES_A_PART[form],
         "source": {
             "name": source.name,
             "origin": source.origin,
@@ -232,7 +233,7 @@ def _write_parts(
     waiting: set[Future[int]] = set()
     try:
         for number in count():
-            part, first = list(islice(files, PART[form])), number * PART[form]
+            part, first = list(islice(files, IMAGES_A_PART[form])), number * IMAGES_A_PART[form]
             stem = unfinished / f"{split}-{number:05d}"
             if part and not stem.with_suffix(".json").exists():
                 waiting.add(pool.submit(write_part, part, stem, first, size, form, tolerant))
@@ -252,7 +253,7 @@ def _assemble(
 ) -> dict[str, Any]:
     """Makes the split's files from its parts; returns its entry in the manifest."""
     unfinished, size, form = out / UNFINISHED, request["size"], request["form"]
-    stems = [unfinished / f"{split}-{number:05d}" for number in range(-(-listed.total() // PART[form]))]
+    stems = [unfinished / f"{split}-{number:05d}" for number in range(-(-listed.total() // IMAGES_A_PART[form]))]
     parts = [json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) for stem in stems]
     labels = np.array([label for part in parts for label in part["labels"]], dtype="<i8")
     if not len(labels):
@@ -263,7 +264,7 @@ def _assemble(
     if form == "raw":
         names = [f"{split}-images.npy"]
         if any(part["skipped"] for part in parts) and (unfinished / names[0]).exists():
-            places = [(number * PART[form], len(part["labels"])) for number, part in enumerate(parts)]
+            places = [(number * IMAGES_A_PART[form], len(part["labels"])) for number, part in enumerate(parts)]
             close_gaps(unfinished / names[0], places, out / names[0])
     else:
         index = [(tar, *place) for tar, part in enumerate(parts) for place in part["places"]]

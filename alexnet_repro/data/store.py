@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -231,8 +232,8 @@ class JpegImages:
         except MemoryError:
             raise
         except Exception as error:  # on damaged files, Pillow raises nearly anything
-            where = f"{self.tars[number]}, byte {start}"
-            raise StoreError(f"{where}: image {row} can't be read: alexnet-repro data verify says more") from error
+            where, verify = f"{self.tars[number]}, byte {start}", f"data verify {quote(str(self.tars[number].parent))}"
+            raise StoreError(f"{where}: image {row} can't be read: alexnet-repro {verify} says more") from error
 
 
 def stored_images(folder: Path, split: str, files: Iterable[str], size: int) -> Tensor:

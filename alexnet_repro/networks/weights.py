@@ -28,6 +28,7 @@ _TORCHVISION = {
     for kind in ("weight", "bias")
 }  # fmt: skip
 """Our name of each parameter -> torchvision's name."""
+_PARAMETERS = tuple(_TORCHVISION)  # our names
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -128,7 +129,7 @@ def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
-    _check_names(state_dict, _TORCHVISION, "preset torchvision")
+    _check_names(state_dict, _PARAMETERS, "preset torchvision")
     return {theirs: state_dict[ours] for ours, theirs in _TORCHVISION.items()}
 
 
@@ -164,7 +165,7 @@ def to_caffe(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor
         ValueError: the layout differs; names the missing and unexpected parameters.
     """
     state_dict = _plain(state_dict)
-    _check_names(state_dict, _TORCHVISION, "preset caffe")
+    _check_names(state_dict, _PARAMETERS, "preset caffe")
     blobs = {}
     for layer in LAYERS:
         weight = state_dict[f"{layer}.weight"]

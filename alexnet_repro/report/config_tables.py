@@ -123,7 +123,7 @@ def _settings(layer: Layer, gaussian: bool) -> str:
         case WithinChannelNorm():
             return f"{layer.size}x{layer.size} pixels, scale {layer.scale:g}"
         case Dropout():
-            return "rescaled in training" if layer.rescale else "halved at test time"
+            return "rescaled in training" if layer.rescale else "scaled at test time"
     return "yes"
 
 

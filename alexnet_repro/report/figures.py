@@ -191,12 +191,11 @@ def first_losses(runs: Mapping[str, Sequence[float]], chance: float) -> Figure:
     return finished(figure)
 
 
-def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float] | None = None) -> Figure:
+def run_curves(runs: Mapping[str, Record | None]) -> Figure:
     """Training and validation error per epoch, a panel per run.
 
     Args:
         runs: title -> record; None: the run was not made yet and has no panel.
-        references: label -> error to be marked by a horizontal line, as a fraction.
     """
     made = {title: record for title, record in runs.items() if record is not None}
     figure, axes = panels(len(made), "top-1 error, %", height=3.4)
@@ -206,8 +205,6 @@ def run_curves(runs: Mapping[str, Record | None], references: Mapping[str, float
             if errors:
                 every = max(1, len(errors) // 8)
                 ax.plot(range(1, len(errors) + 1), errors, **style, markevery=every, markersize=5, label=label)
-        for i, (label, error) in enumerate((references or {}).items()):
-            ax.axhline(100 * error, color="black", linestyle=("-", ":")[i % 2], linewidth=0.8, label=label)
         ax.set(title=title, xlabel="epoch", ylim=(0, 100))
         ax.set_xlim(left=0)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from alexnet_repro.support.values import fits, in_words
 
@@ -111,5 +111,8 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
     """The value converted to the field's type, int to float and list to tuple; ``ValueError`` if it does not fit."""
     value = tuple(value) if isinstance(value, list) else value
     if not fits(value, hint):
+        if get_origin(hint) is not tuple and any(map(dataclasses.is_dataclass, (hint, *get_args(hint)))):
+            null = " but null" * fits(None, hint)
+            raise ValueError(f"{path} takes no value{null}: set a field of it, {path}.FIELD=...")
         raise ValueError(f"{path} does not take {value!r}: it must be {in_words(hint, in_json=True)}")
     return float(value) if type(value) is int and float in (hint, *get_args(hint)) else value

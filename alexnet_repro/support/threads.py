@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,11 @@ import torch
 T = TypeVar("T")
 
 CACHED = 2**18  # values processed at a time on a CPU, few enough for the processor's cache
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, which a cluster may restrict; where that is not known, all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_out(work: Callable[[Iterator[T]], object], pieces: Iterable[T]) -> None:

@@ -55,7 +55,7 @@ def typed(cls: type, fields: Mapping[str, Any]) -> Any:
     hints = _hints(cls)
     for name, value in fields.items():
         if name in hints and not fits(value, hints[name]):
-            raise ValueError(f"{cls.__name__}.{name} does not take {_short(value)}")
+            raise ValueError(f"{cls.__name__}.{name} must be {in_words(hints[name])}, not {_short(value)}")
     try:
         return cls(**fields)
     except TypeError as error:
@@ -90,7 +90,8 @@ _IN_JSON = {type(None): "null", bool: "true or false", int: "a whole number", fl
 
 @lru_cache
 def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # without the ``_`` of KW_ONLY
 
 
 def fits(value: object, hint: Any) -> bool:

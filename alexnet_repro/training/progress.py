@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 
 import torch
@@ -125,5 +126,4 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
     model = build(config.net).to(device).to(memory_format=torch.channels_last)
     still = replace(config.train, epochs=1, lr=1e-9, schedule=None, stuck_after=None)
     train(model, batches, still, on_step=on_step)
-    lengths = sorted(b - a for a, b in pairwise(times[1:]))
-    return config.input.batch_size / lengths[len(lengths) // 2]
+    return config.input.batch_size / median(b - a for a, b in pairwise(times[1:]))

@@ -78,11 +78,11 @@ class Stages:
                 f"{len(stages)} stages that end with epochs {lasts} can't be shortened to {epochs} epochs in all: give "
                 f"at least {len(stages)}, or set epochs alone, --set train.epochs={epochs}, to train the first stages"
             )
-        ends = [round(last * epochs / whole) for last in lasts]
-        for i, end in enumerate(ends):
-            ends[i] = min(max(end, (ends[i - 1] if i else 0) + 1), epochs - len(ends) + i + 1)
-        lengths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        return Stages(tuple(replace(stage, epochs=n) for stage, n in zip(stages, lengths, strict=True)))
+        shortened, end = [], 0
+        for left, stage, last in zip(reversed(range(len(stages))), stages, lasts, strict=True):
+            start, end = end, min(max(round(last * epochs / whole), end + 1), epochs - left)
+            shortened.append(replace(stage, epochs=end - start))
+        return Stages(tuple(shortened))
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str], best: bool
         ValueError: ``out`` is a checkpoint of a run, from which it could no longer resume.
     """
     path, out = Path(path), Path(out)
-    if out.resolve() in {(folder / name).resolve() for folder in (path, path.parent) for name in (LAST, BEST)}:
+    folder = path if path.is_dir() else path.parent
+    if out.resolve() in {(folder / name).resolve() for name in (LAST, BEST)}:
         raise ValueError(f"{out} is a checkpoint of the run itself, which could no longer resume: choose another file")
     load_trained(path, "cpu", best)  # raises if it could not be loaded
     found = load_checkpoint(checkpoint_file(path, best))

@@ -125,7 +125,7 @@ def first_command() -> str:
 
 
 def _machine(found: Mapping[str, Any]) -> str:
-    """The newcomer's machine, with the rate by which other machines can be compared."""
+    """The machine of a benchmark, with the rate by which other machines can be compared."""
     rate = f", which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32)"
     return found["machine"]["device"] + rate
 
@@ -152,7 +152,7 @@ def cost_curves() -> Figure:
     axes[0].set_yticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes[0].yaxis.set_minor_locator(NullLocator())
     axes[0].legend()
-    return figure
+    return figures.finished(figure)
 
 
 def processes_table() -> Table:

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import costs
 import forest
+import matplotlib.pyplot as plt
 import numpy as np
 import page_tables
 import pytest
@@ -62,6 +63,13 @@ def test_the_images_of_pages_are_those_of_the_records_and_benchmarks():
         with Image.open(page_tables.IMAGES / name) as stored, Image.open(io.BytesIO(page_tables.as_png(figure))) as new:
             assert stored.size == new.size
             assert np.abs(np.asarray(stored, float) - np.asarray(new, float)).mean() < 1
+
+
+def test_the_figures_of_pages_are_closed():
+    before = plt.get_fignums()
+    assert page_tables.figure_one().axes
+    assert costs.cost_curves().axes
+    assert plt.get_fignums() == before
 
 
 def position(claim: str, estimate: float | None, low: float | None = None, high: float | None = None) -> tuple:

@@ -150,6 +150,8 @@ def test_a_full_disk_is_no_fault_of_the_mirrors(server, tmp_path, monkeypatch):
 
 def test_a_folder_that_is_not_whole_is_said_to_be_so_and_nothing_is_unpacked_over_it(tmp_path):
     (tmp_path / "folder").mkdir()
+    with pytest.raises(DatasetNotFoundError, match=r"folder differs from a\.bin\. Remove it, and fetch it again"):
+        unpacked(archive(), "folder", tmp_path, True, "it is missing")
     (tmp_path / "a.bin").write_bytes(CONTENT)
     with pytest.raises(DatasetNotFoundError, match=r"folder differs from a\.bin\. Remove it, and it is unpacked"):
         unpacked(archive(), "folder", tmp_path, True, "it is missing")

@@ -27,7 +27,7 @@ PREPARE = sys.modules[preparing.__module__]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(PREPARE, "PART", {"raw": 3, "jpeg": 3})
+    monkeypatch.setattr(PREPARE, "IMAGES_A_PART", {"raw": 3, "jpeg": 3})
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import shlex
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -135,8 +136,9 @@ def test_a_damaged_jpeg_is_named_when_it_is_read(store):
     with (store.folder / "train-00000.tar").open("r+b") as file:
         file.seek(start)
         file.write(b"\0" * 20)
-    with pytest.raises(StoreError, match=r"train-00000\.tar, byte \d+: image 3 can't be read"):
+    with pytest.raises(StoreError, match=r"train-00000\.tar, byte \d+: image 3 can't be read") as found:
         dataset.images[3]
+    assert f"alexnet-repro data verify {shlex.quote(str(store.folder))} says" in str(found.value)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda dataset: pickle.loads(pickle.dumps(dataset))])

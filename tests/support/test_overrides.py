@@ -80,6 +80,8 @@ def test_settings_that_go_together_may_come_in_any_order():
         ("train.lr=-1", "lr must be greater than 0"),
         ("input.crop=None", "input.crop does not take 'None': it must be a whole number or null"),
         ("net.layers.conv1=5", r"^net.layers.conv1 takes no value: set a field of it, net.layers.conv1.FIELD=[^(]*$"),
+        ("train=5", r"^train takes no value: set a field of it, train.FIELD=\.\.\.$"),
+        ("train.schedule=Plateau", "schedule takes no value but null: set a field of it, train.schedule.FIELD="),
         ("train.schedule.stages=5", "train.schedule.stages does not take 5"),
         ("seed=-1", "seed must be at least 0, not -1"),
     ],

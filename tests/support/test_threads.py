@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Iterator
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from alexnet_repro import LocalResponseNorm
-from alexnet_repro.support.threads import share_out
+from alexnet_repro.support.threads import share_out, usable_cores
 from alexnet_repro.training.optim import KrizhevskySGD
 
 
@@ -83,3 +84,14 @@ def trained(threads: int, memory_format: torch.memory_format) -> list[torch.Tens
 def test_any_number_of_threads_gives_the_same_bits(memory_format):
     alone, shared = trained(1, memory_format), trained(3, memory_format)
     assert all(one.equal(other) for one, other in zip(alone, shared, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_only_cores_that_the_process_may_use_are_counted():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert usable_cores() == len(allowed)

@@ -36,6 +36,11 @@ def test_unknown_types_and_fields_are_refused_by_name():
         from_json({"type": "Line"}, [Point])
     with pytest.raises(ValueError, match=r"Point: .*'z'"):
         from_json({"type": "Point", "x": 1, "z": 2}, [Point])
+    layer = {"type": "WithinChannelNorm", "name": "cnorm2", "size": 5, "scale": 0.1}
+    with pytest.raises(ValueError, match=r"^WithinChannelNorm\.size must be int, not 'x'$"):
+        from_json(layer | {"size": "x"}, [WithinChannelNorm])
+    with pytest.raises(ValueError, match=r"WithinChannelNorm: .*'_'"):
+        from_json(layer | {"_": 1}, [WithinChannelNorm])
 
 
 @pytest.mark.parametrize(

@@ -126,3 +126,5 @@ def test_an_exported_network_is_the_run_s_to_half_precision_and_far_smaller(expo
         with pytest.raises(ValueError, match=r"last\.pt is a checkpoint of the run itself"):
             export(str(tmp_path / taken), str(tmp_path / "out" / LAST))
     assert (tmp_path / "out" / LAST).read_bytes() == before
+    export(tmp_path / "out", tmp_path / LAST)  # beside the folder of the run, not in it
+    assert load_trained(tmp_path / LAST, "cpu").config == original.config
