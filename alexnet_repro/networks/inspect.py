@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.networks.build import Network
+from alexnet_repro.networks.build import Network, evaluating
 from alexnet_repro.networks.spec import Activation
 
 DISTANCES = 2**24  # between images, held in memory at a time
@@ -109,18 +108,6 @@ def _rgb_filters(weight: Tensor) -> Tensor:
     if weight.ndim != 4 or weight.shape[1] != 3:
         raise ValueError(f"filters on RGB have the shape (channels, 3, kernel, kernel), not {tuple(weight.shape)}")
     return weight.detach().double()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model in eval mode, and afterwards returns each of its modules to the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:
