@@ -67,7 +67,7 @@ class Batches:
         self.rank, self.ranks, self.ahead = rank, ranks, ahead
         self._check(len(dataset))
         self.images, self.labels = resident(dataset.images, self.device), dataset.labels
-        self.order = torch.randperm(len(dataset), generator=self._generators[0])
+        self.order = torch.randperm(len(dataset), generator=self._generators[0], device="cpu")
         self.color, self.part = True, 1.0  # as set by the last call of ``enter``
         self.place = (0, 0)  # in the batch given out last: index of this rank's first image, and images of all ranks
         self._begun = False  # whether an epoch has begun
@@ -89,7 +89,7 @@ class Batches:
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                new = torch.randperm(self._count(), generator=self._generators[0])
+                new = torch.randperm(self._count(), generator=self._generators[0], device="cpu")
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
         self._begun, self._resumed, self._drawn = True, False, self._states()
         self._iterations = own = self._iterations + 1
@@ -117,7 +117,7 @@ class Batches:
         """Makes the next iteration resume after the batches that had been given out."""
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
-        if not state["order"].sort().values.equal(torch.arange(len(self.order))):
+        if not state["order"].sort().values.equal(torch.arange(len(self.order), device="cpu")):
             raise ValueError("the state's order does not list each image once")
         if not 0 <= state["given"] <= len(self) or type(state["begun"]) is not bool:
             raise ValueError(f"the state's place is outside an epoch of {len(self)} batches")

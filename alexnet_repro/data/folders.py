@@ -236,7 +236,7 @@ def _loaded(
 
     Every image that ``pixels`` returns, (size, size, 3), goes to its place at once: none is held twice.
     """
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8, device="cpu")
 
     def load(row: np.ndarray, file: ImageFile) -> str:
         image, repairs = pixels(file)
@@ -245,7 +245,7 @@ def _loaded(
 
     with ThreadPoolExecutor() as pool:
         repairs = Counter(pool.map(load, images.numpy(), files))
-    return images, torch.tensor([file.label for file in files], dtype=torch.int64), repairs
+    return images, torch.tensor([file.label for file in files], dtype=torch.int64, device="cpu"), repairs
 
 
 def _of_size(file: ImageFile, size: int) -> tuple[np.ndarray, str]:

@@ -69,7 +69,7 @@ class InputTransform:
         moments = Moments.of(images)
         color = None if config.color is None else PCAColor.fit(moments, config.color)
         if config.pixels == "minus-mean-image":
-            return cls(config, moments.mean_image.float(), torch.ones(()), color)
+            return cls(config, moments.mean_image.float(), torch.ones((), device="cpu"), color)
         variances = moments.covariance.diagonal()
         for channel, variance, mean in zip(CHANNELS, variances.tolist(), moments.mean.tolist(), strict=True):
             if not variance > 0:
@@ -86,7 +86,7 @@ class InputTransform:
         if config.crop is not None and config.random_crops:
             crops = Crops.draw(shape, config.crop, chance.crops, offsets=config.crop_offsets, share=config.crop_share)
         colorful = color and self.color is not None
-        return Draws(crops, torch.randn(shape[0], 3, generator=chance.color) if colorful else None)
+        return Draws(crops, torch.randn(shape[0], 3, generator=chance.color, device="cpu") if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""

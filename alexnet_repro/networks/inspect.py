@@ -94,7 +94,7 @@ def tower_color(weight: Tensor) -> dict[str, float]:
     shares = color_share(weight).cpu()
     first, second = shares.chunk(2)
     generator = torch.Generator().manual_seed(0)
-    orders = torch.stack([torch.randperm(len(shares), generator=generator) for _ in range(HALVINGS)])
+    orders = torch.stack([torch.randperm(len(shares), generator=generator, device="cpu") for _ in range(HALVINGS)])
     halves = shares[orders].chunk(2, dim=1)
     return {
         "color_tower1": first.mean().item(),

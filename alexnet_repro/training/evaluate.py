@@ -80,7 +80,7 @@ def predict(
     """
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
-    rows = torch.arange(len(images)) if rows is None else rows
+    rows = torch.arange(len(images), device="cpu") if rows is None else rows
     labels = None if labels is None else labels.to(device)
     with evaluating(model):
         for chosen in rows.split(batch_size):  # images on disk are read this many at a time
@@ -123,7 +123,7 @@ def evaluate(
         >>> sorted(errors), round(errors["top1_error"], 1)
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
-    own = share(torch.arange(len(images)) if rows is None else rows, shard, shards)
+    own = share(torch.arange(len(images), device="cpu") if rows is None else rows, shard, shards)
     probabilities, logs = predict(model, images, transform, labels, rows=own)
     group = data_group(model) or dist.group.WORLD if shards > 1 else None
     return errors(probabilities, labels[own], logs, group)
@@ -137,7 +137,7 @@ def share(rows: Tensor, shard: int, shards: int) -> Tensor:
 def evenly_spaced(count: int, most: int) -> Tensor:
     """Evenly spaced indices of at most ``most`` of ``count`` images."""
     few = min(count, most)
-    return torch.arange(few) * count // few
+    return torch.arange(few, device="cpu") * count // few
 
 
 def errors(

@@ -73,7 +73,7 @@ class Measures:
             self.network.load_state_dict(unwrapped(self.model).state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].get_parameter("weight"))
-        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(AT_A_TIME)
+        firsts = torch.arange(len(testing), device="cpu")[:DERIVATIVE_IMAGES].split(AT_A_TIME)
         views = [self.transform.views(testing.images[rows].to(self.here.device))[0] for rows in firsts]
         derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
@@ -87,7 +87,7 @@ class Measures:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
         here, labels, group = self.here, testing.labels.to(self.here.device), data_group(self.model)
         viewed = self.transform.viewed(self.config.input.views)
-        own = share(torch.arange(len(labels)), here.shard, here.shards)
+        own = share(torch.arange(len(labels), device="cpu"), here.shard, here.shards)
         with self.config.train.autocast(here.device):
             probabilities, logs = predict(self.model, testing.images, viewed, labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)
