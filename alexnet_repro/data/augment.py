@@ -57,7 +57,7 @@ class Crops:
         rows, columns = (length - size + 1 if offsets is None else offsets for length in (height, width))
         draws = -(-n // share), 1
         top, left, flipped = (
-            torch.randint(choices, draws, generator=generator).expand(-1, share).flatten()[:n]
+            torch.randint(choices, draws, generator=generator, device="cpu").expand(-1, share).flatten()[:n]
             for choices in (rows, columns, 2)
         )
         return cls(size, top, left, flipped.bool())
@@ -197,11 +197,12 @@ class PCAColor:
     def imagenet(cls, variant: ColorVariant = "run145") -> PCAColor:
         """The axes of ImageNet's training set. Source: cuda-convnet2, make-data/input_meta."""
         axes = ((0.56351, 0.71258, -0.41796), (0.57618, 0.02354, 0.81698), (0.59200, -0.70120, -0.39731))
-        return cls(torch.tensor((121.7801, 37.0939, 19.7208)), torch.tensor(axes), variant)
+        deviations = 121.7801, 37.0939, 19.7208
+        return cls(torch.tensor(deviations, device="cpu"), torch.tensor(axes, device="cpu"), variant)
 
     def shifts(self, n: int, generator: torch.Generator) -> Tensor:
         """Draws the shifts of ``n`` images, which are added before any division: (n, 3), pixel values."""
-        return self.along_axes(torch.randn(n, 3, generator=generator))
+        return self.along_axes(torch.randn(n, 3, generator=generator, device="cpu"))
 
     def along_axes(self, z: Tensor) -> Tensor:
         """The shifts that standard normal draws ``z``, (n, 3), give: (n, 3), pixel values."""

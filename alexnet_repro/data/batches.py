@@ -66,7 +66,7 @@ class Batches:
         self.shard, self.shards, self.ahead = shard, shards, ahead
         self._check(len(dataset))
         self.images, self.labels = resident(dataset.images, self.device), dataset.labels
-        self.order = torch.randperm(len(dataset), generator=self._generators[0])
+        self.order = torch.randperm(len(dataset), generator=self._generators[0], device="cpu")
         self.color, self.part = True, 1.0  # as set by the last call of ``enter``
         self.place = (0, 0)  # in the batch given out last: index of this shard's first image, and images of all shards
         self._given = 0  # batches of this epoch that the caller has received
@@ -92,7 +92,7 @@ class Batches:
         if not self._resumed:
             self._given = 0
             if self.transform.config.reshuffle:
-                new = torch.randperm(self.epoch_size, generator=self._generators[0])
+                new = torch.randperm(self.epoch_size, generator=self._generators[0], device="cpu")
                 self.order = new if self.part == 1 else torch.cat([self.order[new], self.order[len(new) :]])
         self._resumed, self._drawn = False, self._states()
         self._iterations = own = self._iterations + 1
@@ -120,7 +120,7 @@ class Batches:
         """Makes the next iteration resume after the batches that had been given out."""
         if len(state["order"]) != len(self.order):
             raise ValueError(f"the state is of a data set of {len(state['order'])} images, not {len(self.order)}")
-        if not state["order"].sort().values.equal(torch.arange(len(self.order))):
+        if not state["order"].sort().values.equal(torch.arange(len(self.order), device="cpu")):
             raise ValueError("the state's order does not list each image once")
         if state["given"] not in range(len(self) + 1):
             raise ValueError(f"the state's place is outside an epoch of {len(self)} batches")

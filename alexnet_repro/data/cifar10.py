@@ -70,7 +70,7 @@ def _official(split: str, root: Path) -> Dataset:
         raise ValueError(f"{root / FOLDER} is damaged: a file is missing or its md5 is wrong. {remedy}.") from error
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
     origin = f"official archive, md5 {ARCHIVE.md5}"
-    return Dataset("cifar10", split, images, torch.tensor(source.targets), CLASSES, origin)
+    return Dataset("cifar10", split, images, torch.tensor(source.targets, device="cpu"), CLASSES, origin)
 
 
 def _class_folders(split: str, folder: Path) -> Dataset:

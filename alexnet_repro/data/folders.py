@@ -269,7 +269,7 @@ def _loaded(
     Every image that ``pixels`` returns, (size, size, 3), goes to its place at once: none is held twice.
     """
     try:
-        images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+        images = torch.empty(len(files), 3, size, size, dtype=torch.uint8, device="cpu")
     except RuntimeError as error:  # torch's word for a lack of memory
         needed = f"{len(files) * 3 * size * size / 2**30:,.1f} GiB of memory, more than there is"
         raise MemoryError(f"{len(files):,} images of {size} pixels take {needed}") from error
@@ -281,7 +281,7 @@ def _loaded(
 
     with ThreadPoolExecutor() as pool:
         repairs = Counter(pool.map(load, images.numpy(), files))
-    return images, torch.tensor([file.label for file in files], dtype=torch.int64), repairs
+    return images, torch.tensor([file.label for file in files], dtype=torch.int64, device="cpu"), repairs
 
 
 def _of_size(file: ImageFile, size: int) -> tuple[np.ndarray, str]:

@@ -66,7 +66,7 @@ class InputTransform:
         moments = images.moments if isinstance(images, Dataset) else Moments.of(images)
         color = None if config.color is None else PCAColor.fit(moments, config.color)
         if config.pixels == "minus-mean-image":
-            return cls(config, moments.mean_image.float(), torch.ones(()), color)
+            return cls(config, moments.mean_image.float(), torch.ones((), device="cpu"), color)
         variances = moments.covariance.diagonal()
         for channel, variance, mean in zip(CHANNELS, variances.tolist(), moments.mean.tolist(), strict=True):
             if not variance > 0:
@@ -88,7 +88,7 @@ class InputTransform:
         if config.crop is not None and config.random_crops:
             places = Crops.draw(shape, config.crop, crops, offsets=config.crop_offsets, share=config.crop_share)
         colorful = noise and self.color is not None
-        return Draws(places, torch.randn(shape[0], 3, generator=color) if colorful else None)
+        return Draws(places, torch.randn(shape[0], 3, generator=color, device="cpu") if colorful else None)
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The training inputs for these draws, on the transform's device; the images may be on another device."""

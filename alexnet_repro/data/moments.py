@@ -77,7 +77,7 @@ class PixelSums:
 
     @classmethod
     def of_none(cls, height: int, width: int) -> PixelSums:
-        zeros = (torch.zeros(shape, dtype=torch.int64) for shape in ((3, height, width), (3, 3)))
+        zeros = (torch.zeros(shape, dtype=torch.int64, device="cpu") for shape in ((3, height, width), (3, 3)))
         return cls(0, *zeros)
 
     def add(self, images: Tensor) -> None:

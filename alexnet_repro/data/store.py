@@ -137,7 +137,7 @@ class StoredDataset(Dataset):
     def moments(self) -> Moments:
         mean_image = torch.from_numpy(np.load(self.store.folder / f"{self.split}-mean.npy"))
         covariance = self.store.manifest["splits"][self.split]["covariance"]
-        return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64))
+        return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64, device="cpu"))
 
 
 def is_store(folder: Path) -> bool:
@@ -213,13 +213,13 @@ class JpegImages:
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
     def __getitem__(self, rows: int | slice | Tensor) -> Tensor:
-        chosen = torch.arange(len(self))[rows]
+        chosen = torch.arange(len(self), device="cpu")[rows]
         return self.index_select(0, chosen) if chosen.ndim else self.index_select(0, chosen[None])[0]
 
     def split(self, size: int) -> Iterator[Tensor]:
         """Consecutive images, ``size`` at a time."""
         with ThreadPoolExecutor() as pool:
-            for rows in torch.arange(len(self)).split(size):
+            for rows in torch.arange(len(self), device="cpu").split(size):
                 images = np.stack(list(pool.map(self._decoded, rows.tolist())))
                 yield torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Never, overload
+from typing import Any, Never, overload
 
 import torch
 from torch import nn
@@ -81,7 +83,6 @@ class Network(nn.Sequential):
         )
         shape: tuple[int, ...] = (3, config.image_size, config.image_size)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
-        shapes: dict[str, tuple[int, ...]] = {}
         for layer, drawn in zip(wanted, weights, strict=True):
             try:
                 with torch.device("cpu"):
@@ -95,9 +96,9 @@ class Network(nn.Sequential):
                 ) from error
             if isinstance(layer, Conv | Linear):
                 _initialize(module, layer, config, drawn)
-            modules[layer.name], shapes[layer.name] = module, shape
+            modules[layer.name] = module
         super().__init__(modules)
-        self.config, self.generator, self.shapes = config, masks, shapes
+        self.config, self.generator = config, masks
 
     @overload
     def __getitem__(self, index: slice) -> nn.Sequential: ...
@@ -111,14 +112,34 @@ class Network(nn.Sequential):
             else super().__getitem__(index)
         )
 
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            "a network's layers keep their names, so that none can be appended, inserted or deleted: net[:-1] is an "
+            "nn.Sequential without the last one, net.fc8 = ... replaces one, and nn.Sequential(net, ...) adds some"
+        )
+
+    append = extend = insert = pop = __delitem__ = __iadd__ = __imul__ = _refuse
+
+    @property
+    @torch.no_grad()
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each layer -> shape of its output for one image; computed from the layers as they are now."""
+        found, side = {}, self.config.image_size
+        x = torch.zeros(1, 3, side, side, device="cpu")
+        with evaluating(self):
+            for name, layer in self.named_children():
+                x = layer(x.to(next(layer.parameters(), x)))  # a layer that is new may be elsewhere than the others
+                found[name] = tuple(x.shape[1:])
+        return found
+
     def costs(self) -> list[LayerCost]:
         """The size and cost of each layer, in the network's order."""
-        costs = []
+        costs, shapes = [], self.shapes
         for name, module in self.named_children():
             parameters = sum(p.numel() for p in module.parameters())
-            positions = torch.Size(self.shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
+            positions = torch.Size(shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
             multiply_adds = positions * module.get_parameter("weight").numel() if parameters else 0
-            costs.append(LayerCost(name, self.shapes[name], parameters, multiply_adds))
+            costs.append(LayerCost(name, shapes[name], parameters, multiply_adds))
         return costs
 
     def summary(self) -> Table:
@@ -161,6 +182,18 @@ class AlexNet(Network):
         >>> f"{sum(parameter.numel() for parameter in net.parameters()):,}"
         '60,965,224'
     """
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts a model in eval mode, and afterwards returns each of its modules to the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def build(config: NetConfig, generator: torch.Generator | None = None) -> Network:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from alexnet_repro.networks.build import Network
+from alexnet_repro.networks.build import Network, evaluating
 from alexnet_repro.networks.spec import Activation
 from alexnet_repro.support.values import check_choice
 
@@ -96,7 +95,7 @@ def tower_color(weight: Tensor) -> dict[str, float]:
     shares = color_share(weight).cpu()
     first, second = shares.chunk(2)
     generator = torch.Generator().manual_seed(0)
-    orders = torch.stack([torch.randperm(len(shares), generator=generator) for _ in range(HALVINGS)])
+    orders = torch.stack([torch.randperm(len(shares), generator=generator, device="cpu") for _ in range(HALVINGS)])
     halves = shares[orders].chunk(2, dim=1)
     return {
         "color_tower1": first.mean().item(),
@@ -110,18 +109,6 @@ def _rgb_filters(weight: Tensor) -> Tensor:
     if weight.ndim != 4 or weight.shape[1] != 3:
         raise ValueError(f"filters on RGB have the shape (channels, 3, kernel, kernel), not {tuple(weight.shape)}")
     return weight.detach().double()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a model in eval mode, and afterwards returns each of its modules to the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def mean_derivatives(model: nn.Sequential, inputs: Tensor) -> dict[str, float]:

@@ -223,7 +223,7 @@ def _check_copies(devices: Sequence[torch.device]) -> None:
 
     If the machine's IOMMU breaks peer access between GPUs, copies are all zeros, and there is no other error.
     """
-    sent = torch.rand(4096, generator=torch.Generator().manual_seed(0))
+    sent = torch.rand(4096, generator=torch.Generator().manual_seed(0), device="cpu")
     for here, there in permutations(dict.fromkeys(devices), 2):
         if not _arrived(sent, here, there).equal(sent):
             raise RuntimeError(

@@ -70,11 +70,11 @@ def tower_crossings(network: Network) -> Figure:
         }
         ax.annotate("", end, start, arrowprops=line)
 
-    middle = (towers - 1) / 2
+    middle, shapes = (towers - 1) / 2, network.shapes
     box(0, middle, "image")
     for column, layer in enumerate(layers, start=1):
         rows = [0] if column == output else range(towers)  # the output layer is only in the first tower
-        units = network.shapes[layer.name][0]
+        units = shapes[layer.name][0]
         for row in rows:
             box(column, row, f"{layer.name}\n{units if column == output else units // towers}")
             if column == 1:

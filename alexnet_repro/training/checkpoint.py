@@ -215,13 +215,13 @@ def class_order(path: Path, known: Sequence[str], classes: Sequence[str]) -> Ten
         CheckpointError: the classes are not the same (names those that differ), or some of them share a name.
     """
     if list(known) == list(classes):
-        return torch.arange(len(known))
+        return torch.arange(len(known), device="cpu")
     lost, new = (sorted(set(a) - set(b)) for a, b in ((known, classes), (classes, known)))
     if lost or new:
         raise CheckpointError(f"{path} has other classes than the images: {_some(lost)} there, {_some(new)} here")
     if len(set(known)) < len(known) or len(known) != len(classes):
         raise CheckpointError(f"{path} has several classes of the same name, which can't be matched in another order")
-    return torch.tensor([list(known).index(name) for name in classes])
+    return torch.tensor([list(known).index(name) for name in classes], device="cpu")
 
 
 def _check_sums(path: Path) -> None:

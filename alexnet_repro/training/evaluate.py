@@ -85,7 +85,7 @@ def predict(
     check_images(images)
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
-    rows = torch.arange(len(images)) if rows is None else rows
+    rows = torch.arange(len(images), device="cpu") if rows is None else rows
     with evaluating(model):
         for chosen in rows.split(batch_size):  # images on disk are read this many at a time
             views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)
@@ -136,7 +136,7 @@ def evaluate(
         >>> sorted(errors), round(errors["top1_error"], 1)
         (['log_probability', 'top1_error', 'top5_error'], 0.9)
     """
-    own = (torch.arange(len(images)) if rows is None else rows).tensor_split(shards)[shard]
+    own = (torch.arange(len(images), device="cpu") if rows is None else rows).tensor_split(shards)[shard]
     probabilities, logs = predict(model, images, transform, labels=labels, rows=own)
     group = data_group(model) or dist.group.WORLD if shards > 1 else None
     return errors(probabilities, labels[own], logs, group)
@@ -145,7 +145,7 @@ def evaluate(
 def evenly_spaced(count: int, most: int) -> Tensor:
     """Evenly spaced indices of at most ``most`` of ``count`` images."""
     few = min(count, most)
-    return torch.arange(few) * count // few
+    return torch.arange(few, device="cpu") * count // few
 
 
 def errors(

@@ -73,7 +73,7 @@ class Measures:
             self.network.load_state_dict(unwrapped(self.model).state_dict())
         if config.net.towers == 2:
             found |= tower_color(self.network[0].get_parameter("weight"))
-        firsts = torch.arange(len(testing))[:DERIVATIVE_IMAGES].split(IMAGES_AT_A_TIME)
+        firsts = torch.arange(len(testing), device="cpu")[:DERIVATIVE_IMAGES].split(IMAGES_AT_A_TIME)
         views = [self.transform.views(testing.images[rows].to(self.here.device))[0] for rows in firsts]
         derivatives = mean_derivatives(self.network, torch.cat(views))
         return found | {f"derivative_{layer}": value for layer, value in derivatives.items()}
@@ -86,7 +86,7 @@ class Measures:
     def _tested(self, testing: Dataset) -> dict[str, float]:
         """The errors of the view-averaged predictions; keeps in ``mistakes`` which images are misclassified."""
         here, labels, group = self.here, testing.labels.to(self.here.device), data_group(self.model)
-        own = torch.arange(len(labels)).tensor_split(here.shards)[here.shard]
+        own = torch.arange(len(labels), device="cpu").tensor_split(here.shards)[here.shard]
         with self.config.train.autocast(here.device):
             probabilities, logs = predict(self.model, testing.images, self.transform, labels=labels, rows=own)
         wrong = torch.zeros(len(labels), device=here.device)

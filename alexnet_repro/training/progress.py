@@ -120,8 +120,8 @@ def step_speed(config: RunConfig, device: str, steps: int = 5) -> float:
 
     generator = torch.Generator().manual_seed(0)
     shape = (config.input.batch_size, 3, config.net.image_size, config.net.image_size)
-    inputs = 60 * torch.randn(shape, generator=generator)
-    labels = torch.randint(config.net.num_classes, shape[:1], generator=generator)
+    inputs = 60 * torch.randn(shape, generator=generator, device="cpu")
+    labels = torch.randint(config.net.num_classes, shape[:1], generator=generator, device="cpu")
     batches = [(inputs.to(device), labels.to(device))] * (steps + 2)
     model = build(config.net).to(device).to(memory_format=torch.channels_last)
     still = replace(config.train, epochs=1, lr=1e-9, schedule=None, stuck_after=None)

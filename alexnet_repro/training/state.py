@@ -75,7 +75,7 @@ class Training:
         self.chance = math.inf  # the loss of guessing, nats
         self.first_loss = math.nan
         self.tally = torch.zeros(3, dtype=torch.float64, device=self.device)
-        self.inputs = torch.empty(0)  # of the last minibatch
+        self.inputs = torch.empty(0, device=self.device)  # of the last minibatch
         self.unseen: list[Tensor] = []  # losses not yet looked at, on the model's device
         self.recent = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss and images, for ``stuck_after``
 

@@ -58,7 +58,7 @@ class Trained:
         if self.config.net.num_classes != len(classes):
             known = self.config.net.num_classes
             raise CheckpointError(f"{self.file} knows {known} classes, and there are {len(classes)}")
-        return torch.arange(len(classes))
+        return torch.arange(len(classes), device="cpu")
 
 
 def load_trained(path: str | os.PathLike[str], device: str = "auto", best: bool = False) -> Trained:

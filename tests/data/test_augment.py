@@ -38,6 +38,14 @@ def test_crops_follow_their_generator():
     assert not first.equal(other)
 
 
+def test_torch_s_default_device_changes_no_draw():
+    images, color = numbered(50), PCAColor.imagenet()
+    crops, shifts = random_crop_flip(images, 2, seeded()), color.shifts(50, seeded())
+    with torch.device("meta"):
+        assert random_crop_flip(images, 2, seeded()).equal(crops)
+        assert PCAColor.imagenet().shifts(50, seeded()).equal(shifts)
+
+
 def test_a_crop_of_the_whole_image_only_flips():
     crops = random_crop_flip(numbered(100), 4, seeded())
     assert {tuple(crop[0, 0].tolist()) for crop in crops} == {(0, 1, 2, 3), (3, 2, 1, 0)}

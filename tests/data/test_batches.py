@@ -151,6 +151,18 @@ def test_what_follows_a_saved_state_is_what_would_have_followed(leave, epoch, ah
     assert contents(resumed) == expected[epoch + 1]
 
 
+def test_torch_s_default_device_makes_no_difference():
+    whole = noisy()
+    expected = [contents(whole) for _ in range(2)]
+    data = Dataset("d", "train", whole.images, whole.labels, tuple("abcdefghijklmnopqrstuvwxy"), "made up")
+    with torch.device("meta"):
+        batches = Batches(data, whole.transform, torch.Generator().manual_seed(0))
+        state = batches.state_dict()
+        assert [contents(batches) for _ in range(2)] == expected
+        batches.load_state_dict(state)
+        assert contents(batches) == expected[0]
+
+
 def test_between_epochs_a_saved_state_begins_the_next():
     batches = noisy()
     list(batches)

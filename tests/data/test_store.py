@@ -60,6 +60,15 @@ def test_images_of_a_store_are_rows_like_a_tensor_s(made):
     assert [len(part) for part in images.split(4)] == [4, 4, 2]
 
 
+def test_a_store_s_images_are_where_they_are_whatever_torch_s_default_device_is(made):
+    stored = made.dataset()
+    with torch.device("meta"):
+        other = made.dataset()
+        assert other.images[3:5].equal(stored.images[3:5])
+        assert torch.cat(list(other.images.split(4))).equal(stored.images[:])
+        assert other.moments.covariance.equal(stored.moments.covariance)
+
+
 def test_batches_of_a_store_are_those_of_the_same_images_in_memory(made):
     stored = made.dataset()
     memory = type("M", (), {"images": stored.images[:], "labels": stored.labels, "__len__": lambda _: 10})()

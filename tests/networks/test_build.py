@@ -209,6 +209,40 @@ def test_the_summary_adds_up():
     assert int(rows["conv2"][-1].replace(",", "")) == 256 * 27**2 * 48 * 25
 
 
+def test_the_summary_is_of_the_layers_as_they_are_now():
+    net = build(replace(NetConfig.preset("paper"), width=1 / 8)).double()
+    before, masks = net.shapes, net.generator.get_state()
+    net.drop7.eval()
+    modes = [module.training for module in net.modules()]
+    net.fc8 = nn.Linear(512, 7)
+    net.prob = nn.Softmax(1)
+    assert net.shapes == before | {"fc8": (7,), "prob": (7,)}
+    assert net.summary().rows[-3:-1] == [["fc8", "7", "2 x 3", "3,591", "3,584"], ["prob", "7", "7", "0", "0"]]
+    assert [module.training for module in net.modules()][:-1] == modes
+    assert net.generator.get_state().equal(masks)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: net.__delitem__(-1),
+        lambda net: net.pop(-1),
+        lambda net: net.append(nn.ReLU()),
+        lambda net: net.insert(0, nn.ReLU()),
+        lambda net: net.extend([nn.ReLU()]),
+        lambda net: net.__iadd__(nn.Sequential(nn.ReLU())),
+        lambda net: net.__imul__(2),
+    ],
+    ids=["del", "pop", "append", "insert", "extend", "+=", "*="],
+)
+def test_changes_that_would_rename_layers_are_refused(change):
+    net = build(TINY_NET)
+    with pytest.raises(TypeError, match=r"none can be appended, inserted or deleted: net\[:-1\] is an nn.Sequential"):
+        change(net)
+    assert [name for name, _ in net.named_children()] == ["conv1", "act1", "pool1", "fc10"]
+    assert len(net[:-1].append(nn.Linear(64, 7))) == 4
+
+
 def test_layers_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"paper: conv1 does not fit its input \(3, 4, 4\)"):
         build(replace(NetConfig.preset("paper"), image_size=4))

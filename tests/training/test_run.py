@@ -86,6 +86,18 @@ def test_a_record_says_when_the_run_began_and_which_images_it_is_wrong_about(con
     assert {"val_error", "train_eval_error"} <= set(record.epochs[-1])
 
 
+def test_a_run_has_the_same_numbers_whatever_torch_s_default_device_is(config, tmp_path):
+    record = run(config)
+    with torch.device("meta"):
+        other = run(config, Files.of_folder(tmp_path / "out"))
+        trained = load_trained(tmp_path / "out", "cpu")
+        val = load_dataset(config.dataset, split="val", size=16)
+        found = evaluate(trained.network, val.images, trained.order(val.classes)[val.labels], trained.transform)
+    assert other.final == record.final
+    assert [epoch | {"seconds": 0} for epoch in other.epochs] == [epoch | {"seconds": 0} for epoch in record.epochs]
+    assert found == pytest.approx({name: record.final[name] for name in found})
+
+
 def test_a_study_s_run_may_keep_nothing_but_its_record(config, tmp_path):
     study = {"study": "s", "scale": "smoke", "arm": "a"}
     record = run(config, Files(result=tmp_path / "a.json"), study=study)
