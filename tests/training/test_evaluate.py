@@ -142,7 +142,10 @@ PIXELS = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     ],
 )
 def test_images_and_labels_that_do_not_fit_are_refused(images, labels, message):
-    for function in (evaluate, lambda *arguments: predict(*arguments[:2], arguments[3], arguments[2])):
+    for function in (
+        evaluate,
+        lambda model, images, labels, transform: predict(model, images, transform, labels=labels),
+    ):
         with pytest.raises(ValueError, match=message):
             function(Brightness(), images, labels, plain())
 
