@@ -45,6 +45,13 @@ class LayerCost:
         return torch.Size(self.shape).numel()
 
 
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise TypeError(
+        "a network's layers keep their names, so that none can be appended, inserted or deleted: net[:-1] is an "
+        "nn.Sequential without the last one, net.fc8 = ... replaces one, and nn.Sequential(net, ...) adds some"
+    )
+
+
 class Network(nn.Sequential):
     """The network of a configuration: its layers in sequence, under their names.
 
@@ -110,12 +117,6 @@ class Network(nn.Sequential):
             nn.Sequential(OrderedDict(list(self.named_children())[index]))
             if isinstance(index, slice)
             else super().__getitem__(index)
-        )
-
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            "a network's layers keep their names, so that none can be appended, inserted or deleted: net[:-1] is an "
-            "nn.Sequential without the last one, net.fc8 = ... replaces one, and nn.Sequential(net, ...) adds some"
         )
 
     append = extend = insert = pop = __delitem__ = __iadd__ = __imul__ = _refuse
