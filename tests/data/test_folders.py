@@ -79,7 +79,7 @@ def test_no_name_and_no_size_below_1_is_taken(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="or the path of a folder, not ''"):
         load_dataset("")
     for size in (0, -1):
-        with pytest.raises(ValueError, match=f"size must be at least 1 pixel, not {size}"):
+        with pytest.raises(ValueError, match=f"size must be a whole number of at least 1, not {size}"):
             load_dataset(str(tmp_path), size=size)
 
 
