@@ -1,9 +1,11 @@
 """What several test modules need: tiny images, a tiny study, and records made by hand."""
 
 import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tiny_net import TINY_NET
@@ -29,6 +31,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS"):
         os.environ.pop(name, None)
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test draws the same numbers every time, alone or among others."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture
