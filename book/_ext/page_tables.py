@@ -18,6 +18,7 @@ from alexnet_repro import CLAIMS, load_evidence, paper
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
 from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Outcome
 from alexnet_repro.claims.records import BOOK
+from alexnet_repro.claims.studies import STUDIES
 from alexnet_repro.claims.verdict import Verdict, measured
 from alexnet_repro.report import figures
 from alexnet_repro.report.in_short import up_to_date
@@ -198,6 +199,14 @@ def budget_table() -> Table:
     return Table(["arm", "runs recorded", "minutes per run", f"hours for {LOOKS[0]} seeds"], rows)
 
 
+def images_table() -> Table:
+    """The images that the records of training and evaluation name, with their sha256."""
+    records = [r for study in STUDIES.values() for scale in study.protocols for r in load_evidence(study, scale)]
+    found = {(data["name"], split, data["images"], data["sha256"]) for r in records for split, data in r.data.items()}
+    rows = [[name, split, f"{images:,}", f"`{sha256}`"] for name, split, images, sha256 in sorted(found)]
+    return Table(["data set", "split", "images", "sha256"], rows)
+
+
 # Name -> function of the verdicts on all claims and the chapters' folder that makes the text between the markers.
 TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "claims": _linked_claims,
@@ -215,6 +224,7 @@ TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "pilot": lambda *_: pilot_table(),
     "budget": lambda *_: budget_table(),
     "asked": asked_table,
+    "images": lambda *_: images_table(),
 }
 
 

@@ -358,4 +358,5 @@ def test_a_recorded_run_starts_again_as_it_was_recorded(monkeypatch):
     short = replace(protocol, arms={"run145": replace(arm, train=replace(arm.train, epochs=1, lr_drops=()))})
     monkeypatch.setitem(STUDIES, "alexnet", replace(study, protocols={"laptop": short}))
     again = run_one("alexnet", "laptop", "run145", 1, Path(os.environ["ALEXNET_REPRO_DATA"]) / "imagenette-128")
+    assert [again.data[split]["sha256"] for split in record.data] == [x["sha256"] for x in record.data.values()]
     assert again.epochs[0]["train_error"] == pytest.approx(record.epochs[0]["train_error"], abs=0.01)

@@ -9,9 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import page_tables
 import pytest
+import torch
 from PIL import Image
 
-from alexnet_repro import CLAIMS, AlexNet, NetConfig, load_evidence, verdict
+from alexnet_repro import CLAIMS, AlexNet, NetConfig, load_dataset, load_evidence, verdict
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
@@ -195,3 +196,26 @@ def test_a_page_gets_links_that_hold_from_where_it_lies(tmp_path):
     links = [part.partition(")")[0] for part in page.read_text().split("](")[1:]]
     assert len(links) == len(CLAIMS)
     assert {(tmp_path / link).resolve() for link in links if not (tmp_path / link).resolve().is_file()} == set()
+
+
+def test_the_images_of_all_records_are_listed_once():
+    rows = [row for row in page_tables.images_table().rows if row[0] == "imagenette"]
+    data = load_evidence("lrn", "laptop")[0].data
+    assert rows == [
+        ["imagenette", "train", "9,469", f"`{data['train']['sha256']}`"],
+        ["imagenette", "val", "3,925", f"`{data['val']['sha256']}`"],
+    ]
+
+
+def test_the_program_on_the_page_of_studies_makes_small_squares_of_all_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, mode in ("train/n01440764/a", "RGB"), ("val/n01440764/b", "L"):
+        place = tmp_path / "imagenette" / f"{name}.JPEG"
+        place.parent.mkdir(parents=True)
+        Image.linear_gradient("L").resize((224, 224)).convert(mode).save(place)
+    (program,) = re.findall(r"```python\n(.*?)```", (BOOK / "studies.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(program, {})
+    for split in "train", "val":
+        dataset = load_dataset("imagenette-128", tmp_path, split, size=128)
+        assert dataset.images.shape == (1, 3, 128, 128)
+        torch.testing.assert_close(dataset.images[0, :, :, 0].float().diff(), torch.full((3, 127), 2.0), atol=3, rtol=0)
