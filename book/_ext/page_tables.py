@@ -200,11 +200,11 @@ def budget_table() -> Table:
 
 
 def images_table() -> Table:
-    """The images that the records of training and evaluation name, with their sha256."""
+    """The images on which the recorded runs trained and were evaluated, with the beginning of their sha256."""
     records = [r for study in STUDIES.values() for scale in study.protocols for r in load_evidence(study, scale)]
     found = {(data["name"], split, data["images"], data["sha256"]) for r in records for split, data in r.data.items()}
-    rows = [[name, split, f"{images:,}", f"`{sha256}`"] for name, split, images, sha256 in sorted(found)]
-    return Table(["data set", "split", "images", "sha256"], rows)
+    rows = [[name, split, f"{images:,}", f"`{sha256[:16]}`"] for name, split, images, sha256 in sorted(found)]
+    return Table(["data set", "split", "images", "sha256 begins with"], rows)
 
 
 # Name -> function of the verdicts on all claims and the chapters' folder that makes the text between the markers.
