@@ -26,6 +26,7 @@ for command in (
     train.train,
     train.resume,
     train.evaluate,
+    train.predict,
     train.export,
     train.summary,
     train.bench,

@@ -1,4 +1,4 @@
-"""The commands for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``export``, ``summary``, ``bench``."""
+"""The commands for training: ``alexnet-repro train``, ``resume``, ``evaluate``, ``predict``, ``export`` and others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 import typer
 
 from alexnet_repro.cli.data import Root
-from alexnet_repro.data import DatasetNotFoundError, evaluation_split, load_dataset, peek
+from alexnet_repro.data import DatasetNotFoundError, evaluation_split, load_dataset, load_image, peek
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.build import build
 from alexnet_repro.networks.presets import PRESETS
@@ -23,7 +23,8 @@ from alexnet_repro.support.files import write_atomically
 from alexnet_repro.support.overrides import override
 from alexnet_repro.training.checkpoint import BEST, CheckpointError, Files
 from alexnet_repro.training.config import RunConfig, TrainConfig
-from alexnet_repro.training.evaluate import class_table, errors, mean_log, predict, predictions_csv
+from alexnet_repro.training.evaluate import TOP, class_table, errors, mean_log, predictions_csv
+from alexnet_repro.training.evaluate import predict as probabilities_of
 from alexnet_repro.training.loop import Callback
 from alexnet_repro.training.parallel import Processes, processes
 from alexnet_repro.training.progress import progress_bar, step_speed, tensorboard
@@ -186,7 +187,7 @@ def evaluate(
                 raise ValueError(f"{network.file} takes whole images, without crops: leave --views out")
             transform = transform.viewed(views)  # type: ignore[arg-type]  # it says what is allowed
         with network.config.train.autocast(device):  # as when the run's record was made
-            found, right = predict(network.network, testing.images, transform, labels=order[testing.labels])
+            found, right = probabilities_of(network.network, testing.images, transform, labels=order[testing.labels])
         probabilities.append(found[:, order.to(found.device)])
         logs.append(right)
         chosen = (
@@ -205,6 +206,24 @@ def evaluate(
 def _print_errors(name: str, found: dict[str, float]) -> None:
     parts = [f"{key.removesuffix('_error')} error {value:.2%}" for key, value in found.items() if "error" in key]
     typer.echo(f"{name}: {', '.join(parts)}, log-probability {found['log_probability']:.4f}")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="folder of a run, or a checkpoint")],
+    files: Annotated[list[Path], typer.Argument(help="image files")],
+    best: Best = False,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """The likeliest classes of images of your own, with their probabilities."""
+    _use(threads)
+    trained = load_trained(run, resolve_device(device), best)
+    names = trained.classes or range(trained.config.net.num_classes)
+    for file in files:
+        (probabilities,) = trained.predict(load_image(file, trained.size)[None])
+        likeliest = probabilities.topk(min(TOP, len(names)))
+        guesses = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+        typer.echo(f"{file}: " + ", ".join(f"{names[index]} {value:.1%}" for index, value in guesses))
 
 
 def export(

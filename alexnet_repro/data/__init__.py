@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 from shlex import quote
 
+import torch
+from torch import Tensor
+
 from alexnet_repro.data.batches import Batches
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.data.decode import ImageError
+from alexnet_repro.data.decode import ImageError, central_square, read
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
@@ -23,6 +26,7 @@ __all__ = [
     "Store",
     "StoreError",
     "load_dataset",
+    "load_image",
     "load_source",
     "peek",
     "prepare",
@@ -90,6 +94,22 @@ def load_dataset(
             f"{str(error) or f'the images of {name} take more memory than there is'}: prepare them with: "
             f"{_preparing(name, root, size)}" + ", and load the folder that it writes" * (name not in KNOWN)
         ) from error
+
+
+def load_image(file: str | os.PathLike[str], size: int) -> Tensor:
+    """One image as a data set of images would have it: upright, in RGB, its central square.
+
+    Args:
+        file: path of the image, of any common format.
+        size: height and width, pixels.
+
+    Shape: (3, size, size) uint8.
+
+    Raises:
+        ImageError: the file is not a usable image.
+    """
+    image, _ = read(Path(file).expanduser())
+    return torch.from_numpy(central_square(image, size)).permute(2, 0, 1)
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:

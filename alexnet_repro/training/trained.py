@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_repro.data import load_dataset
+from alexnet_repro.data import KNOWN, load_dataset
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
@@ -33,6 +33,7 @@ from alexnet_repro.training.checkpoint import (
     save_checkpoint,
 )
 from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.evaluate import predict
 from alexnet_repro.training.record import Record, finite
 from alexnet_repro.training.start import untrained
 
@@ -46,6 +47,33 @@ class Trained:
     network: Network  #: on its device, in channels-last format, in eval mode
     transform: InputTransform  #: turns images into its inputs
     classes: tuple[str, ...] | None  #: names of the classes; None: the checkpoint has none
+
+    @property
+    def size(self) -> int:
+        """Height and width of the images that the run stored, pixels; ``ValueError`` if its checkpoint doesn't say."""
+        config, mean = self.config, self.transform.mean
+        if mean.shape[-1] > 1:
+            return mean.shape[-1]
+        if config.size is not None or config.input.crop is None:
+            return config.size or config.net.image_size
+        if config.dataset in KNOWN:
+            return KNOWN[config.dataset].size
+        raise ValueError(f"{self.file} doesn't say how large its run's images were: load yours at that size yourself")
+
+    def predict(self, images: Tensor) -> Tensor:
+        """The class probabilities of images, averaged over the run's evaluation views.
+
+        Args:
+            images: as large as the run's, like ``data.load_image(file, trained.size)[None]``.
+
+        Shape: (N, 3, size, size) uint8 -> (N, classes) float32, on the network's device.
+
+        Raises:
+            ValueError: images of another kind or shape.
+        """
+        with self.config.train.autocast(next(self.network.parameters()).device):
+            probabilities, _ = predict(self.network, images, self.transform)
+        return probabilities
 
     def order(self, classes: Sequence[str]) -> Tensor:
         """The index by which the network knows each of these classes; without names, their own indices.

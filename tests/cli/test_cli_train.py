@@ -98,6 +98,20 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
     assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
 
 
+def test_predict_names_the_likeliest_classes_of_each_file(folder, tmp_path):
+    files = [str(folder / "images" / "val" / name) for name in ("class0/000.png", "class1/001.png")]
+    done = call("predict", str(folder / "0"), *files)
+    assert done.returncode == 0, done.stderr
+    assert call("evaluate", str(folder / "0"), "--csv", str(tmp_path / "out.csv")).returncode == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    for file, row, line in zip(files, (rows[0], rows[4]), done.stdout.splitlines(), strict=True):
+        guesses = [f"{row[f'guess{i}']} {float(row[f'probability{i}']):.1%}" for i in (1, 2, 3)]
+        assert line == f"{file}: {', '.join(guesses)}"
+    folder_given = call("predict", str(folder / "0"), str(tmp_path))
+    assert (folder_given.returncode, folder_given.stdout) == (2, "")
+    assert f"{tmp_path} is not a readable image" in folder_given.stderr
+
+
 def test_evaluate_takes_the_split_that_a_run_was_tested_on(tmp_path):
     quick = ("--preset", "cifar-19pct", "--set", "train.epochs=1", "--threads", "1")
     assert call("train", "photos", "--out", "run", *quick, cwd=tmp_path).returncode == 0

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import EpsImagePlugin, Image, ImageOps, PngImagePlugin
 
-from alexnet_repro.data import ImageError
+from alexnet_repro.data import ImageError, load_dataset, load_image
 from alexnet_repro.data import decode as module
 from alexnet_repro.data.decode import TURNS, central_square, decode, read
 
@@ -18,6 +19,13 @@ def gradient(height: int, width: int) -> np.ndarray:
     """Pixels whose red says which row they are in and whose green says which column."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([rows, columns, np.full_like(rows, 200)], -1)
+
+
+def test_one_image_is_loaded_as_a_data_set_of_it_would_hold_it(tmp_path):
+    file = tmp_path / "images" / "train" / "red" / "1.png"
+    file.parent.mkdir(parents=True)
+    Image.linear_gradient("L").resize((40, 30)).save(file)
+    assert torch.equal(load_image(str(file), 16), load_dataset(str(tmp_path / "images"), size=16).images[0])
 
 
 def test_an_image_of_the_size_asked_for_is_left_alone(tmp_path):

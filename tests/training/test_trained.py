@@ -1,22 +1,25 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from run_case import make_images
 from tiny_net import TINY_NET
 
-from alexnet_repro import InputConfig, TrainConfig, load_dataset, load_evidence
+from alexnet_repro import InputConfig, TrainConfig, build, load_dataset, load_evidence, load_image, load_trained
 from alexnet_repro.claims.studies import FULL_RUN
+from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.report import chapter
 from alexnet_repro.support.values import as_json
 from alexnet_repro.training.checkpoint import BEST, LAST, RESULT, CheckpointError, Files, load_checkpoint
 from alexnet_repro.training.config import RunConfig
+from alexnet_repro.training.evaluate import predict
 from alexnet_repro.training.record import EvidenceError, Record
 from alexnet_repro.training.run import run
 from alexnet_repro.training.start import fresh, untrained
-from alexnet_repro.training.trained import export, load_trained, record_similarity, run_config
+from alexnet_repro.training.trained import Trained, export, record_similarity, run_config
 
 
 def test_the_untrained_network_is_what_the_run_started_from(tiny_dataset):
@@ -64,6 +67,43 @@ def test_a_trained_network_is_ready_to_predict(exported):
     network = load_trained(exported).network
     assert not any(module.training for module in network.modules())
     assert next(network.parameters()).device.type == "cpu"  # tests see no GPU
+
+
+def test_a_trained_network_predicts_an_image_as_it_did_when_its_run_was_tested(exported):
+    trained = load_trained(exported)
+    val = load_dataset(trained.config.dataset, split="val", size=16)
+    whole, _ = predict(trained.network, val.images, trained.transform)
+    assert torch.equal(trained.predict(val.images), whole)
+    files = sorted((exported.with_name("images") / "val").rglob("*.png"))
+    assert len(files) == len(whole)
+    for file, expected in zip(files, whole, strict=True):
+        torch.testing.assert_close(trained.predict(load_image(file, trained.size)[None])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "pixels", "crop", "expected"),
+    [
+        ("photos", 32, "minus-mean-image", 28, 32),
+        ("photos", None, "minus-mean-image", 28, 32),
+        ("photos", 40, "standardized", 28, 40),
+        ("photos", None, "standardized", 28, 32),
+        ("of one's own", None, "standardized", None, 8),
+        ("of one's own", None, "standardized", 6, None),
+    ],
+)
+def test_the_size_of_a_run_s_images_is_known_from_what_was_kept_of_it(dataset, size, pixels, crop, expected):
+    inputs = InputConfig(pixels=pixels, crop=crop)
+    transform = InputTransform.fit(inputs, load_dataset("photos", size=size).images[:4])
+    net = replace(TINY_NET, image_size=crop or 8)
+    config = RunConfig(dataset=dataset, size=size, net=net, input=inputs, train=TrainConfig(epochs=1, lr=0.1))
+    trained = Trained(Path("net.pt"), config, build(net), transform, None)
+    if expected is not None:
+        assert trained.size == expected
+    else:
+        with pytest.raises(
+            ValueError, match=r"net\.pt doesn't say how large its run's images were: load yours at that"
+        ):
+            _ = trained.size
 
 
 def test_similarity_of_a_run_that_is_not_finished_or_saw_other_images_is_refused(exported):
