@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,7 @@ import costs
 import forest
 from matplotlib.figure import Figure
 
-from alexnet_repro import CLAIMS, load_evidence, paper
+from alexnet_repro import CLAIMS, load_evidence, paper, verdict
 from alexnet_repro.claims.alexnet_studies import ALEXNET, LAPTOP_DEPARTURES, PILOT
 from alexnet_repro.claims.claim import LOOKS, NO_VERDICT, Outcome
 from alexnet_repro.claims.records import BOOK
@@ -171,6 +172,23 @@ def remaining_table(results: Sequence[Verdict]) -> Table:
     return Table(["claim", "state", "smallest effect that would be found", "command that completes it"], rows)
 
 
+def views_table(results: Sequence[Verdict]) -> Table:
+    """What the runs say about each claim on errors of several views, and what they say with the centre crop alone.
+
+    Args:
+        results: verdicts on the claims, from ``judged``.
+    """
+    rows = []
+    for result, statement in zip(results, statements(results), strict=True):
+        claim, sides = result.claim, (result.claim.baseline, result.claim.treatment)
+        if not result.pairs or claim.effect != "difference" or {side.metric for side in sides} != {"top1_error"}:
+            continue
+        baseline, treatment = (replace(side, metric="centre_error") for side in sides)
+        alone = verdict(replace(claim, baseline=baseline, treatment=treatment), load_evidence(claim, result.scale))
+        rows.append([statement, *(f"{each.summary()}: {each.words}" for each in (result, alone))])
+    return Table(["claim", "all views", "centre crop alone"], rows)
+
+
 def departures_table() -> Table:
     """What run 145 did, what its copy at scale laptop does instead, and why."""
     rows = [[what, *cells] for what, cells in LAPTOP_DEPARTURES.items()]
@@ -220,6 +238,7 @@ TABLES: Mapping[str, Callable[[Sequence[Verdict], str], Table | str]] = {
     "speed": lambda *_: costs.speed_table(),
     "times": lambda *_: costs.times_table(),
     "first": lambda *_: costs.first_command(),
+    "views": lambda results, _: views_table(results),
     "departures": lambda *_: departures_table(),
     "pilot": lambda *_: pilot_table(),
     "budget": lambda *_: budget_table(),

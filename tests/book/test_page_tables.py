@@ -1,6 +1,7 @@
 import io
 import math
 import re
+from operator import sub
 from xml.etree import ElementTree
 
 import costs
@@ -219,3 +220,14 @@ def test_the_program_on_the_page_of_studies_makes_small_squares_of_all_images(tm
         dataset = load_dataset("imagenette-128", tmp_path, split, size=128)
         assert dataset.images.shape == (1, 3, 128, 128)
         torch.testing.assert_close(dataset.images[0, :, :, 0].float().diff(), torch.full((3, 127), 2.0), atol=3, rtol=0)
+
+
+def test_the_errors_of_several_views_are_judged_with_the_centre_crop_alone_too():
+    rows = {row[0]: row[1:] for row in page_tables.views_table(JUDGED).rows}
+    assert not any("crops lowers" in statement for statement in rows)  # which compares the views themselves
+    result = verdict(CLAIMS["pooling"], records := load_evidence("pooling", "laptop"))
+    views, centre = rows[CLAIMS["pooling"].statement]
+    assert views == f"{result.summary()}: {result.words}"
+    errors = {arm: [r.final["centre_error"] for r in records if r.arm == arm] for arm in CLAIMS["pooling"].arms}
+    gain = sum(map(sub, *errors.values())) / len(result.seeds)
+    assert centre.startswith(f"{100 * gain:.2f} points [")
