@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
+from xml.etree import ElementTree
 
 from docutils import nodes
 from sphinx import addnodes
@@ -42,8 +43,8 @@ class Verdicts(SphinxPostTransform):
 
 
 class Print(SphinxPostTransform):
-    """For LaTeX: columns as wide as their contents need, the front page as a chapter, only chapters numbered, and what
-    unfolds elsewhere under its summary."""
+    """For LaTeX: columns as wide as their contents need, the front page as a chapter, only chapters numbered, what
+    unfolds elsewhere under its summary, and the drawing of all claims as a list."""
 
     default_priority = 6
     formats = ("latex",)
@@ -56,7 +57,9 @@ class Print(SphinxPostTransform):
             table.parent.insert(table.parent.index(table), addnodes.tabular_col_spec(spec=columns))
             table["classes"] += ["longtable"] * (len(rows) > LONG)
         for node in list(self.document.findall(nodes.raw)):
-            if summary := re.search("<summary>(.*?)</summary>", node.astext()):
+            if node.astext().startswith('<div class="forest">'):
+                node.replace_self(listed(ElementTree.fromstring(node.astext())))
+            elif summary := re.search("<summary>(.*?)</summary>", node.astext()):
                 node.replace_self(nodes.paragraph("", "", nodes.strong(text=f"{summary[1]}.")))
         front = self.document.next_node(nodes.section)
         own = [child for child in front.children if not any(child.findall(addnodes.start_of_file))]
@@ -77,6 +80,19 @@ class Unfolded(SphinxPostTransform):
         """Processes every cell of the page."""
         for cell in self.document.findall(nodes.container) if self.app.builder.name == "epub" else ():
             cell.attributes.pop("hide_mode", None)
+
+
+def listed(claims: ElementTree.Element) -> nodes.bullet_list:
+    """The claims in ``forest.html``'s drawing as a list: statement, effect and verdict, and those of the variants."""
+    items = nodes.bullet_list()
+    for part in claims:
+        if part.tag == "details":  # the variants of the claim before it
+            items[-1] += listed(part)
+        elif part.tag == "span":
+            statement, *ours, verdict = filter(str.strip, part.itertext())
+            words = nodes.Text(f"{statement}: {''.join(f'{effect}, ' for effect in ours)}")
+            items += nodes.list_item("", nodes.paragraph("", "", words, nodes.strong(text=verdict)))
+    return items
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -8,18 +8,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import figure_sources
+import forest
 import nbformat
 import pages
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-from alexnet_repro import load_evidence
+from alexnet_repro import CLAIMS, load_evidence
 from alexnet_repro.claims.records import EVIDENCE_FOLDER
+from alexnet_repro.report import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +67,13 @@ IN_HTML = """
 
 <div><a href="03_relu.html">A chapter</a></div>
 
+<div class="forest">
+<span class="claim"><a href="03_relu.html">A claim</a> <svg></svg> <span>2x<br/><b>open</b></span></span>
+<details><summary>variants</summary>
+<span class="claim"><a href="03_relu.html">a variant</a> <svg></svg> <span><b>not run</b></span></span>
+</details>
+</div>
+
 <details>
 <summary>What to expect</summary>
 
@@ -72,12 +83,23 @@ Nothing.
 """
 
 
+def test_the_drawing_of_all_claims_is_a_list_in_print():
+    results = tables.judged("relu", "relu-modern", "lrn-two", "headline-2010")
+    printed = pages.listed(ElementTree.fromstring(forest.html(results)))
+    texts = [paragraph.astext() for paragraph in printed.findall(nodes.paragraph)]
+    names = [CLAIMS["relu"].statement, CLAIMS["relu-modern"].variant, CLAIMS["lrn-two"].statement]
+    assert [text.rpartition(": ")[0] for text in texts[:3]] == names
+    assert texts[0].endswith(f": {results[0].summary()}, {results[0].words}")
+    assert texts[2].endswith(": not run")
+    assert [len(item) for item in printed] == [2, 1, 1]  # ReLU's variant is in a list of its own
+
+
 @pytest.mark.parametrize(
     ("builder", "file", "expected"),
     [
         ("html", "index.html", ['href="03_relu.html"', 'data-theme="light"', "<summary>What to expect</summary>"]),
         ("epub", "index.xhtml", ['href="03_relu.xhtml"']),
-        ("latex", "book.tex", ["What to expect."]),
+        ("latex", "book.tex", ["What to expect.", "A claim: 2x, ", "a variant: \\sphinxstylestrong{not run}"]),
     ],
 )
 def test_what_a_page_has_in_html_fits_every_form_of_the_book(builder, file, expected, tmp_path):
