@@ -238,7 +238,8 @@ def repeat_table(recorded: Sequence[Record], repeated: Sequence[Record]) -> Tabl
 
 
 def lr_table(claims: Mapping[str, str]) -> Table:
-    """For each claim and activation function, the learning rates tried, their results, and the one that was chosen.
+    """For each claim and activation function, the learning rates tried, their results, which was first at the target or
+    closest to it, and which one the claim's runs have.
 
     Args:
         claims: title -> id.
@@ -248,14 +249,14 @@ def lr_table(claims: Mapping[str, str]) -> Table:
         records = load_evidence(LR_SEARCHES[claim], "paper")  # one activation function after the other
         for activation, group in groupby(records, lambda record: record.config["net"]["activation"]):
             tried = list(group)
-            best = fastest(tried)
+            best, used = fastest(tried), CLAIMS[claim].protocol("paper").arms[activation].train.lr
             rows += [
                 [
                     f"{title}: {activation}",
                     f"{record.config['train']['lr']:g}",
                     number(record.final["epochs_to_target"]),
                     "diverged" if record.ended == "diverged" else percent(record.final["train_error"]),
-                    "chosen" if record is best else "",
+                    ", ".join(["first"] * (record is best) + ["compared"] * (record.config["train"]["lr"] == used)),
                 ]
                 for record in tried
             ]

