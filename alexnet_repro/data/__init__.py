@@ -107,6 +107,14 @@ def load_image(file: str | os.PathLike[str], size: int) -> Tensor:
 
     Raises:
         ImageError: the file is not a usable image.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import skimage
+        >>> from alexnet_repro import load_image
+        >>> image = load_image(Path(skimage.__file__).parent / "data" / "astronaut.png", 64)
+        >>> image.shape, image.dtype
+        (torch.Size([3, 64, 64]), torch.uint8)
     """
     image, _ = read(Path(file).expanduser())
     return torch.from_numpy(central_square(image, size)).permute(2, 0, 1)

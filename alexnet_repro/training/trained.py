@@ -100,6 +100,16 @@ def load_trained(path: str | os.PathLike[str], device: str = "auto", best: bool 
     Raises:
         CheckpointError: there is no checkpoint, or it is damaged.
         ValueError: this machine has no such device.
+
+    Example:
+        >>> from alexnet_repro import load_dataset, load_trained
+        >>> from alexnet_repro.claims.records import BOOK
+        >>> trained = load_trained(BOOK / "checkpoints" / "run145-imagenette.pt", "cpu")
+        >>> trained.config.net.name, trained.size, len(trained.classes)
+        ('run145-small', 128, 10)
+        >>> photos = load_dataset("photos", split="test", size=trained.size)
+        >>> trained.predict(photos.images[:2]).shape
+        torch.Size([2, 10])
     """
     device = resolve_device(device)
     file = checkpoint_file(Path(path), best)
