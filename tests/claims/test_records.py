@@ -525,6 +525,8 @@ def test_words_name_the_scale_and_what_is_larger_than_the_paper_s(tiny_claim, pa
     assert words(3, 3.1) == "open"
     on_paper = Verdict(claim=tiny_claim, outcome="reproduced", scale="paper", low=5.0, high=7.0)
     assert on_paper.words == "reproduced"
+    level = Verdict(claim=CLAIMS["headline-2012"], outcome="reproduced", scale="paper", low=0.408, high=0.41)
+    assert level.words == "reproduced"  # an error above the paper's is no larger effect
 
 
 def test_a_diverged_run_counts_as_one_that_guesses(make_record):

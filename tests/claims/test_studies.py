@@ -264,3 +264,13 @@ def study_of(*arms: str) -> Study:
 def test_what_is_no_study_is_refused_when_it_is_made(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_every_kind_of_colour_noise_has_the_arm_that_is_named_after_it():
+    for scale in ("laptop", "gpu", "paper"):
+        arms = ALEXNET.protocol(scale).arms
+        kinds = {"run145": "run145", "colour-printed": "paper", "colour-lighting": "lighting", "no-colour": None}
+        assert {arm: arms[arm].input.color for arm in kinds if arm in arms} == {
+            k: v for k, v in kinds.items() if k in arms
+        }
+        assert {"colour-printed", "colour-lighting"} <= set(arms) or scale == "gpu"

@@ -274,6 +274,15 @@ def test_runs_at_a_time_are_threads_on_a_cpu_and_what_a_gpu_is_asked_to_hold(mon
     assert Inline.workers == [workers]
 
 
+def test_every_run_is_told_where_the_data_is_and_what_to_run_on(monkeypatch, tiny_claim, tmp_path):
+    asked = []
+    monkeypatch.setattr(sweep, "resolve_device", lambda name: name)
+    ended = types.SimpleNamespace
+    monkeypatch.setattr(sweep, "run_one", lambda *a: asked.append(a) or ended(arm=a[2], seed=a[3]))
+    run_claim("tiny", "smoke", 1, data_root="here", device="cuda", out=tmp_path)
+    assert [(a[1], *a[4:]) for a in asked] == [("smoke", "here", "cuda", tmp_path)] * 2
+
+
 def test_auto_takes_a_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == "cuda"

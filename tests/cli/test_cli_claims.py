@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from command import call
@@ -104,9 +105,13 @@ def test_run_reports_every_record_and_where_they_lie(make_record, monkeypatch, t
 
     monkeypatch.setattr(claims, "run_claim", run_claim)
     arguments = ["run", "tiny", "--seeds", "3,4", "--arms", "relu", "--out", str(tmp_path)]
+    arguments += ["--threads", "3", "--parallel", "5", "--device", "cpu", "--data-root", "here", "--scale", "smoke"]
     status, out, _ = claims_command(*arguments)
     assert status == 0
-    assert (asked["seeds"], asked["arms"], asked["out"]) == ([3, 4], ["relu"], tmp_path)
+    assert asked == {
+        "claim": "tiny", "scale": "smoke", "seeds": [3, 4], "arms": ["relu"], "out": tmp_path, "threads": 3,
+        "parallel": 5, "device": "cpu", "data_root": Path("here"),
+    }  # fmt: skip
     assert claims._seeds("3,") == [3]
     assert claims._seeds("3") == 3
     assert "relu-seed3.json: train_error 0.2, epochs_to_target 0.9, top1_error 0.31 (1 epochs, 1 s)" in out
@@ -147,13 +152,14 @@ def test_a_cluster_is_handed_the_runs_with_its_options(monkeypatch, tmp_path):
     class Job:
         job_id = "17_0"
 
-    monkeypatch.setattr(claims, "submit_claim", lambda *a, **k: asked.update(k) or [Job()])
-    arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path)]
+    monkeypatch.setattr(claims, "submit_claim", lambda *a, **k: asked.update(k, runs=a) or [Job()])
+    arguments = ["run", "tiny", "--launcher", "slurm", "--out", str(tmp_path), "--seeds", "7", "--device", "cuda"]
     for option in ("slurm_partition=gpu", "timeout_min=60", "mem_gb=7.5", "slurm_time=1:30"):
         arguments += ["--slurm", option]
     _, out, _ = claims_command(*arguments)
     assert asked["options"] == {"slurm_partition": "gpu", "timeout_min": 60, "mem_gb": 7.5, "slurm_time": "1:30"}
     assert out == f"1 tasks: 17_0; their records go to {tmp_path}\n"
+    assert (asked["runs"], asked["device"], asked["out"]) == (("tiny", "smoke", 7), "cuda", tmp_path)
 
 
 def test_the_time_left_is_that_of_the_runs_left_over_the_workers(make_record):

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +176,26 @@ def test_what_a_user_can_mend_ends_in_one_message(call, arguments, message):
     assert status == 2
     assert message in err
     assert "Traceback" not in err
+
+
+def test_the_form_and_the_root_that_are_asked_for_are_those_of_the_store(call, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(KNOWN, "zoo", replace(KNOWN["imagenette"], source=lambda root, download: folder_source(images)))
+    assert (
+        call("prepare", "zoo", "--size", "12", "--form", "jpeg", "--root", str(tmp_path / "r"), "--workers", "1")[0]
+        == 0
+    )
+    assert list((tmp_path / "r" / "zoo-12").glob("*.tar"))
+
+
+def test_the_axes_that_are_shown_are_those_of_the_colours(call, tmp_path):
+    for shade in (0, 100, 255):
+        file = tmp_path / "reds" / "train" / "red" / f"{shade}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (shade, shade // 2, 0)).save(file)
+    status, out, _ = call("show", str(tmp_path / "reds"), "--size", "8")
+    assert status == 0
+    (first,) = re.findall(r"axis \(\+0\.8\d+, \+0\.4\d+, \+0\.000\): standard deviation 11\d", out)
+    assert out.index(first) < out.index("standard deviation 0.")
 
 
 def test_images_that_the_memory_can_not_hold_end_in_one_message(call, images):

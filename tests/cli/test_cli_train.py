@@ -72,6 +72,7 @@ def test_an_option_and_a_setting_of_the_same_field_exclude_each_other(option, se
     with pytest.raises(ValueError, match=f"--{option} {given[option]} and --set {option}=.* exclude each other"):
         choose("photos", None, "cifar-19pct", *given.values(), [setting])
     assert choose("photos", None, "cifar-19pct", None, None, None, ["seed=3", "size=32"]).seed == 3
+    assert choose("photos", None, "cifar-19pct", None, None, 4, []).seed == 4
 
 
 def test_a_run_decodes_every_image_of_a_folder_once(folder, tmp_path, monkeypatch):

@@ -228,3 +228,14 @@ def test_a_tar_file_that_leads_out_of_its_folder_is_not_unpacked(tmp_path, name)
         unpack(packed(tmp_path / "data" / "a.tgz", name), "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["a.tgz"]
+
+
+def test_an_archive_that_was_replaced_is_checked_again(tmp_path):
+    archive, record = tmp_path / "images.tar", tmp_path / "checked.json"
+    archive.write_bytes(b"official")
+    md5 = hashlib.md5(b"official").hexdigest()
+    archives.check_once({archive: md5}, record)
+    archives.check_once({archive: md5}, record)
+    archive.write_bytes(b"of others")
+    with pytest.raises(ValueError, match="is not the official archive"):
+        archives.check_once({archive: md5}, record)

@@ -5,7 +5,7 @@ import torch
 from numbered import numbered, seeded
 from scipy.stats import chisquare
 
-from alexnet_repro.data.augment import PCAColor, grid_views, random_crop_flip, ten_crop
+from alexnet_repro.data.augment import PCAColor, centre_crop, grid_views, random_crop_flip, ten_crop
 
 
 def test_every_crop_is_a_window_of_its_image_or_a_flipped_one():
@@ -194,3 +194,12 @@ def test_axes_are_not_fitted_to_fractions():
 def test_impossible_numbers_of_places_and_images_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value}"):
         random_crop_flip(numbered(1), 3, seeded(), **{name: value})
+
+
+def test_height_and_width_are_not_confused():
+    corners = random_crop_flip(numbered(4000, 4, 7), 3, seeded())[:, 0].flatten(1).min(1).values
+    assert set(corners.tolist()) == {7 * y + x for y in range(2) for x in range(5)}
+    tall = numbered(1, 10, 6)
+    assert centre_crop(tall, 4)[0, 0, 0, 0] == 6 * 3 + 1
+    assert grid_views(tall, 4)[:, 0, 0, 0, 0].tolist() == [6 * y + x for y in (0, 3, 6) for x in (0, 1, 2)]
+    assert ten_crop(tall, 4)[:, 0, 0].flatten(1).amin(1).tolist()[:5] == [0, 2, 36, 38, 19]

@@ -232,6 +232,16 @@ def test_a_part_without_an_image_is_refused():
         batches.enter(True, 0.01)
 
 
+@pytest.mark.parametrize("reshuffle", [False, True])
+def test_a_part_of_the_images_is_the_same_in_every_epoch(reshuffle):
+    batches = made(reshuffle)
+    first = set(batches.order[:10].tolist())
+    batches.enter(True, 0.4)
+    assert [set(epoch(batches)) for _ in range(3)] == [first] * 3
+    batches.enter(True, 1.0)
+    assert sorted(epoch(batches)) == list(range(25))
+
+
 def test_what_fails_in_the_background_fails_where_the_batch_is_asked_for():
     batches = noisy()
     batches.images = batches.images[:5]

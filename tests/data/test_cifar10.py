@@ -166,15 +166,25 @@ def test_the_mirrors_end_with_the_official_server():
 
 @pytest.mark.parametrize("nested", ["", "cifar10"])
 def test_class_folders_are_read_in_the_official_order(root, nested):
-    for split in ("train", "test"):
+    for split, shade in (("train", 0), ("test", 100)):
         for label, name in enumerate(cifar10.CLASSES):
             folder = root / nested / split / name
             folder.mkdir(parents=True)
-            Image.new("RGB", (32, 32), (label, 0, 0)).save(folder / "0001.png")
+            Image.new("RGB", (32, 32), (shade + label, 0, 0)).save(folder / "0001.png")
             (folder / ".DS_Store").touch()
     dataset = load_dataset("cifar10", root)
     assert dataset.images[:, 0, 0, 0].tolist() == dataset.labels.tolist() == list(range(10))
     assert dataset.origin.startswith("class folders, PNG files")
+    assert load_dataset("cifar10", root, "test").images[:, 0, 0, 0].tolist() == [100 + label for label in range(10)]
+
+
+def test_the_official_archive_comes_before_class_folders(archive, root):
+    for name in cifar10.CLASSES:
+        (root / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(root / "train" / name / "1.png")
+    assert load_dataset("cifar10", root).origin.startswith("class folders")
+    (root / cifar10.FILE).write_bytes(archive.read_bytes())
+    assert load_dataset("cifar10", root).origin.startswith("official archive")
 
 
 def test_the_environment_names_the_folder_where_none_is_given(archive, root, monkeypatch):

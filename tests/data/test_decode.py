@@ -42,6 +42,12 @@ def test_the_square_is_cut_from_the_centre():
     assert (tall == gradient(10, 4)[3:7]).all()
 
 
+def test_a_square_that_has_the_size_already_is_not_blurred_by_half_a_pixel():
+    pixels = gradient(8, 9)
+    square = central_square(Image.fromarray(pixels), 8)
+    assert any(np.array_equal(square, pixels[:, x : x + 8]) for x in (0, 1))
+
+
 def test_shrinking_averages_areas():
     halved = central_square(Image.fromarray(gradient(8, 8)), 4)
     expected = gradient(8, 8).reshape(4, 2, 4, 2, 3).mean((1, 3))

@@ -255,6 +255,15 @@ def test_a_part_of_imagenette_beside_its_archive_is_not_taken_for_the_whole(imag
     assert len(load_dataset("imagenette-160", root, size=8)) == 10
 
 
+def test_an_imagenette_with_an_image_too_many_or_too_few_is_refused(imagenette):
+    root = imagenette / "data"
+    load_source("imagenette-160", root, download=True)
+    image = next((root / "imagenette2-160" / "val" / "n03888257").iterdir())
+    shutil.copy(image, image.with_name("more.JPEG"))
+    with pytest.raises(ValueError, match="has 11 images, but imagenette-160 has 10"):
+        load_dataset("imagenette-160", root, "val", size=8)
+
+
 def test_imagenet_s_own_folders_are_not_taken_for_imagenette(imagenette):
     root = imagenette / "data"
     load_source("imagenette-160", root, download=True)

@@ -161,3 +161,14 @@ def test_values_with_tensors_are_compared_without_an_error():
         assert value != replace(value)
         assert hash(value)
     assert draws != Draws(None, None)
+
+
+def test_colour_noise_is_added_to_pixel_values_before_they_are_standardized():
+    images = torch.randint(0, 256, (40, 3, 4, 4), generator=seeded()).to(torch.uint8)
+    transform = InputTransform.fit(InputConfig(pixels="standardized", color="run145"), images)
+    draws = transform.draw((40, 4, 4), *chance(1))
+    shifts = transform.color.along_axes(draws.color)[..., None, None]
+    channels = images.double().transpose(0, 1).flatten(1)
+    mean, std = channels.mean(1)[:, None, None], channels.std(1, correction=0)[:, None, None]
+    expected = (images.double() - mean + shifts) / 1.1 / std
+    torch.testing.assert_close(transform.apply(images, draws).double(), expected, atol=1e-4, rtol=1e-4)

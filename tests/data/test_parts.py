@@ -56,6 +56,16 @@ def test_a_jpeg_part_is_read_by_webdataset_and_at_the_places_it_names(tmp_path):
         assert all(member.mtime == 0 for member in members)
 
 
+def test_a_jpeg_part_keeps_the_quality_of_the_program_of_its_time(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    listed = [ImageFile("c/0.png", 0, tmp_path / "0.png", 0)]
+    write_part(listed, tmp_path / "train-00000", 0, 8, "jpeg", tolerant=False)
+    Image.fromarray(pixels).save(expected := io.BytesIO(), "JPEG", quality=95)
+    with tarfile.open(tmp_path / "train-00000.tar") as members:
+        assert members.extractfile("00000000.jpg").read() == expected.getvalue()
+
+
 def test_a_strict_part_names_the_file_and_a_tolerant_one_lists_it(tmp_path):
     listed = images(tmp_path)
     make_array(tmp_path / "train-images.npy", 2, 4)

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,34 @@ def test_strict_does_not_take_what_tolerant_left_out(folder, tmp_path):
     prepare(folder_source(folder), tmp_path / "store", size=12, tolerant=True, workers=1)
     with pytest.raises(ImageError, match=r"train/eins/text\.jpg is not a readable image"):
         prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+
+
+def test_strict_does_not_finish_what_tolerant_began_without_an_image(folder, tmp_path):
+    (folder / "train" / "eins" / "text.jpg").write_text("not an image")
+
+    def interrupted(done, total):
+        if done >= 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder_source(folder), tmp_path / "store", size=12, tolerant=True, workers=1, on_progress=interrupted)
+    with pytest.raises(ImageError, match=r"train/eins/text\.jpg is not a readable image"):
+        prepare(folder_source(folder), tmp_path / "store", size=12, workers=1)
+    assert not (tmp_path / "store" / "manifest.json").exists()
+
+
+def test_a_store_of_another_form_or_with_other_labels_is_not_taken_for_this_one(folder, tmp_path):
+    source = folder_source(folder)
+    prepare(source, tmp_path / "store", size=12, form="raw", workers=1)
+    with pytest.raises(ValueError, match="different: form"):
+        prepare(source, tmp_path / "store", size=12, form="jpeg", workers=1)
+    swapped = replace(source, listings=source.listings | {"val": lambda: map(other_label, source.listings["val"]())})
+    with pytest.raises(ValueError, match="different: source"):
+        prepare(swapped, tmp_path / "store", size=12, form="raw", workers=1)
+
+
+def other_label(entry):
+    return entry._replace(label=1 - entry.label)
 
 
 @pytest.mark.parametrize("name", ["train/eins/cut.jpg", "train/eins/loop.jpg", "val/alien", "train/leer", "train/loop"])

@@ -23,8 +23,8 @@ from alexnet_repro.data.dataset import pixels_sha256
 from alexnet_repro.data.folders import folder_source
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.parts import make_array
-from alexnet_repro.data.store import OPEN, JpegImages, stored_images
-from alexnet_repro.support.values import digest
+from alexnet_repro.data.store import FORMAT, MANIFEST, OPEN, SEAL, JpegImages, stored_images
+from alexnet_repro.support.values import digest, write_sealed
 
 
 @pytest.fixture(scope="module", params=["raw", "jpeg"])
@@ -171,10 +171,10 @@ def test_what_is_pickled_is_the_place_of_the_store_and_not_what_lies_there(store
     assert len(content) < 500
     monkeypatch.chdir("/")
     assert pickle.loads(content).images[:].equal(store.dataset().images[:])
-    manifest = json.loads((store.folder / "manifest.json").read_text())
+    manifest = json.loads((store.folder / MANIFEST).read_text())
     manifest["source"]["origin"] = "another"
     del manifest["sha256"]
-    (store.folder / "manifest.json").write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
+    (store.folder / MANIFEST).write_text(json.dumps(manifest | {"sha256": digest(manifest)}))
     with pytest.raises(StoreError, match="was prepared again since the data set was pickled"):
         pickle.loads(content)
 
@@ -264,7 +264,7 @@ def test_whoever_looks_at_all_images_asks_for_a_few_at_a_time():
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "sha256": "0"}'])
 def test_a_manifest_that_was_not_written_by_prepare_is_refused(store, text):
-    (store.folder / "manifest.json").write_text(text)
+    (store.folder / MANIFEST).write_text(text)
     with pytest.raises(StoreError, match=r"manifest\.json is damaged"):
         Store.open(store.folder)
 
@@ -321,3 +321,10 @@ def test_what_is_not_there_is_named(made, tmp_path):
         Store.open(tmp_path)
     with pytest.raises(StoreError, match="images of 16 pixels, not 32"):
         load_dataset(str(made.folder), size=32)
+
+
+def test_a_store_of_another_format_is_refused(store):
+    content = {name: value for name, value in store.manifest.items() if name != SEAL}
+    write_sealed(store.folder / MANIFEST, content | {"format": FORMAT + 1}, SEAL)
+    with pytest.raises(StoreError, match=f"has format {FORMAT + 1}, this version reads {FORMAT}"):
+        Store.open(store.folder)

@@ -6,7 +6,7 @@ from alexnet_repro import CLAIMS
 from alexnet_repro.claims.records import Evidence
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
-from alexnet_repro.report.in_short import InShort
+from alexnet_repro.report.in_short import InShort, up_to_date
 
 
 def test_a_run_table_has_times_only_where_a_run_had_a_target(make_record):
@@ -103,3 +103,10 @@ def test_a_repeated_run_is_compared_number_for_number(make_record):
         ["relu", "0", "epochs_to_target", "1.5", "-", "-"],
         ["relu", "0", "top1_error", "0.3", "0.31", "+0.01"],
     ]
+
+
+def test_sentences_that_were_written_for_other_verdicts_are_replaced():
+    results = tables.judged("relu")
+    assert up_to_date({"relu": "reproduced"}, "It is {relu}.", results) == f"It is {results[0].summary()}."
+    newer = up_to_date({"relu": "opposite"}, "It is {relu}.", results)
+    assert newer.startswith("Newer runs have changed verdicts since this page was written (relu: reproduced)")
