@@ -8,9 +8,9 @@ from torch import nn
 
 from alexnet_repro import AlexNet, LocalResponseNorm, NetConfig, build
 from alexnet_repro.networks.build import Network
-from alexnet_repro.networks.inspect import mean_derivatives
+from alexnet_repro.networks.inspect import activations, mean_derivatives
 from alexnet_repro.networks.presets import PRESETS
-from alexnet_repro.networks.spec import Linear, Local
+from alexnet_repro.networks.spec import Activation, Conv, Dropout, Linear, Local, Norm, Pool, WithinChannelNorm
 
 
 def parameters(net: nn.Module) -> int:
@@ -378,3 +378,44 @@ def test_a_network_of_anything_but_a_configuration_is_refused_with_what_to_write
 def test_images_too_small_for_a_network_are_refused_with_a_remedy():
     with pytest.raises(ValueError, match=r"pool5 does not fit its input .*larger images .*or take a CIFAR preset"):
         build(replace(NetConfig.preset("paper"), image_size=24))
+
+
+def test_what_is_no_default_reaches_the_layers():
+    layers = (
+        Conv("conv1", channels=4, kernel=4, std=0.1),
+        Norm("norm", size=3, alpha=0.1, k=2.0, beta=0.5),
+        WithinChannelNorm("within", size=3, scale=0.1, beta=0.5),
+        Pool("pool", "max", size=2, stride=1),
+        Pool("avg", "avg", size=2, stride=3),
+        Linear("fc10", std=0.1),
+    )
+    net = build(replace(TINY_NET, layers=layers))
+    assert (net.norm.beta, net.within.beta) == (0.5, 0.5)
+    assert (net.pool.kernel_size, net.pool.stride, net.avg.kernel_size, net.avg.stride) == (2, 1, 2, 3)
+    assert net.conv1.padding == (1, 1)
+
+
+def test_a_layer_that_is_added_changes_no_other_layer_s_weights():
+    more = replace(TINY_NET, layers=(TINY_NET.layers[0], Dropout("drop"), *TINY_NET.layers[1:]))
+    first, second = build(TINY_NET).fc10.weight, build(more).fc10.weight
+    assert first.equal(second)
+    assert not first[0].equal(first[1])
+
+
+def test_torch_s_initialization_of_a_locally_connected_layer_counts_the_inputs_of_a_unit():
+    layers = (Local("local", channels=16, kernel=3, std=1.0), Linear("fc", std=1.0))
+    net = build(NetConfig(name="local", image_size=8, initialization="torch", layers=layers))
+    for parameter in net.local.parameters():
+        assert parameter.std().item() == pytest.approx(27**-0.5 / 3**0.5, rel=0.05)
+
+
+def test_looks_at_a_network_in_training_mode_are_without_dropout_and_draw_nothing():
+    layers = (*TINY_NET.layers[:3], Dropout("drop"), Linear("fc6", outputs=8, std=0.1), Activation("act6"))
+    net = build(replace(TINY_NET, layers=(*layers, Linear("fc10", std=0.1))))
+    before, images = net.generator.get_state(), torch.rand(6, 3, 8, 8)
+    derivatives, features = mean_derivatives(net, images), activations(net, images, "act6")
+    assert net.training
+    assert net.generator.get_state().equal(before)
+    net.eval()
+    assert derivatives == mean_derivatives(net, images)
+    assert features.equal(activations(net, images, "act6"))

@@ -157,9 +157,16 @@ def test_half_precisions_are_computed_in_float32(dtype):
 
 def test_under_autocast_it_keeps_what_it_gets():
     a = activations(2, 8, 3, 3).bfloat16()
+    expected = LocalResponseNorm(beta=0.6)(a)
     with torch.autocast("cpu", torch.bfloat16):
-        assert LocalResponseNorm(beta=0.6)(a).equal(LocalResponseNorm(beta=0.6)(a))
+        assert LocalResponseNorm(beta=0.6)(a).equal(expected)
         assert LocalResponseNorm()(a).dtype == torch.bfloat16
+
+
+def test_the_exponent_of_the_within_channel_norm_is_one():
+    a = torch.randn(1, 2, 4, 4, dtype=torch.float64)
+    half, whole = (WithinChannelResponseNorm(3, 0.5, beta)(a) / a for beta in (0.75, 1.5))
+    torch.testing.assert_close(whole, half.square())
 
 
 def test_compiled_it_is_the_same_layer():

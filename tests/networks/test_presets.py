@@ -144,6 +144,7 @@ def test_the_readme_lists_every_preset_and_no_other():
 @pytest.mark.parametrize(
     ("name", "order"),
     [
+        ("cifar-80sec", "conv1 pool1 act1 conv2 act2 pool2 conv3 act3 pool3 fc64 act4 fc10"),
         ("cifar-18pct", "conv1 pool1 act1 rnorm1 conv2 act2 pool2 rnorm2 conv3 act3 pool3 fc10"),
         ("cifar-13pct", "conv1 act1 pool1 conv2 act2 pool2 local3 act3 local4 act4 fc10"),
         ("cifar-11pct-r540", "conv1 act1 norm1 pool1 conv2 act2 norm2 pool2 local3 act3 local4 act4 fc10"),

@@ -171,3 +171,13 @@ def test_a_device_whose_copies_arrive_changed_is_refused_and_one_device_is_never
     place(network, CPUS)
     with pytest.raises(RuntimeError, match="a copy from cpu to cpu:0 arrives changed: peer access"):
         place(network, ("cpu", "cpu:0"))
+
+
+@pytest.mark.parametrize("rescale", [False, True])
+def test_placed_towers_keep_what_is_no_default(rescale):
+    changed = SMALL.changed("changed", drop6={"rescale": rescale}, norm2={"beta": 0.5})
+    config = replace(changed, image_size=67, num_classes=5, dropout=0.3)
+    net = build(config, torch.Generator().manual_seed(3)).double()
+    apart, images = place(net, CPUS), 100 * torch.randn(2, 3, 67, 67, dtype=torch.float64)
+    torch.testing.assert_close(apart(images), net(images))
+    torch.testing.assert_close(apart.eval()(images), net.eval()(images))

@@ -123,3 +123,14 @@ def test_a_file_that_may_not_be_created_is_named(tmp_path, monkeypatch):
     refused(tmp_path / "lock", monkeypatch)
     with pytest.raises(PermissionError, match=r"Permission denied: .*lock"), locked(tmp_path / "lock"):
         pass
+
+
+def test_a_lock_is_that_of_its_path_only_while_its_file_is_there(tmp_path):
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as file:
+        assert lock._is(path, file.fileno())
+        path.unlink()
+        assert not lock._is(path, file.fileno())
+        path.touch()
+        assert not lock._is(path, file.fileno())

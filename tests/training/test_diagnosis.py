@@ -134,3 +134,28 @@ def test_every_network_memorises_one_minibatch(name):
     )
     model.eval()
     assert nn.functional.cross_entropy(model(images), torch.arange(4)).item() < 0.1
+
+
+def test_a_run_that_learns_is_not_stuck_and_one_that_stops_learning_is():
+    batches = endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 60)
+    assert train(build(TINY_NET), batches, TrainConfig(epochs=2, lr=0.05, stuck_after=40)).ended == "epochs"
+    net = build(TINY_NET)
+
+    def forget(training):
+        if training.step == 60:
+            for parameter in net.parameters():
+                parameter.detach().zero_()
+
+    recipe = TrainConfig(epochs=2, lr=0.05, stuck_after=20, momentum=0.0)
+    with pytest.raises(TrainingError, match="the last steps were no better") as caught:
+        train(net, [(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)] * 60, recipe, on_step=forget)
+    assert caught.value.step == 80  # only the steps since the last look count
+
+
+def test_a_run_that_is_stuck_because_it_exploded_is_not_told_to_start_with_larger_weights():
+    net = build(TINY_NET)
+    with torch.no_grad():
+        net.fc10.weight *= 100
+    batches = endless(torch.rand(6, 3, 8, 8), torch.arange(6) % 3, 5)
+    with pytest.raises(TrainingError, match="initial weights are too large"):
+        train(net, batches, TrainConfig(epochs=1, lr=1e-12, stuck_after=5))

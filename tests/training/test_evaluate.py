@@ -10,7 +10,7 @@ from alexnet_repro import build, evaluate, top_k_error
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.training import evaluate as evaluating
-from alexnet_repro.training.evaluate import class_table, errors, predict, predictions_csv
+from alexnet_repro.training.evaluate import class_table, errors, evenly_spaced, predict, predictions_csv
 
 SCORES = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
 LABELS = torch.tensor([1, 1, 0, 0])
@@ -234,3 +234,13 @@ def test_the_file_of_predictions_by_hand():
     lines = predictions_csv(SCORES[:1], LABELS[:1], ["cat", "dog", "eel, electric"]).splitlines()
     assert lines[0] == "image,class,guess1,guess2,guess3,probability1,probability2,probability3"
     assert lines[1] == '0,dog,dog,"eel, electric",cat,0.7,0.2,0.1'
+
+
+def test_the_training_images_that_are_looked_at_are_spread_over_all_of_them():
+    assert evenly_spaced(10, 4).tolist() == [0, 2, 5, 7]
+    assert evenly_spaced(3, 4).tolist() == [0, 1, 2]
+
+
+def test_the_class_that_one_is_taken_for_most_often_is_named():
+    rows = class_table(torch.eye(3)[[1, 1, 2, 0]], torch.zeros(4).long(), ["a", "b", "c"]).rows
+    assert rows[0] == ["a", "4", "75.0", "b"]

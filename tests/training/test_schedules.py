@@ -103,3 +103,8 @@ def test_two_drops_after_one_epoch_are_two():
 def test_what_makes_no_schedule_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_on_a_plateau_the_biases_learning_rate_is_lowered_with_the_weights():
+    stage = Plateau(patience=1).stage(4, 9, [0.5, 0.5, 0.5])
+    assert stage.bias_lr_factor == stage.lr_factor == pytest.approx(0.01)

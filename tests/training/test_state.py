@@ -14,6 +14,7 @@ from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Dropout
 from alexnet_repro.training import state
 from alexnet_repro.training.schedules import Plateau, Stage, Stages
+from alexnet_repro.training.state import Training
 
 INPUT = InputConfig(crop=6, batch_size=8, reshuffle=True, color="run145")
 STAGES = Stages(
@@ -56,7 +57,6 @@ def test_a_run_stopped_after_any_step_or_epoch_goes_on_to_the_same_bits(tiny_dat
     with pytest.raises(StopError):
         train(net(), batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5}, **{after: stop})
     again = net()
-    torch.rand(3)  # torch's own generator is restored too
     resumed = train(again, batches(tiny_dataset), CONFIG, validate=lambda: {"top1_error": 0.5}, resume=saved)
     assert all(a.equal(b) for a, b in zip(weights(whole), weights(again), strict=True))
     essence = lambda h: [(e.epoch, e.lr, e.train_error, e.train_loss, e.val) for e in h.epochs]  # noqa: E731
@@ -155,6 +155,42 @@ def test_batches_that_can_t_go_on_within_an_epoch_begin_it_again_with_its_counts
     assert resumed.epochs[0].train_error == begun.epochs[0].train_error
     states[0]["counts"]["seconds"] = 3600.0
     assert train(nn.Linear(5, 3), data, recipe, resume=states[0]).epochs[0].seconds < 3600
+
+
+def test_momentum_precision_and_the_scale_of_the_loss_are_those_of_the_recipe_and_of_the_state():
+    recipe = TrainConfig(epochs=1, lr=1e-3, momentum=0.5, precision="float16")
+    training = Training(build(TINY_NET), [], recipe)
+    assert {group["momentum"] for group in training.optimizer.param_groups} == {0.5}
+    saved = training.state_dict()
+    assert saved["scaler"]["scale"] == 2.0**16
+    saved["scaler"]["scale"] = 512.0
+    training.load_state_dict(saved)
+    assert training.scaler.get_scale() == 512.0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_forward_passes_are_in_the_precision_of_the_recipe(precision):
+    net, seen = build(TINY_NET), []
+    net.fc10.register_forward_hook(lambda module, inputs, out: seen.append(out.dtype))
+    data = [(torch.rand(4, 3, 8, 8), torch.arange(4) % 3)]
+    train(net, data, TrainConfig(epochs=1, lr=1e-3, precision=precision))
+    assert seen == [getattr(torch, precision)]
+
+
+def test_everything_that_is_counted_and_drawn_comes_back_with_the_state(tiny_dataset):
+    states = []
+    recipe = TrainConfig(epochs=2, lr=1e-3, stuck_after=50)
+    train(net(), batches(tiny_dataset), recipe, on_step=lambda t: states.append(copy.deepcopy(t.state_dict())))
+    saved = states[1]
+    saved["counts"]["seconds"] = 100.0
+    again = Training(net(), batches(tiny_dataset), recipe)
+    torch.manual_seed(1)
+    again.load_state_dict(saved)
+    assert again.first_loss == saved["counts"]["first_loss"] == states[0]["counts"]["first_loss"]
+    assert again.recent.equal(saved["recent"])
+    assert again.recent.any()
+    assert again.seconds == 100.0
+    assert torch.get_rng_state().equal(saved["torch"])
 
 
 def test_half_precision_goes_on_from_the_state_of_a_whole_one(tiny_dataset):

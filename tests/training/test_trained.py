@@ -29,6 +29,13 @@ def test_the_untrained_network_is_what_the_run_started_from(tiny_dataset):
         assert torch.equal(ours, first)
 
 
+def test_the_seed_of_a_run_decides_its_weights_and_its_order(tiny_dataset):
+    config = RunConfig(dataset="tiny", net=TINY_NET, input=InputConfig(), train=TrainConfig(epochs=1, lr=0.1))
+    (net, _, batches), (other, _, others) = (fresh(replace(config, seed=s), tiny_dataset, "cpu") for s in (0, 1))
+    assert not net.conv1.weight.equal(other.conv1.weight)
+    assert not next(iter(batches))[1].equal(next(iter(others))[1])
+
+
 @pytest.fixture
 def exported(tmp_path):
     run(make_images(tmp_path / "images"), Files.of_folder(tmp_path / "out"))
