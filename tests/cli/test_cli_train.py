@@ -7,6 +7,7 @@ import pytest
 from command import call
 from run_case import make_images
 
+from alexnet_repro import evaluate, load_trained
 from alexnet_repro.cli import train as cli
 from alexnet_repro.cli.train import choose
 from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
@@ -99,6 +100,15 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
     assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
 
 
+def test_evaluate_takes_the_split_that_it_is_asked_for(folder):
+    trained = load_trained(folder / "0", "cpu")
+    training = load_dataset(trained.config.dataset, split="train", size=32)
+    found = evaluate(trained.network, training.images, training.labels, trained.transform)
+    done = call("evaluate", str(folder / "0"), "--split", "train")
+    assert f"log-probability {found['log_probability']:.4f}" in done.stdout
+    assert done.stdout != call("evaluate", str(folder / "0")).stdout
+
+
 def test_predict_names_the_likeliest_classes_of_each_file(folder, tmp_path):
     files = [str(folder / "images" / "val" / name) for name in ("class0/000.png", "class1/001.png")]
     done = call("predict", str(folder / "0"), *files)
@@ -185,9 +195,14 @@ def test_summary_counts_the_published_network():
     assert "60,965,224" in done.stdout
 
 
-def test_bench_says_what_imagenet_would_take():
+def test_bench_says_what_imagenet_would_take(monkeypatch):
     done = call("bench", "--preset", "cifar-80sec", "--steps", "2")
     assert "images/s; 10 epochs of ImageNet: " in done.stdout
+    monkeypatch.setattr(cli, "step_speed", lambda config, device, steps: 1000.0)
+    hours = 10 * 1_281_167 / 1000 / 3600
+    assert (
+        f"1000.0 images/s; 10 epochs of ImageNet: {hours:.1f} hours" in call("bench", "--preset", "cifar-80sec").stdout
+    )
 
 
 @pytest.mark.parametrize("preset", TRAIN_PRESETS)

@@ -7,10 +7,20 @@ import torch
 from run_case import make_images
 from tiny_net import TINY_NET
 
-from alexnet_repro import InputConfig, TrainConfig, build, load_dataset, load_evidence, load_image, load_trained
+from alexnet_repro import (
+    InputConfig,
+    TrainConfig,
+    build,
+    evaluate,
+    load_dataset,
+    load_evidence,
+    load_image,
+    load_trained,
+)
 from alexnet_repro.claims.studies import FULL_RUN
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
+from alexnet_repro.networks.inspect import agreements
 from alexnet_repro.report import chapter
 from alexnet_repro.support.values import as_json
 from alexnet_repro.training.checkpoint import BEST, LAST, RESULT, CheckpointError, Files, load_checkpoint
@@ -54,6 +64,27 @@ def test_similarity_is_a_metric_of_the_run_s_record_which_names_the_exported_fil
     assert list(added) == ["agreement_pixels", "agreement_untrained", "agreement_trained"]
     assert all(0 <= value <= 1 for value in added.values())
     assert record_similarity(out, exported) == found
+
+
+def test_the_recorded_similarities_are_those_of_the_two_networks(exported):
+    final = record_similarity(exported.with_name("out"), exported).final
+    trained = load_trained(exported, "cpu")
+    val = load_dataset(trained.config.dataset, split="val", size=16)
+    inputs = trained.transform.viewed("centre").views(val.images)[0]
+    for name, network in {"untrained": untrained(trained.config), "trained": trained.network}.items():
+        assert final[f"agreement_{name}"] == agreements({name: network}, inputs, val.labels)[name]
+
+
+def test_errors_after_an_epoch_are_of_the_centre_crop_and_those_at_the_end_of_all_views(exported):
+    record, trained = Record.load(exported.with_name("out") / RESULT), load_trained(exported.with_name("out"), "cpu")
+    val = load_dataset(trained.config.dataset, split="val", size=16)
+    every, centre = (
+        evaluate(trained.network, val.images, val.labels, transform)["log_probability"]
+        for transform in (trained.transform, trained.transform.viewed("centre"))
+    )
+    assert record.final["log_probability"] == pytest.approx(every, rel=1e-5)
+    assert record.epochs[-1]["val_log_probability"] == pytest.approx(centre, rel=1e-5)
+    assert every != pytest.approx(centre, rel=1e-3)
 
 
 @pytest.mark.parametrize(("name", "record"), [("net-0.1", "net-0.1.json"), ("net.json", "net.json.json")])
