@@ -11,7 +11,8 @@ from torch import Tensor
 
 from alexnet_repro.data.batches import Batches
 from alexnet_repro.data.dataset import Dataset, DatasetNotFoundError
-from alexnet_repro.data.decode import ImageError, central_square, read
+from alexnet_repro.data.decode import ImageError
+from alexnet_repro.data.decode import decode as decode_file  # under its own name it would hide its module
 from alexnet_repro.data.folders import Source, folder_source
 from alexnet_repro.data.known import KNOWN, NAMES
 from alexnet_repro.data.prepare import prepare
@@ -116,8 +117,8 @@ def load_image(file: str | os.PathLike[str], size: int) -> Tensor:
         >>> image.shape, image.dtype
         (torch.Size([3, 64, 64]), torch.uint8)
     """
-    image, _ = read(Path(file).expanduser())
-    return torch.from_numpy(central_square(image, size)).permute(2, 0, 1)
+    pixels, _ = decode_file(Path(file).expanduser(), size)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def peek(name: str, root: str | os.PathLike[str] | None = None, size: int | None = None) -> tuple[tuple[str, ...], int]:

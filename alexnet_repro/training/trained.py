@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alexnet_repro.data import KNOWN, load_dataset
+from alexnet_repro.data import KNOWN, load_dataset, size_of
 from alexnet_repro.data.inputs import InputTransform
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
@@ -51,20 +51,20 @@ class Trained:
     @property
     def size(self) -> int:
         """Height and width of the images that the run stored, pixels; ``ValueError`` if its checkpoint doesn't say."""
-        config, mean = self.config, self.transform.mean
-        if mean.shape[-1] > 1:
-            return mean.shape[-1]
-        if config.size is not None or config.input.crop is None:
-            return config.size or config.net.image_size
-        if config.dataset in KNOWN:
-            return KNOWN[config.dataset].size
+        config, side = self.config, self.transform.mean.shape[-1]
+        if side > 1:  # of a mean image
+            return side
+        if config.input.crop is None:
+            return config.net.image_size
+        if config.size is not None or config.dataset in KNOWN:
+            return size_of(config.dataset, config.size)
         raise ValueError(f"{self.file} doesn't say how large its run's images were: load yours at that size yourself")
 
     def predict(self, images: Tensor) -> Tensor:
         """The class probabilities of images, averaged over the run's evaluation views.
 
         Args:
-            images: as large as the run's, like ``data.load_image(file, trained.size)[None]``.
+            images: as large as the run's, like ``load_image(file, trained.size)[None]``.
 
         Shape: (N, 3, size, size) uint8 -> (N, classes) float32, on the network's device.
 
