@@ -90,7 +90,7 @@ def update(make: Callable[..., torch.optim.Optimizer], **options: float) -> Work
     parameters = list(AlexNet().parameters())
     for p in parameters:
         p.grad = torch.randn_like(p)
-    return make(parameters, lr=1e-6, **options).step
+    return make(parameters, lr=1e-6, weight_decay=5e-4, **options).step
 
 
 def figures() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from alexnet_repro.claims.ledger import study_of
 from alexnet_repro.claims.studies import ALEXNET, PILOT
 from alexnet_repro.claims.studies import LRN as LRN_STUDY
 from alexnet_repro.data.imagenet import IMAGENET_COUNTS
+from alexnet_repro.support.values import as_json, digest
 
 ROOT = Path(__file__).resolve().parents[2]
 RELU = CLAIMS["relu"]
@@ -233,6 +234,52 @@ def test_a_claim_with_records_of_one_arm_goes_on_at_their_scale():
     result = verdict(claim, baseline)
     assert (result.scale, result.pairs, result.outcome) == ("paper", 0, "not run")
     assert "--scale paper --seeds 5 " in claim.command(result.scale, result.pairs)
+
+
+# What decides each claim, in 12 digits. A claim that is changed gets the date and commit of the change in ``_FIXED``,
+# so that its earlier runs are exploratory, and only then its new digits here.
+DECIDED_BY = {
+    "relu": "1f4208a42734",
+    "relu-local": "61dc41491156",
+    "relu-scaled": "b4bb553c9acc",
+    "relu-modern": "e04c73e47484",
+    "two-gpus": "ca710e2a05bf",
+    "towers-that-talk": "1472ed983f24",
+    "one-wide-tower": "9be0a0b2ca94",
+    "lrn-cifar": "b753f80ceb8e",
+    "lrn-cifar-printed": "9ad322b44b70",
+    "lrn-cifar-published": "774576742569",
+    "lrn": "8f06025ddd0c",
+    "lrn-two": "43394401d765",
+    "lrn-printed": "ab3fea71eb4b",
+    "lrn-k-1": "262354f53f60",
+    "pooling": "65be1f542168",
+    "pooling-overfitting": "56bcc2d1da1f",
+    "crops": "40bbd1299baa",
+    "crops-error": "d00d703d5368",
+    "colour": "79efe9ee99f9",
+    "colour-printed": "d89915be5b3a",
+    "colour-lighting": "e36e4276d89d",
+    "ten-crop": "fb3b1bd422f0",
+    "dropout": "05523970eb9f",
+    "dropout-error": "5ce7df308c19",
+    "dropout-iterations": "2158bd0af4c9",
+    "weight-decay": "234e81abc99b",
+    "biases": "39bff3d94d8c",
+    "specialization": "b6b41aaaa745",
+    "depth": "d050ca3e7c96",
+    "headline-2010": "124851bba164",
+    "headline-2012": "f63c19beef0f",
+    "ensemble-5": "fbae89dc0a25",
+    "ensemble-7": "956896ff0a24",
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+def test_what_decides_a_claim_is_not_changed_after_it_was_fixed(claim):
+    names = ("baseline", "treatment", "effect", "paper_value", "target", "scales", "fixed")
+    decided_by = {"study": claim.study and claim.study.id} | {name: as_json(getattr(claim, name)) for name in names}
+    assert digest(decided_by)[:12] == DECIDED_BY[claim.id]
 
 
 @needs_history

@@ -140,6 +140,13 @@ def test_folders_of_fewer_classes_are_not_taken_for_imagenet(challenge, val_clas
         load_source("imagenet", challenge)
 
 
+@pytest.mark.parametrize("val_classes", [True, False])
+def test_a_devkit_beside_folders_is_checked_too(challenge, val_classes):
+    extracted(challenge, val_classes)
+    (challenge / imagenet.TRAIN[0]).unlink()
+    assert load_source("imagenet", challenge).archives == {challenge / imagenet.DEVKIT[0]: imagenet.DEVKIT[1]}
+
+
 def test_the_devkit_labels_no_images_of_other_classes_than_its_own(challenge):
     extracted(challenge, val_classes=False)
     (challenge / imagenet.TRAIN[0]).unlink()

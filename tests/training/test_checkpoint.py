@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -73,3 +74,22 @@ def test_a_checkpoint_that_can_t_be_written_leaves_the_one_before(tmp_path):
         save_checkpoint(tmp_path / "last.pt", {}, {"x": Full()})
     assert (tmp_path / "last.pt").read_bytes() == before
     assert [path.name for path in (tmp_path).iterdir()] == ["last.pt"]
+
+
+def test_a_file_of_another_format_is_refused_by_number(tmp_path):
+    torch.save({"format": 2, "config": {}, "state": STATE}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match=r"last\.pt has format 2, this version reads 1"):
+        load_checkpoint(tmp_path / "last.pt")
+
+
+def test_what_torch_says_when_a_disk_is_full_is_an_error_of_the_file(tmp_path, monkeypatch):
+    def fail(content, file):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] unexpected pos 64 vs 0")
+
+    save_checkpoint(tmp_path / "last.pt", {}, STATE)
+    before = (tmp_path / "last.pt").read_bytes()
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match=r"last\.pt can't be written: is the disk full\? .*unexpected pos") as caught:
+        save_checkpoint(tmp_path / "last.pt", {}, STATE)
+    assert caught.value.errno == errno.EIO
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.pt", before)]

@@ -59,6 +59,13 @@ def test_it_stops_after_the_first_epoch_at_its_target(tiny_dataset):
     assert all(epoch.train_error > 0.25 for epoch in history.epochs[:-1])
 
 
+def test_an_error_that_is_just_the_target_has_reached_it(tiny_dataset):
+    config = TrainConfig(epochs=3, lr=0.05)
+    first = train(build(TINY_NET), batches(tiny_dataset), config).epochs[0].train_error
+    history = train(build(TINY_NET), batches(tiny_dataset), replace(config, target_error=first))
+    assert (len(history.epochs), history.ended) == (1, "target")
+
+
 def test_it_ends_after_its_epochs_otherwise(tiny_dataset):
     seen = []
     history = train(

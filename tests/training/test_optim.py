@@ -147,3 +147,18 @@ def test_one_layer_that_is_compiled_keeps_its_name():
 def test_a_number_outside_its_range_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must be at least 0 and less than .*, not {value}"):
         KrizhevskySGD([torch.zeros(1)], **{"lr": 0.1} | {name: value})
+
+
+@pytest.mark.parametrize("which", ["gradient", "velocity"])
+def test_a_large_parameter_and_its_gradient_may_lie_in_memory_in_different_orders(which):
+    torch.manual_seed(0)
+    w, gradient = torch.randn(1024, 1025), torch.randn(1024, 1025)
+    expected = w - 0.1 * gradient - 0.9 * 0.1 * gradient - 0.1 * gradient
+    optimizer = KrizhevskySGD([w], lr=0.1)
+    w.grad = gradient.T.contiguous().T if which == "gradient" else gradient
+    if which == "velocity":
+        optimizer.state[w]["velocity"] = torch.zeros(1025, 1024).T
+    assert (w.stride() == w.grad.stride()) is (which == "velocity")
+    for _ in range(2):
+        optimizer.step()
+    torch.testing.assert_close(w, expected)

@@ -32,6 +32,7 @@ from alexnet_repro.training.checkpoint import (
     Files,
     load_checkpoint,
     load_saved,
+    save_checkpoint,
 )
 from alexnet_repro.training.config import RunConfig
 from alexnet_repro.training.evaluate import evaluate, predict
@@ -191,6 +192,18 @@ def test_a_signal_that_comes_at_once_is_kept_and_handlers_are_put_back(monkeypat
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_a_second_signal_has_its_usual_effect_unless_torchrun_sends_it():
+    with stop_asked() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert asked == [signal.SIGINT]
+    with stop_asked(once=False) as asked:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert asked == [signal.SIGINT] * 3
+
+
 def stopped(config: RunConfig, out: Path, step: int) -> None:
     """The run up to that step, whose checkpoint is left."""
 
@@ -200,6 +213,35 @@ def stopped(config: RunConfig, out: Path, step: int) -> None:
 
     with pytest.raises(Interrupted):
         run(config, Files.of_folder(out), on_step=[ask])
+
+
+def test_what_a_run_knew_when_it_was_stopped_it_knows_when_it_goes_on(config, tmp_path, monkeypatch):
+    """The lowest validation error so far, when it began, and how long it has taken."""
+    errors = iter([0.2, 0.5, 0.3])
+    monkeypatch.setattr(measures.Measures, "validate", lambda self: {"top1_error": next(errors)})
+    stopped(config, tmp_path / "out", 6)
+    before = load_checkpoint(tmp_path / "out" / LAST)
+    before["state"] |= {"started": "2020-01-02T03:04:05+00:00", "seconds": 1000.0}
+    save_checkpoint(tmp_path / "out" / LAST, **before)
+    record = run(config, Files.of_folder(tmp_path / "out"))
+    assert record.started == "2020-01-02T03:04:05+00:00"
+    assert 1000 < record.seconds < 2000
+    best = load_checkpoint(tmp_path / "out" / BEST)["state"]
+    assert (best["best"], len(best["training"]["epochs"])) == (0.2, 1)
+
+
+def test_a_run_that_goes_on_saves_as_often_as_it_is_told_to_now(config, tmp_path):
+    stopped(config, tmp_path / "out", 7)
+
+    def look(training):
+        if training.step > 8:  # a callback comes before the checkpoint of its step
+            step = load_checkpoint(tmp_path / "out" / LAST)["state"]["training"]["counts"]["step"]
+            assert step == (training.step - 1) // 2 * 2 or step % 5 == 0  # or the end of an epoch
+            steps.add(step)
+
+    steps = set()
+    run(config, Files.of_folder(tmp_path / "out"), save_every=2, on_step=[look])
+    assert steps == {8, 10, 12, 14}
 
 
 def test_outside_the_main_thread_a_run_leaves_signals_alone(config, tmp_path):

@@ -118,6 +118,19 @@ def test_a_trained_network_predicts_an_image_as_it_did_when_its_run_was_tested(e
         torch.testing.assert_close(trained.predict(load_image(file, trained.size)[None])[0], expected)
 
 
+def test_a_network_of_lower_precision_predicts_in_it(exported):
+    trained = load_trained(exported)
+    lower = replace(trained, config=replace(trained.config, train=replace(trained.config.train, precision="bfloat16")))
+    images = load_dataset(trained.config.dataset, split="val", size=16).images
+    seen = []
+    last = [module for module in trained.network.modules() if not list(module.children())][-1]
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for network in (trained, lower):
+        network.predict(images)
+    assert set(seen[: len(seen) // 2]) == {torch.float32}
+    assert set(seen[len(seen) // 2 :]) == {torch.bfloat16}
+
+
 @pytest.mark.parametrize(
     ("dataset", "size", "pixels", "crop", "expected"),
     [
