@@ -11,7 +11,7 @@ from tiny_net import TINY_NET
 
 from alexnet_repro import CLAIMS, run_claim
 from alexnet_repro.claims import sweep
-from alexnet_repro.claims.records import load_evidence, problems
+from alexnet_repro.claims.records import load_evidence, problems, refuse_unlike
 from alexnet_repro.claims.sweep import first_losses, run_one, submit_claim
 from alexnet_repro.data import Dataset, DatasetNotFoundError, evaluation_split
 from alexnet_repro.networks.spec import Norm
@@ -206,6 +206,20 @@ def test_runs_that_could_not_be_compared_with_the_records_are_refused_before(
     with pytest.raises(EvidenceError, match=f"tiny/smoke/.*: {words}.*--out FOLDER"):
         run_claim("tiny", seeds=[1], arms=["relu"], threads=1, out=tmp_path)
     assert len(run_claim("tiny", seeds=[0], threads=1, out=tmp_path)) == 2  # nothing is missing there
+
+
+def test_with_another_torch_a_new_seed_is_run_in_all_arms_and_an_old_one_in_none(tmp_path, monkeypatch, tiny_dataset):
+    records = run_claim("tiny", seeds=[0, 1], arms=["tanh"], threads=1, out=tmp_path)
+    changed = environment("cpu") | {"torch": "0.1"}
+    monkeypatch.setattr("alexnet_repro.claims.records.environment", lambda device: changed)
+
+    def load(split: str) -> Dataset:
+        return only(tiny_dataset, "photos", split)
+
+    refuse_unlike(records, load, {2, 3}, "cpu")
+    refuse_unlike(records, load, {0, 1, 2}, None)  # runs of a cluster, whose torch is not known here
+    with pytest.raises(EvidenceError, match=r"seed1\.json: torch went"):
+        refuse_unlike(records, load, {1, 2}, "cpu")
 
 
 def test_a_missing_data_set_is_an_error_before_anything_is_run(monkeypatch, tiny_claim):

@@ -1,16 +1,19 @@
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 from command import call
+from PIL import Image
 from run_case import make_images
 
 from alexnet_repro import evaluate, load_trained
 from alexnet_repro.cli import train as cli
 from alexnet_repro.cli.train import choose
 from alexnet_repro.data import DatasetNotFoundError, folders, load_dataset
+from alexnet_repro.data.cifar10 import CLASSES
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.training.checkpoint import BEST, CONFIG, LAST, LOG, RESULT, Files, load_checkpoint, save_checkpoint
 from alexnet_repro.training.recipes import TRAIN_PRESETS
@@ -98,6 +101,48 @@ def test_evaluate_gives_each_run_s_error_and_their_ensemble_s_with_table_and_fil
     assert "takes whole images, without crops: leave --views out" in other.stderr
     wrong = sum(row["class"] != row["guess1"] for row in rows) / 11
     assert f"all 2 together: top1 error {wrong:.2%}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def cropped(folder) -> Path:
+    """A run that looks at crops, of which there are several views; its numbers are written for TensorBoard too."""
+    crops = ("--size", "32", "--crop", "28", "--threads", "1", "--set", "train.epochs=1", "--tensorboard")
+    done = call("train", str(folder / "images"), "--out", str(folder / "crops"), "--preset", "cifar-13pct", *crops)
+    assert done.returncode == 0, done.stderr
+    return folder / "crops"
+
+
+def test_evaluate_averages_over_the_views_that_it_is_asked_for(cropped):
+    trained = load_trained(cropped, "cpu")
+    testing = load_dataset(trained.config.dataset, split="val", size=32)
+    said = set()
+    for views in ("centre", "ten"):
+        found = evaluate(trained.network, testing.images, testing.labels, trained.transform.viewed(views))
+        done = call("evaluate", str(cropped), "--views", views)
+        assert f"log-probability {found['log_probability']:.4f}" in done.stdout
+        said.add(done.stdout)
+    assert len(said) == 2
+    wrong = call("evaluate", str(cropped), "--views", "five")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "views must be one of" in wrong.stderr
+
+
+def test_train_writes_for_tensorboard_only_when_it_is_asked_to(folder, cropped):
+    assert any((cropped / "tensorboard").iterdir())
+    assert not (folder / "0" / "tensorboard").exists()
+
+
+def test_train_and_evaluate_look_for_a_data_set_in_the_folder_that_root_names(tmp_path):
+    for split, name in itertools.product(("train", "test"), CLASSES):
+        (tmp_path / "here" / split / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), "red").save(tmp_path / "here" / split / name / "0.png")
+    out, small = str(tmp_path / "out"), ("--preset", "cifar-19pct", "--set", "train.epochs=1", "--threads", "1")
+    done = call("train", "cifar10", "--root", str(tmp_path / "here"), "--out", out, *small)
+    assert done.returncode == 0, done.stderr
+    assert call("evaluate", out, "--root", str(tmp_path / "here")).returncode == 0
+    there = call("evaluate", out, "--root", str(tmp_path))
+    assert there.returncode == 2
+    assert f"was not found in {tmp_path}" in there.stderr
 
 
 def test_evaluate_takes_the_split_that_it_is_asked_for(folder):

@@ -120,8 +120,26 @@ def test_the_bars_of_every_quantity_add_up_to_all_of_it():
     figure = drawings.layer_costs(AlexNet())
     for ax in figure.axes:
         assert sum(bar.get_width() for bar in ax.patches) == pytest.approx(100)
+    parameters = figure.axes[1]
+    share = [100 * count / 60_965_224 for count in (34_944, 37_752_832, 4_097_000)]  # by hand, with biases
+    layers = [cost.name for cost in AlexNet().costs() if cost.parameters]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == layers
+    widths = {layer: bar.get_width() for layer, bar in zip(layers, parameters.patches, strict=True)}
+    assert [widths[layer] for layer in ("conv1", "fc6", "fc8")] == pytest.approx(share)
+    assert parameters.get_title().endswith("60,965,224")
     assert [ax.get_title().partition(":")[0] for ax in figure.axes] == ["activations", "parameters", "multiply-adds"]
     figure.savefig(io.BytesIO())
+
+
+def test_windows_of_two_are_side_by_side_and_those_of_three_share_a_cell():
+    drawn = drawings.pooling_windows({"pairs": (2, 2), "overlapping": (3, 2)}, cells=7)
+    for ax, size, starts in zip(drawn.axes, (2, 3), ((0, 2, 4, 6), (0, 2, 4)), strict=True):
+        cells, *bars = ax.collections
+        assert len(cells.get_paths()) == 7
+        spans = [bar.get_paths()[0].get_extents() for bar in bars]
+        assert [(round(span.x0), round(span.x1)) for span in spans] == [(s, min(s + size, 7)) for s in starts]
+        assert [span.y0 for span in spans] == pytest.approx([-0.7, -1.3, -0.7, -1.3][: len(starts)])
+        assert {span.y0 for span in spans[::2]}.isdisjoint(span.y0 for span in spans[1::2])
 
 
 @pytest.mark.parametrize(("name", "crossings"), [("paper", 7), ("notes", 3), ("torchvision", 0)])
