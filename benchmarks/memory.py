@@ -41,20 +41,20 @@ def step() -> float:
 
 
 def prepared(folder: Path) -> float:
-    """A part's pixels for every thread, and all pixels, mapped for their checksum; decoding comes on top."""
+    """A part's pixels for every thread, and all pixels, mapped for their checksum; not the memory for decoding."""
     with tempfile.TemporaryDirectory() as store:
         prepare(folder_source(folder), Path(store, "store"), size=SIZE, form="raw")
     return 3 * SIZE**2 * (usable_cores() * IMAGES_A_PART["raw"] + FILES)
 
 
 def run() -> float:
-    """The images, and the same as for a step, in every run of a sweep; what layers work in comes on top."""
+    """The images, and the same as for a step, in every run of a sweep; not the layers' temporary memory."""
     training.our_epoch(SMALL)()
     return SMALL * 3 * 32**2 + NUMBER * numbers_of_step(training.network(), training.BATCH)
 
 
 def evaluation() -> float:
-    """The images, their views, weights, and the two largest outputs; what convolutions work in comes on top."""
+    """The images, their views, weights, and the two largest outputs; not the workspace of convolutions."""
     images = torch.randint(0, 256, (EVALUATED, 3, SIZE, SIZE), dtype=torch.uint8)
     model = AlexNet()
     predict(model, images, InputTransform.fit(InputConfig(crop=224, views="ten"), images), batch_size=EVALUATED)

@@ -108,7 +108,8 @@ LAPTOP_DEPARTURES: Mapping[str, tuple[str, str, str]] = {
     "width": ("96 to 384 channels, 4096 units", "a quarter of each", "to save time"),
     "initial weights": (
         "standard deviations 0.01 and 0.03", "twice these, except in conv1",
-        "a quarter of the inputs: the sums start as large as at full width; conv1 has as many inputs as before",
+        "a quarter of the inputs: the sums start as large as at full width; conv1 has as many inputs as before; fc6 "
+        "has a sixteenth, and its sums start half as large",
     ),
     "epochs": (
         "91, learning rate lowered after 25, 51 and 79, conv1 frozen after 72", "60, lowered after 42 and 54",

@@ -74,7 +74,7 @@ class Verdict:
             return "-"
         form = f".{self.decimals}f"
         bound = "at least " * (None in self.baseline) + "at most " * (None in self.treatment)
-        text = f"{bound}{self.claim.number(self.estimate, form)}"
+        text = f"{bound}{self.claim.number(self.estimate, f'z{form}')}"
         if self.low is None or self.high is None:
             return text
         low, high = self.claim.factor * self.low, self.claim.factor * self.high

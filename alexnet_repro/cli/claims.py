@@ -28,7 +28,7 @@ Name = Annotated[str, typer.Argument(help="id of a claim, as `claims list` gives
 
 @app.command("list")
 def list_claims() -> None:
-    """List the claims: id, section, what the paper says and by how much, what survives of 2012."""
+    """List the claims: id, section, the paper's statement and number, and what survives from 2012."""
     rows = [
         [claim.id, claim.section, claim.statement, claim.paper_summary(), claim.original_run]
         for claim in CLAIMS.values()
@@ -67,7 +67,7 @@ def status() -> None:
 def verify(
     evidence: Annotated[Path, typer.Option(help="folder of evidence", show_default="book/evidence")] = EVIDENCE_FOLDER,
 ) -> None:
-    """Check that every record is whole, unedited, up to date and in its place, and that nothing else lies there."""
+    """Check that every record is whole, unedited, up to date and in its place, and that nothing else is there."""
     if not evidence.is_dir():
         raise EvidenceError(f"there is no folder {evidence}")
     for problem in (found := problems(evidence)):
@@ -82,7 +82,8 @@ def run(
     claim: Name,
     scale: Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")] = "smoke",
     seeds: Annotated[
-        str | None, typer.Option(help="how many (5), or which (0,3,4 or 3,); default: the study's own")
+        str | None,
+        typer.Option(help="a number of seeds (5) or a list (0,3,4; one alone: 3,); default: the study's"),
     ] = None,
     arms: Annotated[str | None, typer.Option(help="which, separated by commas; default: those of the claim")] = None,
     data_root: Annotated[Path | None, typer.Option("--data-root", "--root", help="folder of the data set")] = None,
@@ -95,7 +96,7 @@ def run(
     ] = EVIDENCE_FOLDER,
     again: Annotated[
         Path | None,
-        typer.Option(help="where nothing is missing, run all of it once more into this folder, and compare"),
+        typer.Option(help="if nothing is missing, repeat all runs, write them to this folder, and compare"),
     ] = None,
     launcher: Annotated[str, typer.Option(help="processes: here; slurm: a job array, one task per run")] = "processes",
     slurm: Annotated[
@@ -200,7 +201,9 @@ def _seeds(text: str | None) -> int | list[int] | None:
     try:
         return [int(part) for part in text.removesuffix(",").split(",")] if "," in text else int(text)
     except ValueError:
-        raise ValueError(f"--seeds takes how many (5) or which (0,3,4; of one alone: 3,), not {text!r}") from None
+        raise ValueError(
+            f"--seeds takes a number of seeds (5) or a list (0,3,4; one alone: 3,), not {text!r}"
+        ) from None
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

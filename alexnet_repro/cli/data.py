@@ -124,7 +124,7 @@ def show(
     size: Annotated[int | None, typer.Option(help="size of the images in pixels")] = None,
     sheet: Annotated[Path | None, typer.Option(help="write this PNG with images of every class")] = None,
 ) -> None:
-    """Counts, mean and colour axes of a data set, what was skipped or repaired, and if asked its images."""
+    """Counts, mean and colour axes of a data set, what was skipped or repaired, and with --sheet its images."""
     if is_store(folder := store_folder(name, root, size)):
         _describe(Store.open(folder))
     dataset = load_dataset(name, root, split, size=size)

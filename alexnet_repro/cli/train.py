@@ -37,10 +37,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="threads of this proces
 Preset = Annotated[str, typer.Option(help="network, input and training of that name")]
 Settings = Annotated[
     list[str],
-    typer.Option("--set", help="a field, e.g. train.lr=0.02, net.width=0.5, net.layers.conv1.channels=48; repeatable"),
+    typer.Option("--set", help="set a field: train.lr=0.02, net.width=0.5, net.layers.conv1.channels=48; repeatable"),
 ]
 SaveEvery = Annotated[
-    int | None, typer.Option(min=1, help="steps after which a checkpoint is written within an epoch too")
+    int | None, typer.Option(min=1, help="also write a checkpoint within an epoch, after every so many steps")
 ]
 Best = Annotated[bool, typer.Option("--best", help="for a folder, the weights with the lowest validation error")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="write the numbers for TensorBoard too")]
@@ -240,7 +240,7 @@ def export(
     root: Root = None,
     device: Device = "auto",
 ) -> None:
-    """Write a trained network alone, in half precision, for passing on; `evaluate` takes it."""
+    """Write only a trained network, in half precision, to a file that you can share and that `evaluate` accepts."""
     if best and likeness:
         raise ValueError("--likeness adds to the run's record, which is of the last weights: leave out --best")
     write_export(run, out, best)

@@ -168,10 +168,11 @@ def pair_table(*claims: str | Claim, folder: Folder = None) -> Table:
     """
     rows = []
     for result in judged(*claims, folder=folder):
-        claim, written = result.claim, number if result.claim.effect == "ratio" else percent
+        claim, (written, unit) = result.claim, (number, "epochs") if result.claim.effect == "ratio" else (percent, "%")
         values = result.values or [None] * result.pairs
         for seed, *sides, value in zip(result.seeds, result.baseline, result.treatment, values, strict=True):
-            rows.append([claim.id, str(seed), *map(written, sides), claim.number(value, ".1f")])
+            found = ("-" if side is None else f"{written(side)} {unit}" for side in sides)
+            rows.append([claim.id, str(seed), *found, claim.number(value, ".1f")])
         if (smallest := result.smallest_effect()) is not None:
             rows.append([claim.id, "detectable", "", "", claim.number(smallest)])
     return Table(["claim", "seed", "baseline", "treatment", "effect"], rows)
@@ -179,7 +180,7 @@ def pair_table(*claims: str | Claim, folder: Folder = None) -> Table:
 
 ERRORS: Mapping[Metric, str] = {  # metric -> head of its column: what a run ended with
     "train_eval_error": "training images, %",
-    "centre_error": "held-out images, centre crop, %",
+    "centre_error": "validation or test images, centre crop, %",
     "generalization_gap": "gap, points",
     "top1_error": "all views, %",
 }

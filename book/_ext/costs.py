@@ -83,9 +83,9 @@ def speed_table() -> str:
     found = measured_cpu()
     note = (
         f"On {_machine(found)}, with torch {found['machine']['torch']} and "
-        f"{counted(found['machine']['threads'], 'thread')}; medians of {found['rounds']} rounds. "
-        "Each busy process keeps one core busy. `prepare` uses all cores, and writes what it decodes; a pass of "
-        "ImageFolder uses one, and writes nothing."
+        f"{counted(found['machine']['threads'], 'thread')}; medians of {found['rounds']} rounds. A number is our speed "
+        "divided by that of the part it is compared with. Each busy process keeps one core busy. `prepare` uses all "
+        "cores, and writes what it decodes; a pass of ImageFolder uses one, and writes nothing."
     )
     rows: dict[tuple[str, str, str], dict[int, float]] = {}
     for figure in found["speeds"]:
@@ -98,7 +98,7 @@ def speed_table() -> str:
         [peak["what"], *(f"{peak[key]:,.0f}" for key in ("measured MiB", "formula MiB")), peak["formula"]]
         for peak in found["memory"]
     ]
-    memory = Table(["peak memory", "measured, MiB", "estimated, MiB", "from"], peaks)
+    memory = Table(["peak memory", "measured, MiB", "estimated, MiB", "the estimate counts"], peaks)
     return f"{note}\n\n{Table(header, cells).to_markdown()}\n\n{memory.to_markdown()}"
 
 
@@ -126,8 +126,7 @@ def first_command() -> str:
 
 def _machine(found: Mapping[str, Any]) -> str:
     """The machine of a benchmark, with the rate by which other machines can be compared."""
-    rate = f", which multiplies matrices at {found['sgemm GFLOP/s']:.0f} GFLOP/s (float32)"
-    return found["machine"]["device"] + rate
+    return f"{found['machine']['device']} ({found['sgemm GFLOP/s']:.0f} GFLOP/s in matrix products of float32)"
 
 
 def _latest(kind: str) -> Mapping[str, Any]:

@@ -27,8 +27,9 @@ MARKS = {  # differ in shape too, for print and for the colour-blind
 OPEN_MARK = '<rect class="ours hollow" x="{x}" y="{y}" width="7" height="7" transform="translate(-3.5 -3.5)"/>'
 COLOURS = {"reproduced": "#00664b", "smaller": "#005a8c", "no-effect-found": "#005a8c", "opposite": "#a03f00"}
 LEGEND = (
-    "The thin line marks no effect, the diamond the paper's effect, and the mark with its interval ours, in multiples "
-    "of the paper's (on a log scale for ratios). A row without a diamond has its own scale: the paper gives no number."
+    "The thin line marks no effect, and the diamond marks the paper's effect. The other mark is our effect, with its "
+    "interval. Effects are shown as multiples of the paper's effect (for ratios, on a log scale). A row without a "
+    "diamond has its own scale: the paper gives no number."
 )
 
 

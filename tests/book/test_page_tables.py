@@ -1,6 +1,8 @@
 import io
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from operator import sub
 from xml.etree import ElementTree
 
@@ -12,8 +14,10 @@ import page_tables
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from alexnet_repro import CLAIMS, AlexNet, NetConfig, load_dataset, load_evidence, verdict
+from alexnet_repro.claims.claim import Measurement
 from alexnet_repro.claims.records import BOOK
 from alexnet_repro.claims.verdict import Verdict
 from alexnet_repro.report import tables
@@ -158,8 +162,8 @@ def test_processes_are_compared_with_as_many_that_share_nothing(monkeypatch):
 def test_a_newcomer_s_times_come_with_the_machine_they_hold_for(monkeypatch):
     found = {"machine": {"device": "abacus"}, "sgemm GFLOP/s": 99.6, "minutes": {"make book": 4.26, "make test": 6.5}}
     monkeypatch.setattr(costs, "_latest", {"newcomer": found}.get)
-    assert costs.first_command().endswith("4.3 minutes on abacus, which multiplies matrices at 100 GFLOP/s (float32).")
-    assert "on abacus, which" in costs.times_table()
+    assert costs.first_command().endswith("4.3 minutes on abacus (100 GFLOP/s in matrix products of float32).")
+    assert "on abacus (100" in costs.times_table()
     assert costs.times_table().endswith("| `make book` | 4.3 |\n| `make test` | 6.5 |")
 
 
@@ -222,12 +226,46 @@ def test_the_program_on_the_page_of_studies_makes_small_squares_of_all_images(tm
         torch.testing.assert_close(dataset.images[0, :, :, 0].float().diff(), torch.full((3, 127), 2.0), atol=3, rtol=0)
 
 
-def test_the_errors_of_several_views_are_judged_with_the_centre_crop_alone_too():
-    rows = {row[0]: row[1:] for row in page_tables.views_table(JUDGED).rows}
+def test_the_errors_of_several_views_are_judged_with_the_centre_crop_alone_and_at_equal_training_error_too():
+    rows = {row[0]: row[1:] for row in page_tables.measures_table(JUDGED).rows}
     assert not any("crops lowers" in statement for statement in rows)  # which compares the views themselves
     result = verdict(CLAIMS["pooling"], records := load_evidence("pooling", "laptop"))
-    views, centre = rows[CLAIMS["pooling"].statement]
+    views, centre, fitted = rows[CLAIMS["pooling"].statement]
     assert views == f"{result.summary()}: {result.words}"
     errors = {arm: [r.final["centre_error"] for r in records if r.arm == arm] for arm in CLAIMS["pooling"].arms}
     gain = sum(map(sub, *errors.values())) / len(result.seeds)
     assert centre.startswith(f"{100 * gain:.2f} points [")
+    assert fitted == verdict("pooling-overfitting", load_evidence("pooling-overfitting", "laptop")).summary()
+    assert rows[CLAIMS["lrn-cifar"].statement][2] == "-"  # its runs have no validation images
+
+
+def of_values(values: Sequence[float], name: str) -> Verdict:
+    claim = replace(CLAIMS["crops-error"], id=name)
+    seeds = tuple(range(len(values)))
+    return Verdict(claim=claim, outcome="reproduced", scale="laptop", seeds=seeds, values=tuple(values))
+
+
+def test_the_correction_for_many_claims_is_holm_s():
+    clear, fair, weak = [0.05, 0.051, 0.049, 0.05, 0.05], [0.01, 0.02, 0.015, 0.012, 0.02], [0.0, 0.02, 0.01, 0.0, 0.03]
+    found = [ttest_1samp(values, 0).pvalue for values in (clear, fair, weak)]
+    assert found[0] < 0.05 / 3
+    assert found[1] < 0.05 / 2
+    assert found[2] > 0.05
+    several = [of_values(values, name) for values, name in ((clear, "clear"), (weak, "weak"), (fair, "fair"))]
+    assert "all 3 effects" in page_tables.correction(several)
+    assert page_tables.correction(several).endswith("2 of the 3 that are *reproduced* remain: *clear*, *fair*.")
+    assert page_tables.correction([*several[:2], *[of_values(weak, f"w{i}") for i in range(40)], several[2]]).endswith(
+        "remain: *clear*."
+    )
+
+
+def test_the_run_that_the_scoreboard_calls_unusual_is_so():
+    """Seed 3 of run145 has the lowest error, and is the pair with the largest effect in most comparisons."""
+    runs = {
+        record.seed: record.final["top1_error"] for record in load_evidence("crops", "laptop") if record.arm == "run145"
+    }
+    assert min(runs, key=runs.get) == 3
+    compared = [r for r in JUDGED if r.scale == "laptop" and r.claim.treatment == Measurement("run145", "top1_error")]
+    compared = [r for r in compared if r.claim.baseline.metric == "top1_error"]
+    largest = [r.seeds[r.values.index(max(r.values))] for r in compared]
+    assert largest.count(3) > len(largest) / 2

@@ -73,7 +73,7 @@ def test_an_edited_record_and_a_foreign_file_are_named(make_record, tmp_path):
         (["run", "relu", "--scale", "huge"], "scale of relu must be one of"),
         (["run", "relu", "--seeds", "many"], "not 'many'"),
         (["run", "relu", "--seeds", "0"], "a list of which, such as 5 or [0, 3], not 0\n"),
-        (["run", "relu", "--seeds", ","], "of one alone: 3,), not ','"),
+        (["run", "relu", "--seeds", ","], "one alone: 3,), not ','"),
         (["show", "alexnet"], "claim must be one of"),
         (["verify", "--evidence", "nowhere"], "there is no folder nowhere"),
         (["run", "relu", "--launcher", "slurm", "--again", "x"], "--again runs in processes of this machine"),
