@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 import typer
 
 from alexnet_repro.cli.data import Root
-from alexnet_repro.data import DatasetNotFoundError, evaluation_split, load_dataset, load_image, peek
+from alexnet_repro.data import Dataset, DatasetNotFoundError, evaluation_split, load_dataset, load_image, peek
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.networks.build import build
 from alexnet_repro.networks.presets import PRESETS
@@ -159,7 +160,7 @@ def _reports(here: Processes, out: Path, with_tensorboard: bool) -> tuple[Sequen
 def evaluate(
     runs: Annotated[list[Path], typer.Argument(help="folders of runs, or checkpoints; several are an ensemble")],
     dataset: Annotated[str | None, typer.Option(help="default: that of the first run")] = None,
-    split: Annotated[str | None, typer.Option(help="default: val, and test of photos and cifar10")] = None,
+    split: Annotated[str | None, typer.Option(help="default: val, or test if there is none")] = None,
     best: Best = False,
     views: Annotated[str | None, typer.Option(help="centre, ten or grid; default: as the run's input says")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="a table of the classes' errors")] = False,
@@ -173,8 +174,15 @@ def evaluate(
     device = resolve_device(device)
     trained = [load_trained(path, device, best) for path in runs]
     name = dataset or trained[0].config.dataset
-    split = split or evaluation_split(name)
-    tests = cache(lambda size: load_dataset(name, root, split, size=size))
+    splits = [split] if split else list(dict.fromkeys((evaluation_split(name), "test")))  # as in ``run``
+
+    @cache
+    def tests(size: int | None) -> Dataset:
+        for one in splits[:-1]:
+            with suppress(DatasetNotFoundError):
+                return load_dataset(name, root, one, size=size)
+        return load_dataset(name, root, splits[-1], size=size)
+
     probabilities, logs = [], []
     for network in trained:
         testing = tests(network.config.size)
@@ -257,7 +265,7 @@ def summary(
 ) -> None:
     """Layers of a network with their output, parameters and multiply-adds."""
     own = [setting.removeprefix("net.") for setting in settings]  # the prefix is what the other commands need
-    typer.echo(build(override(NetConfig.preset(preset), *own)).summary())
+    typer.echo(build(override(NetConfig.preset(NETS.get(preset, preset)), *own)).summary())
 
 
 def bench(

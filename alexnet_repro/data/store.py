@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from shlex import quote
@@ -85,7 +85,7 @@ class Store:
         self.check_sizes(split)
         entry = self.manifest["splits"][split]
         source = self.manifest["source"]
-        return StoredDataset(
+        dataset = StoredDataset(
             name=source["name"],
             split=split,
             images=stored_images(self.folder, split, entry["files"], self.manifest["size"]),
@@ -93,8 +93,9 @@ class Store:
             classes=tuple(self.manifest["classes"]),
             origin=f"{source['origin']}, central squares at {self.manifest['size']} pixels"
             + ", JPEG" * (self.manifest["form"] == "jpeg"),
-            store=self,
         )
+        object.__setattr__(dataset, "store", self)
+        return dataset
 
     def check_sizes(self, split: str) -> None:
         """Raises ``StoreError`` if a file of the split is missing or has the wrong size."""
@@ -120,21 +121,28 @@ class StoredDataset(Dataset):
     """A data set whose sha256 and moments were computed when it was prepared.
 
     A pickle holds only the path of the store, which is reopened: ``StoreError`` if it has been replaced since then.
+    What ``dataclasses.replace`` makes of it, such as a part of its images, has no store, and its sums are its own.
     """
 
-    store: Store
+    store: Store | None = field(default=None, init=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.store is None:
+            return Dataset, (self.name, self.split, self.images, self.labels, self.classes, self.origin)
         return _reopened, (self.store.folder.resolve(), digest(self.store.manifest), self.split)
 
     @cached_property
     def sha256(self) -> str:
         """As for ``Dataset``."""
+        if self.store is None:
+            return super().sha256
         known = self.store.manifest["splits"][self.split].get("pixels")  # missing from an earlier version's stores
         return known or pixels_sha256(self.images, self.labels)
 
     @cached_property
     def moments(self) -> Moments:
+        if self.store is None:
+            return super().moments
         mean_image = torch.from_numpy(np.load(self.store.folder / f"{self.split}-mean.npy"))
         covariance = self.store.manifest["splits"][self.split]["covariance"]
         return Moments(len(self), mean_image, torch.tensor(covariance, dtype=torch.float64, device="cpu"))

@@ -136,11 +136,11 @@ class Network(nn.Sequential):
     def costs(self) -> list[LayerCost]:
         """The size and cost of each layer, in the network's order."""
         costs, shapes = [], self.shapes
-        for name, module in self.named_children():
+        for layer, module in self.named_children():
             parameters = sum(p.numel() for p in module.parameters())
-            positions = torch.Size(shapes[name][1:]).numel() if isinstance(module, nn.Conv2d) else 1
-            multiply_adds = positions * module.get_parameter("weight").numel() if parameters else 0
-            costs.append(LayerCost(name, shapes[name], parameters, multiply_adds))
+            positions = torch.Size(shapes[layer][1:]).numel() if isinstance(module, nn.Conv2d) else 1
+            weights = sum(p.numel() for name, p in module.named_parameters() if not name.endswith("bias"))
+            costs.append(LayerCost(layer, shapes[layer], parameters, positions * weights))
         return costs
 
     def summary(self) -> Table:

@@ -35,6 +35,9 @@ class PaddedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.pad(x, self.extra) if any(self.extra) else x)
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, extra padding (left, right, top, bottom)={self.extra}"
+
 
 class CeilAvgPool2d(nn.AvgPool2d):
     """Average pooling whose last windows may extend beyond the edge; they average only the pixels inside.
@@ -207,6 +210,9 @@ class LocallyConnected2d(nn.Module):
         kernel_size: side of the filters in pixels, odd.
 
     Shape: (N, in_channels, height, width) -> (N, out_channels, height, width).
+
+    Raises:
+        ValueError: feature maps of another size: each position has its own filters.
     """
 
     def __init__(self, in_channels: int, out_channels: int, height: int, width: int, kernel_size: int) -> None:
@@ -222,6 +228,7 @@ class LocallyConnected2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         k, (height, width) = self.kernel_size, self.size
+        x = _sized(x, self.size)
         # Images innermost, as in cuda-convnet: patches are copied by whole rows, several times faster than F.unfold.
         x = F.pad(x.permute(2, 3, 1, 0), (0, 0, 0, 0, k // 2, k // 2, k // 2, k // 2))  # (height, width, channels, N)
         shifted = [x[top : top + height, left : left + width] for top in range(k) for left in range(k)]
@@ -232,3 +239,15 @@ class LocallyConnected2d(nn.Module):
     def extra_repr(self) -> str:
         _, out_channels, fan_in = self.weight.shape
         return f"{fan_in // self.kernel_size**2}, {out_channels}, size={self.size}, kernel_size={self.kernel_size}"
+
+
+@torch.fx.wrap
+def _sized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same feature maps; ``ValueError`` if they have another size."""
+    if x.shape[2:] != size:
+        height, width = size
+        raise ValueError(
+            f"feature maps must have {height}x{width} positions, which have filters of their own, not "
+            f"{'x'.join(map(str, x.shape[2:]))}: give the network images of its own size, such as crops"
+        )
+    return x

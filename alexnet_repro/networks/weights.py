@@ -60,8 +60,9 @@ def save_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.torch import save
 
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in _plain(unwrapped(network).state_dict()).items()
+    state = {  # copies, since safetensors refuses weights that share their memory
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in _plain(unwrapped(network).state_dict()).items()
     }
     write_atomically(Path(path), save(state))
 
@@ -121,6 +122,9 @@ def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def to_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Converts a state dict of preset ``torchvision`` to one of ``torchvision.models.alexnet``.
+
+    The two networks compute the same for images of 224 pixels. For sizes at which a pool's last window extends beyond
+    the edge they differ: our pools count it, torchvision's leave it out.
 
     Args:
         state_dict: name -> parameter.

@@ -233,7 +233,7 @@ def _check_sums(path: Path) -> None:
 
 def _in_a_line(error: Exception) -> str:
     missing = "there is no " * isinstance(error, KeyError)
-    return missing + (str(error).partition("\n")[0] or type(error).__name__)
+    return missing + (" ".join(str(error).split()) or type(error).__name__)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ def predict(
     device = next(model.parameters()).device
     probabilities, logs = [], [torch.zeros(0, dtype=torch.float64, device=device)]
     rows = torch.arange(len(images), device="cpu") if rows is None else rows
+    transform = transform.to(device) if hasattr(transform, "to") else transform
     with evaluating(model):
         for chosen in rows.split(batch_size):  # images on disk are read this many at a time
             views = transform.views(send(images[chosen], device))  # (views, n, 3, h, w)

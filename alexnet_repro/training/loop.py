@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from alexnet_repro.support.environment import send
 from alexnet_repro.training.config import TrainConfig
 from alexnet_repro.training.diagnosis import TrainingError, stuck
 from alexnet_repro.training.optim import set_learning_rates
@@ -134,7 +135,7 @@ def _one_epoch(
         set_epoch(len(training.epochs))
     start = perf_counter() - training.seconds
     for inputs, labels in training.batches:
-        _step(training, passes, inputs, labels)
+        _step(training, passes, send(inputs, training.device), send(labels, training.device))
         training.seconds = perf_counter() - start
         on_step(training)
         if any(module.training is not mode for module, mode in modes):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from alexnet_repro.data import KNOWN, load_dataset, size_of
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.data.moments import check_images
 from alexnet_repro.data.store import file_sha256
 from alexnet_repro.networks.build import Network, build
 from alexnet_repro.networks.inspect import agreements
@@ -51,6 +52,13 @@ class Trained:
     @property
     def size(self) -> int:
         """Height and width of the images that the run stored, pixels; ``ValueError`` if its checkpoint doesn't say."""
+        if (side := self._side()) is None:
+            raise ValueError(
+                f"{self.file} doesn't say how large its run's images were: load yours at that size yourself"
+            )
+        return side
+
+    def _side(self) -> int | None:
         config, side = self.config, self.transform.mean.shape[-1]
         if side > 1:  # of a mean image
             return side
@@ -58,7 +66,7 @@ class Trained:
             return config.net.image_size
         if config.size is not None or config.dataset in KNOWN:
             return size_of(config.dataset, config.size)
-        raise ValueError(f"{self.file} doesn't say how large its run's images were: load yours at that size yourself")
+        return None
 
     def predict(self, images: Tensor) -> Tensor:
         """The class probabilities of images, averaged over the run's evaluation views.
@@ -69,8 +77,15 @@ class Trained:
         Shape: (N, 3, size, size) uint8 -> (N, classes) float32, on the network's device.
 
         Raises:
-            ValueError: images of another kind or shape.
+            ValueError: images of another kind or size.
         """
+        check_images(images)
+        side, (height, width) = self._side(), images.shape[2:]
+        if side is not None and (height, width) != (side, side):
+            raise ValueError(
+                f"images must have {side}x{side} pixels, as in the run, not {height}x{width}: "
+                f"load_image(file, {side}) makes them so"
+            )
         with self.config.train.autocast(next(self.network.parameters()).device):
             probabilities, _ = predict(self.network, images, self.transform)
         return probabilities

@@ -154,6 +154,21 @@ def test_evaluate_takes_the_split_that_it_is_asked_for(folder):
     assert done.stdout != call("evaluate", str(folder / "0")).stdout
 
 
+def test_evaluate_takes_test_images_where_there_are_no_validation_images_as_train_does(folder, tmp_path):
+    shutil.copytree(folder / "images", tmp_path / "images")
+    (tmp_path / "images" / "val").rename(tmp_path / "images" / "test")
+    out = str(tmp_path / "out")
+    done = call("train", str(tmp_path / "images"), "--out", out, *SMALL, "--set", "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    record = Record.load(tmp_path / "out" / RESULT)
+    assert set(record.data) == {"train", "test"}
+    assert f"log-probability {record.final['log_probability']:.4f}" in call("evaluate", out).stdout
+
+
+def test_summary_takes_every_preset_that_train_takes():
+    assert call("summary", "run145-2010").stdout == call("summary", "run145").stdout
+
+
 def test_predict_names_the_likeliest_classes_of_each_file(folder, tmp_path):
     files = [str(folder / "images" / "val" / name) for name in ("class0/000.png", "class1/001.png")]
     done = call("predict", str(folder / "0"), *files)

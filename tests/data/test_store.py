@@ -9,6 +9,7 @@ import shlex
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +329,15 @@ def test_a_store_of_another_format_is_refused(store):
     write_sealed(store.folder / MANIFEST, content | {"format": FORMAT + 1}, SEAL)
     with pytest.raises(StoreError, match=f"has format {FORMAT + 1}, this version reads {FORMAT}"):
         Store.open(store.folder)
+
+
+def test_a_part_of_a_stored_data_set_is_a_data_set_of_its_own(made):
+    whole, rows = made.dataset(), torch.tensor([7, 0])
+    part = replace(whole, images=whole.images[rows], labels=whole.labels[rows])
+    plain = Dataset(whole.name, "train", whole.images[rows], whole.labels[rows], whole.classes, whole.origin)
+    assert part.sha256 == plain.sha256 != whole.sha256
+    assert part.moments.count == 2
+    assert part.moments.mean_image.equal(plain.moments.mean_image)
+    again = pickle.loads(pickle.dumps(part))
+    assert again.images.equal(part.images)
+    assert again.sha256 == part.sha256

@@ -419,3 +419,13 @@ def test_looks_at_a_network_in_training_mode_are_without_dropout_and_draw_nothin
     net.eval()
     assert derivatives == mean_derivatives(net, images)
     assert features.equal(activations(net, images, "act6"))
+
+
+def test_a_new_head_of_several_layers_is_counted():
+    net = build(TINY_NET)
+    (last, head) = list(net.named_children())[-1]
+    setattr(net, last, nn.Sequential(nn.Flatten(), nn.Linear(head.in_features, 5), nn.ReLU(), nn.Linear(5, 3)))
+    cost = net.costs()[-1]
+    assert cost.parameters == head.in_features * 5 + 5 + 5 * 3 + 3
+    assert cost.multiply_adds == head.in_features * 5 + 5 * 3
+    assert last in str(net.summary())

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from alexnet_repro import NetConfig, build
 from alexnet_repro.networks.layers import CeilAvgPool2d, Dropout, LocallyConnected2d, PaddedConv2d, TowerLinear
 
 
@@ -156,3 +157,15 @@ def test_windows_over_the_edge_are_averages_of_what_is_inside(height, width, siz
     plain = pool(x)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     torch.testing.assert_close(pool(x), plain)
+
+
+@pytest.mark.parametrize("size", [(4, 5), (3, 4), (9, 7)])
+def test_feature_maps_of_another_size_than_the_filters_have_are_refused(size):
+    layer = LocallyConnected2d(1, 2, height=4, width=4, kernel_size=3)
+    with pytest.raises(ValueError, match=f"must have 4x4 positions, .* not {size[0]}x{size[1]}"):
+        layer(torch.zeros(1, 1, *size))
+
+
+def test_padding_on_two_sides_is_printed():
+    net = build(NetConfig.preset("run145-small"))
+    assert "extra padding (left, right, top, bottom)=(0, 3, 0, 3)" in repr(net.conv1)

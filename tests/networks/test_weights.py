@@ -113,3 +113,12 @@ def test_a_checkpoint_is_no_file_of_weights(tmp_path):
     torch.save({"config": {}}, tmp_path / "net.pt")
     with pytest.raises(ValueError, match=r"net\.pt is a checkpoint: use training\.trained\.load_trained"):
         load_weights(build(SMALL), tmp_path / "net.pt")
+
+
+def test_weights_that_two_layers_share_are_saved_for_both(tmp_path):
+    tied = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    save_weights(tied, tmp_path / "tied.safetensors")
+    other = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    load_weights(other, tmp_path / "tied.safetensors")
+    assert all(other.state_dict()[name].equal(value) for name, value in tied.state_dict().items())

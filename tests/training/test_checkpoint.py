@@ -3,8 +3,9 @@ import os
 
 import pytest
 import torch
+from torch import nn
 
-from alexnet_repro.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from alexnet_repro.training.checkpoint import CheckpointError, load_checkpoint, reading, save_checkpoint
 
 STATE = {"model": {"w": torch.arange(3.0)}, "counts": {"step": 7, "first_loss": None}, "epochs": [{"lr": 0.1}]}
 
@@ -93,3 +94,10 @@ def test_what_torch_says_when_a_disk_is_full_is_an_error_of_the_file(tmp_path, m
         save_checkpoint(tmp_path / "last.pt", {}, STATE)
     assert caught.value.errno == errno.EIO
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.pt", before)]
+
+
+def test_what_torch_says_in_several_lines_is_said_whole_in_one(tmp_path):
+    said = r"net\.pt is not .*: Error.* for Linear: size mismatch for weight"
+    with pytest.raises(CheckpointError, match=said) as caught, reading("net.pt"):
+        nn.Linear(2, 3).load_state_dict(nn.Linear(3, 3).state_dict())
+    assert "\n" not in str(caught.value)

@@ -2,6 +2,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from alexnet_repro.networks.spec import Norm
 from alexnet_repro.training import loop
 from alexnet_repro.training.checkpoint import load_checkpoint, save_checkpoint
 from alexnet_repro.training.diagnosis import TrainingError
+from alexnet_repro.training.evaluate import predict
 from alexnet_repro.training.schedules import Plateau
 
 INPUT = InputConfig(pixels="standardized", batch_size=8)
@@ -302,3 +304,20 @@ def test_labels_without_an_output_are_refused_with_how_many_classes_there_are():
         ValueError, match="labels go from 0 to 5, but the model has 3 outputs: build it with num_classes=6"
     ):
         train(build(TINY_NET), [batch], CONFIG)
+
+
+def test_minibatches_are_sent_to_the_network_s_device():
+    sent = []
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).to("meta")
+    model.register_forward_pre_hook(lambda module, inputs: sent.append(inputs[0].device.type))
+    batch = torch.zeros(2, 3, 2, 2), torch.tensor([0, 1])
+    with suppress(Exception):  # a device without numbers can't end an epoch
+        train(model, [batch], TrainConfig(epochs=1, lr=0.1))
+    assert sent == ["meta"]
+
+
+def test_the_transform_is_sent_to_the_network_s_device():
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    transform = InputTransform.fit(InputConfig(), images)
+    probabilities, _ = predict(build(TINY_NET).to("meta"), images, transform)
+    assert (probabilities.device.type, tuple(probabilities.shape)) == ("meta", (2, 3))

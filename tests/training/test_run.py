@@ -204,6 +204,18 @@ def test_a_second_signal_has_its_usual_effect_unless_torchrun_sends_it():
     assert asked == [signal.SIGINT] * 3
 
 
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_asked() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert asked == []
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def stopped(config: RunConfig, out: Path, step: int) -> None:
     """The run up to that step, whose checkpoint is left."""
 

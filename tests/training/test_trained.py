@@ -118,6 +118,12 @@ def test_a_trained_network_predicts_an_image_as_it_did_when_its_run_was_tested(e
         torch.testing.assert_close(trained.predict(load_image(file, trained.size)[None])[0], expected)
 
 
+@pytest.mark.parametrize("size", [15, 17, 12])
+def test_images_of_another_size_than_the_run_s_are_refused(exported, size):
+    with pytest.raises(ValueError, match=rf"must have 16x16 pixels, as in the run, not {size}x{size}: load_image"):
+        load_trained(exported).predict(torch.zeros(2, 3, size, size, dtype=torch.uint8))
+
+
 def test_a_network_of_lower_precision_predicts_in_it(exported):
     trained = load_trained(exported)
     lower = replace(trained, config=replace(trained.config, train=replace(trained.config.train, precision="bfloat16")))
