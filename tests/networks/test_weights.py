@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numbered import seeded
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import LocalResponseNorm
 
 from alexnet_repro import InputConfig, NetConfig, build, place
