@@ -244,7 +244,7 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
     parts: dict[str, nn.Module] = {}
     for name, layer in network.named_children():
         match layer:
-            case PaddedConv2d() | TowerLinear() if name == output:
+            case _ if name == output:
                 if tower == 0:
                     parts[name] = copy.deepcopy(layer)
             case PaddedConv2d() | TowerLinear():
@@ -254,6 +254,8 @@ def _tower(network: Network, tower: int) -> nn.ModuleDict:
             case Dropout():
                 parts[name] = dropout = Dropout(layer.p, layer.rescale, generator)
                 dropout.tower, dropout.towers = tower, towers
+            case _ if any(True for _ in layer.parameters()):
+                raise ValueError(f"{name} is a {type(layer).__name__}, whose weights can't be divided among towers")
             case _:
                 parts[name] = copy.deepcopy(layer)
     return nn.ModuleDict(parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import Any
 
 import torch
@@ -154,7 +153,7 @@ class Training:
             "model": self.plain.state_dict(),
             "velocities": velocities(self.plain, self.optimizer),
             "batches": self.batches.state_dict() if hasattr(self.batches, "state_dict") else None,
-            "generators": [generator.get_state() for generator in self._generators()[:1]],
+            "generators": [generator.get_state() for generator in self._generators()],
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "scaler": self.scaler.state_dict(),
@@ -179,8 +178,11 @@ class Training:
                 self.batches.load_state_dict(found.batches)
                 if not found.tally[2] and hasattr(self.batches, "begin"):
                     self.batches.begin()  # it was saved between epochs, when the batches were at the end of one
-            for generator, masks in product(self._generators(), found.generators):  # towers without dropout have none
-                generator.set_state(masks)
+            generators, masks = self._generators(), found.generators
+            if len(generators) != len(masks):  # the towers were elsewhere; those without dropout have no generator
+                masks = masks[:1] * len(generators)
+            for generator, saved in zip(generators, masks, strict=False):
+                generator.set_state(saved)
             torch.set_rng_state(found.torch)
             if found.cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(found.cuda, self.device)
@@ -198,7 +200,7 @@ class Training:
             self.recent.copy_(found.recent.reshape(self.recent.shape) * first)
 
     def _generators(self) -> list[torch.Generator]:
-        """The generators of the dropout layers; if there are several, one per tower, they are in the same state."""
+        """The generators of the dropout layers; those of several towers are in the same state."""
         found = (getattr(module, "generator", None) for module in self.plain.modules())
         return list(dict.fromkeys(generator for generator in found if isinstance(generator, torch.Generator)))
 

@@ -181,3 +181,16 @@ def test_placed_towers_keep_what_is_no_default(rescale):
     apart, images = place(net, CPUS), 100 * torch.randn(2, 3, 67, 67, dtype=torch.float64)
     torch.testing.assert_close(apart(images), net(images))
     torch.testing.assert_close(apart.eval()(images), net.eval()(images))
+
+
+def test_a_new_head_is_in_the_first_tower_and_other_new_layers_are_refused():
+    net = build(SMALL)
+    inputs = next(module for name, module in net.named_children() if name == "fc8").weight.shape[1]
+    net.fc8 = nn.Linear(inputs, 5)
+    placed = place(net, ["cpu", "cpu"])
+    images = torch.randn(2, 3, SMALL.image_size, SMALL.image_size)
+    torch.testing.assert_close(placed.eval()(images), net.eval()(images))
+    assert placed.state_dict()["fc8.weight"].equal(net.fc8.weight)
+    net.fc6 = nn.Linear(8, 16)
+    with pytest.raises(ValueError, match="fc6 is a Linear, whose weights can't be divided"):
+        place(net, ["cpu", "cpu"])

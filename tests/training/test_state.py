@@ -10,6 +10,7 @@ from alexnet_repro import NetConfig, TrainConfig, build, place, train
 from alexnet_repro.data import Batches
 from alexnet_repro.data.config import InputConfig
 from alexnet_repro.data.inputs import InputTransform
+from alexnet_repro.networks import layers
 from alexnet_repro.networks.build import Network
 from alexnet_repro.networks.spec import Dropout
 from alexnet_repro.training import state
@@ -233,3 +234,18 @@ def test_half_precision_that_every_tower_s_process_would_scale_for_itself_is_ref
     monkeypatch.setattr(state, "TowerProcess", Network)
     with pytest.raises(ValueError, match="precision float16 can't be used with a process per tower"):
         train(net(), [], replace(CONFIG, precision="float16"))
+
+
+def test_layers_of_dropout_with_generators_of_their_own_go_on_each_with_its_own():
+    def network() -> nn.Sequential:
+        masks = [layers.Dropout(0.5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 32), masks[0], nn.Linear(32, 32), masks[1], nn.Linear(32, 2))
+
+    batch = [(torch.ones(8, 4), torch.tensor([0, 1] * 4))]
+    whole, resumed, saved = network(), network(), []
+    config = TrainConfig(epochs=2, lr=0.1)
+    train(whole, batch, config, on_epoch=lambda training: saved.append(copy.deepcopy(training.state_dict())))
+    train(resumed, batch, config, resume=saved[0])
+    assert all(whole.state_dict()[name].equal(value) for name, value in resumed.state_dict().items())
+    assert not whole[1].generator.get_state().equal(whole[3].generator.get_state())
