@@ -218,7 +218,7 @@ def test_looks_are_planned_and_every_real_protocol_has_enough_seeds_for_the_firs
 
 def test_the_scoreboard_says_since_when_the_rule_stands_and_names_every_verdict():
     page = (ROOT / "book" / "scoreboard.md").read_text(encoding="utf-8")
-    assert f"has stood since {RULE_SINCE}" in page
+    assert f"has applied since {RULE_SINCE}" in page
     assert all(f"*{outcome}*" in page for outcome in get_args(Outcome) if outcome != "not run")
 
 
