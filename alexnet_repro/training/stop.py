@@ -13,8 +13,6 @@ from typing import Any
 def stop_asked(once: bool = True) -> Iterator[list[int]]:
     """A list that is empty until SIGINT or SIGTERM arrives; outside the main thread, which gets none, it stays empty.
 
-    A signal that the process ignores, like SIGINT in a background job of a shell script, stays ignored.
-
     Args:
         once: let a second signal have its usual effect. Not for torchrun, which sends each process again what the
             terminal has already sent to all of them, and kills those that do not end.
@@ -23,8 +21,7 @@ def stop_asked(once: bool = True) -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    before = {number: old for number, old in handlers.items() if old not in (signal.SIG_IGN, None)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def remember(number: int, _: object) -> None:
         asked.append(number)

@@ -84,10 +84,10 @@ Nothing.
 
 
 def test_the_drawing_of_all_claims_is_a_list_in_print():
-    results = tables.judged("relu", "relu-modern", "lrn-two", "headline-2010")
+    results = tables.judged("relu", "relu-modern", "lrn-cifar-printed", "headline-2010")
     printed = pages.listed(ElementTree.fromstring(forest.html(results)))
     texts = [paragraph.astext() for paragraph in printed.findall(nodes.paragraph)]
-    names = [CLAIMS["relu"].statement, CLAIMS["relu-modern"].variant, CLAIMS["lrn-two"].statement]
+    names = [CLAIMS["relu"].statement, CLAIMS["relu-modern"].variant, CLAIMS["lrn-cifar-printed"].statement]
     assert [text.rpartition(": ")[0] for text in texts[:3]] == names
     assert texts[0].endswith(f": {results[0].summary()}, {results[0].words}")
     assert texts[2].endswith(": not run")

@@ -51,7 +51,9 @@ def store(tmp_path, monkeypatch) -> str:
 
 def in_memory(*arguments: object, **options: object) -> Dataset:
     stored = load_dataset(*arguments, **options)
-    return replace(stored, images=torch.cat(list(stored.images.split(MOST))))
+    whole = replace(stored, images=torch.cat(list(stored.images.split(MOST))))
+    vars(whole)["moments"] = stored.moments  # of the pixels before they were stored as JPEG
+    return whole
 
 
 def test_a_training_an_evaluation_and_an_export_read_a_few_images_at_a_time(store, tmp_path):
