@@ -106,6 +106,6 @@ def figures() -> list[dict[str, Any]]:
         "torch.optim.SGD": partial(update, torch.optim.SGD, momentum=0.9),
         "KrizhevskySGD": partial(update, KrizhevskySGD),
     }
-    found += speeds("update of AlexNet's parameters", updates, BESIDE)
+    found += speeds("update of AlexNet's parameters, with its weight decay", updates, BESIDE)
     steps = {"torch's layers": naive_step, "AlexNet": our_step}
     return found + speeds(f"training step of {BATCH} images", steps)
