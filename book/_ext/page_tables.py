@@ -47,9 +47,9 @@ FINDINGS = (
         "**Normalization lowered the error of a small AlexNet, but not visibly that of a CIFAR-10 network.** On ten "
         "classes of ImageNet, AlexNet at a quarter of its width has an error that is {lrn-two} lower with the paper's "
         "two normalizations than without, and {lrn} lower with the three that were run; the paper reports 1.4, on a "
-        "thousand classes. With k = 1 we found no gain ({lrn-k-1}), and none on "
-        "CIFAR-10 ({lrn-cifar}), where the paper reports 2 points. Of the two pairs of networks that the paper may "
-        "mean we used the cleaner one, and trained for fewer epochs than one of its files asks for.",
+        "thousand classes. With k = 1 we found no gain ({lrn-k-1}), and none on CIFAR-10 ({lrn-cifar}), where the "
+        "paper reports 2 points. Of the two pairs of networks that the paper may mean we used the cleaner one, and "
+        "trained for fewer epochs than one of its files asks for.",
     ),
     (
         "11_paper_vs_code",
